@@ -1,0 +1,2 @@
+//! Getting and returning.
+fn main() {}

@@ -1,0 +1,1 @@
+//! What the pools do, as metrics.

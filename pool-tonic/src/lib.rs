@@ -1,0 +1,1 @@
+//! A gRPC connection pool for tonic clients.
