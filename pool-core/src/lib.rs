@@ -1,1 +1,75 @@
-//! A generic asynchronous resource pool.
+//! A generic asynchronous resource pool: fair, cancel-safe, bounded, observable.
+//!
+//! A [`Manager`] creates, checks and recycles resources; the pool decides how many there are, who gets
+//! one, who waits and when one goes. A resource is lent either exclusively, by a [`Pool`], or to several
+//! holders at once, by a [`SharedPool`].
+//!
+//! ```
+//! use pool_core::{CreateContext, Manager, Pool};
+//! use std::io;
+//! use tokio::net::TcpStream;
+//!
+//! struct Streams {
+//!     addr: std::net::SocketAddr,
+//! }
+//!
+//! impl Manager for Streams {
+//!     type Resource = TcpStream;
+//!     type Error = io::Error;
+//!
+//!     async fn create(&self, _cx: &CreateContext) -> io::Result<TcpStream> {
+//!         TcpStream::connect(self.addr).await
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! # let addr = listener.local_addr()?;
+//! let pool = Pool::builder(Streams { addr }).max_size(16).min_idle(2).max_idle(8).build()?;
+//! let stream = pool.get().await?; // waits its turn, at most the wait timeout
+//! stream.writable().await?;       // goes back when dropped
+//! # Ok(()) }
+//! ```
+//!
+//! # What it promises
+//!
+//! - **A place is handed over**, not a permit or a wake-up: whoever frees one gives it to the one that
+//!   has waited longest. Service is in order of arrival, and no wake-up is lost.
+//! - **Giving up is safe**, at every moment: see *Cancel safety* at each method.
+//! - **Creation belongs to the pool.** It runs in a task of its own, bounded in number and time; a caller
+//!   takes whichever comes first, a return or a creation.
+//! - **Everything has an end**: waits, creations, checks and destructions have timeouts, the queue has
+//!   a limit, and dropping the last handle ends every task.
+//! - **Dropping a lease is plain**: it spawns, blocks and panics nowhere, in or outside a runtime.
+//! - **Nothing of a user runs under a lock.**
+//! - **Counts are taken from the state**, so a [`Status`] fits together.
+
+mod acquire;
+mod config;
+mod core;
+mod create;
+mod error;
+mod kind;
+mod lease;
+mod maintenance;
+mod manager;
+mod metadata;
+mod observer;
+mod pool;
+mod state;
+mod status;
+
+pub use crate::acquire::GetOptions;
+pub use crate::config::{
+    Backoff, Builder, CheckPolicy, ConfigError, PoolBuilder, SharedPoolBuilder,
+};
+pub use crate::error::{CreateError, Error, Timeout};
+pub use crate::kind::{Exclusive, Kind, Shared};
+pub use crate::lease::{Lease, ResourceLease, SharedLease};
+pub use crate::manager::{
+    CreateContext, CreateReason, Manager, ResourceHandle, ResourceId, SharedManager,
+};
+pub use crate::metadata::Metadata;
+pub use crate::observer::{EndReason, Event, Observer};
+pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
+pub use crate::status::{Counters, Ended, Status};

@@ -1,0 +1,187 @@
+//! Getting a place: at once, or after a wait in the queue.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::core::{Core, Place};
+use crate::error::{Error, Timeout};
+use crate::kind::Kind;
+use crate::manager::Manager;
+use crate::state::{Answer, Failure, Key, Lent, far_from};
+
+/// What one get asks for, beside the pool's settings.
+///
+/// # Examples
+///
+/// ```
+/// use pool_core::GetOptions;
+/// use std::time::Duration;
+///
+/// let impatient = GetOptions::new().timeout(Duration::from_millis(50));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GetOptions {
+    limit: Limit,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Limit {
+    /// The pool's wait timeout.
+    #[default]
+    Pool,
+    Timeout(Duration),
+    Deadline(Instant),
+}
+
+impl GetOptions {
+    /// What `get` asks for.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How long this get may take in all, instead of the pool's wait timeout.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.limit = Limit::Timeout(timeout);
+        self
+    }
+
+    /// When this get has to be over, instead of the pool's wait timeout.
+    pub fn deadline(mut self, deadline: Instant) -> Self {
+        self.limit = Limit::Deadline(deadline);
+        self
+    }
+
+    fn deadline_from(self, now: Instant, wait: Duration) -> Instant {
+        let timeout = match self.limit {
+            Limit::Pool => wait,
+            Limit::Timeout(timeout) => timeout,
+            Limit::Deadline(deadline) => return deadline,
+        };
+        now.checked_add(timeout).unwrap_or_else(|| far_from(now))
+    }
+}
+
+/// When a get started and has to be over, once it has looked at the clock.
+#[derive(Clone, Copy)]
+struct Span {
+    started: Instant,
+    deadline: Instant,
+}
+
+type Got<M, K> = Result<Lent<Place<M, K>>, Error<<M as Manager>::Error>>;
+
+/// A get, up to the place. Dropped while it waits, it leaves the queue; a place that it had been given
+/// goes to the next.
+pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
+    core: &'a Arc<Core<M, K>>,
+    options: GetOptions,
+    span: Option<Span>,
+    waiting: Option<Key>,
+}
+
+impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
+    pub(crate) fn new(core: &'a Arc<Core<M, K>>, options: GetOptions) -> Self {
+        Self { core, options, span: None, waiting: None }
+    }
+
+    /// The next place, within what is left of the time.
+    pub(crate) async fn next(&mut self) -> Got<M, K> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+        match self.waiting {
+            Some(key) => self.poll_wait(key, cx),
+            None => self.poll_start(cx),
+        }
+    }
+
+    fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+        let hot = self.core.state().lend_hot();
+        if let Some((lent, settle)) = hot {
+            if settle {
+                self.core.settle();
+            }
+            return Poll::Ready(Ok(lent));
+        }
+        let maintained = self.core.ensure_maintenance();
+        let wait = self.core.times.wait;
+        let (core, options, span) = (self.core, self.options, &mut self.span);
+        let answer = core.update(|state, now, actions| {
+            let span = span.get_or_insert_with(|| Span {
+                started: now,
+                deadline: options.deadline_from(now, wait),
+            });
+            if maintained {
+                return Some(state.request(now, span.deadline, cx.waker(), actions));
+            }
+            state.request_unmaintained()
+        });
+        match answer {
+            Some(Answer::Lent(lent)) => Poll::Ready(Ok(lent)),
+            Some(Answer::Queued(key)) => {
+                self.waiting = Some(key);
+                Poll::Pending
+            }
+            Some(Answer::QueueFull(waiting)) => Poll::Ready(Err(Error::QueueFull { waiting })),
+            Some(Answer::Timeout) => Poll::Ready(Err(self.timed_out())),
+            Some(Answer::Closed) => Poll::Ready(Err(Error::Closed)),
+            None => Poll::Ready(Err(Error::NoRuntime)),
+        }
+    }
+
+    fn poll_wait(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+        let (outcome, maintained) = {
+            let mut state = self.core.state();
+            (state.poll_waiter(key, cx.waker()), state.is_maintained())
+        };
+        let Poll::Ready(outcome) = outcome else {
+            // The runtime that looked after the queue has ended: this one may do.
+            if !maintained {
+                self.core.ensure_maintenance();
+            }
+            return Poll::Pending;
+        };
+        self.waiting = None;
+        Poll::Ready(match outcome {
+            Ok(place) => Ok(Lent { place, stale: false }),
+            Err(Failure::Timeout) => Err(self.timed_out()),
+            Err(Failure::Closed) => Err(Error::Closed),
+            Err(Failure::Fatal(error)) => Err(Error::Create(error)),
+        })
+    }
+
+    #[cold]
+    fn timed_out(&self) -> Error<M::Error> {
+        let now = Instant::now();
+        let started = self.span.map_or(now, |span| span.started);
+        let state = self.core.state();
+        Error::Timeout(Box::new(Timeout {
+            waited: now.saturating_duration_since(started),
+            status: state.status(),
+            last_error: state.last_error(),
+        }))
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Drop for Acquire<'_, M, K> {
+    fn drop(&mut self) {
+        let Some(key) = self.waiting else { return };
+        let (granted, waker, orphaned) = {
+            let mut state = self.core.state();
+            let (granted, waker) = state.leave(key);
+            (granted, waker, state.orphaned_waker())
+        };
+        drop(waker);
+        if let Some(orphaned) = orphaned {
+            orphaned.wake();
+        }
+        if let Some(place) = granted {
+            self.core.give_back(place);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Errors of a get, and of a creation.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::status::Status;
+
+/// Why a get did not end with a lease.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error<E: StdError + 'static> {
+    /// The wait ran into its deadline. Raise the maximum size or the wait timeout, or see why holders
+    /// keep their leases; where resources cannot be created, the source says why.
+    #[error(transparent)]
+    Timeout(Box<Timeout<E>>),
+    /// The pool is closed.
+    #[error("the pool is closed")]
+    Closed,
+    /// As many callers wait already as may. Raise `max_waiters`, or shed load before the pool.
+    #[error("{waiting} callers wait for a resource already, as many as may")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// A resource could not be created, and trying again would not help.
+    #[error("no resource could be created")]
+    Create(#[source] Arc<CreateError<E>>),
+    /// The call needed a tokio runtime, to create a resource or to wait for one, and there is none.
+    /// Call it in a runtime, or give the builder a handle of one.
+    #[error("a resource has to be created or waited for, and there is no tokio runtime to do so")]
+    NoRuntime,
+}
+
+/// What a caller waited for, and for how long.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no resource within {waited:?}: {} of at most {}, {} idle, {} leases out, {} being created, {} waiting",
+    status.size, status.max_size, status.idle, status.in_use, status.creating, status.waiting
+)]
+pub struct Timeout<E: StdError + 'static> {
+    /// How long it waited.
+    pub waited: Duration,
+    /// How the pool stood when the wait ended.
+    pub status: Status,
+    /// The error of the last creation, if none has succeeded since.
+    #[source]
+    pub last_error: Option<Arc<CreateError<E>>>,
+}
+
+/// Why a resource could not be created.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError<E: StdError + 'static> {
+    /// The manager said so.
+    #[error("the manager could not create a resource: {0}")]
+    Failed(#[source] E),
+    /// It took longer than the create timeout.
+    #[error("the manager did not create a resource within the create timeout of {0:?}")]
+    TimedOut(Duration),
+    /// The manager panicked.
+    #[error("the manager panicked while it created a resource: {0}")]
+    Panicked(String),
+}

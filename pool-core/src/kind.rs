@@ -1,0 +1,137 @@
+//! How resources are lent: [`Exclusive`] or [`Shared`], and what is done differently for each.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::manager::{Manager, SharedManager};
+use crate::metadata::Slot;
+use crate::state::{IdleStore, Share, ShareStore, Store};
+
+/// How the resources of a pool are lent. Sealed: [`Exclusive`] and [`Shared`] are all there are.
+pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
+    /// Where the resources are kept.
+    #[doc(hidden)]
+    type Store: Store<Resource = M::Resource, Lent = Self::Place>;
+
+    /// What a holder carries.
+    #[doc(hidden)]
+    type Place: Send;
+
+    #[doc(hidden)]
+    fn resource(place: &Self::Place) -> &M::Resource;
+
+    /// Is the resource in a state to be lent again?
+    #[doc(hidden)]
+    fn is_broken(manager: &M, place: &mut Self::Place) -> bool;
+
+    /// Makes the resource ready for its next holder.
+    #[doc(hidden)]
+    fn prepare(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), Unfit>> + Send;
+}
+
+/// Why a resource was not made ready.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// It did not pass.
+    Failed,
+    /// It takes time, and there is no runtime to bound it.
+    NoRuntime,
+}
+
+/// One holder at a time, who may change the resource: [`Pool`](crate::Pool).
+#[derive(Clone, Copy, Debug)]
+pub struct Exclusive;
+
+/// As many holders at a time as the resource has places: [`SharedPool`](crate::SharedPool).
+#[derive(Clone, Copy, Debug)]
+pub struct Shared;
+
+impl<M: Manager> Kind<M> for Exclusive {
+    type Store = IdleStore<M::Resource>;
+    type Place = Slot<M::Resource>;
+
+    fn resource(place: &Self::Place) -> &M::Resource {
+        &place.resource
+    }
+
+    fn is_broken(manager: &M, place: &mut Self::Place) -> bool {
+        // A holder that panics may have left the resource in the middle of something.
+        std::thread::panicking() || manager.is_broken(&mut place.resource)
+    }
+
+    async fn prepare(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        limit: Duration,
+    ) -> Result<(), Unfit> {
+        let Slot { resource, meta } = place;
+        // The present holder counts.
+        if meta.uses > 1 {
+            bounded(limit, manager.recycle(resource, meta)).await?;
+        }
+        if check {
+            bounded(limit, manager.check(resource, meta)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl<M: SharedManager> Kind<M> for Shared {
+    type Store = ShareStore<M::Resource>;
+    type Place = Arc<Share<M::Resource>>;
+
+    fn resource(place: &Self::Place) -> &M::Resource {
+        &place.slot.resource
+    }
+
+    fn is_broken(_manager: &M, _place: &mut Self::Place) -> bool {
+        false
+    }
+
+    async fn prepare(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        limit: Duration,
+    ) -> Result<(), Unfit> {
+        let Slot { resource, meta } = &place.slot;
+        if check {
+            bounded(limit, manager.check_shared(resource, meta)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs a check. One that is ready at once needs neither timer nor runtime.
+async fn bounded<E>(
+    limit: Duration,
+    check: impl Future<Output = Result<(), E>>,
+) -> Result<(), Unfit> {
+    let mut check = pin!(check);
+    let first = poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await;
+    let passed = match first {
+        Poll::Ready(passed) => passed,
+        Poll::Pending if Handle::try_current().is_err() => return Err(Unfit::NoRuntime),
+        Poll::Pending => timeout(limit, check).await.map_err(|_elapsed| Unfit::Failed)?,
+    };
+    passed.map_err(|_error| Unfit::Failed)
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for super::Exclusive {}
+    impl Sealed for super::Shared {}
+}

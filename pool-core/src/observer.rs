@@ -1,0 +1,116 @@
+//! Events out: an [`Observer`] is told what the pool does.
+
+use std::time::Duration;
+
+use crate::manager::{CreateReason, ResourceId};
+
+/// Is told what a pool does, after it was done and outside every lock, so it may call back into the
+/// pool. A panic in it is contained.
+///
+/// A get that is served at once and the return of its lease are no events; see
+/// [`Counters`](crate::Counters) for their number.
+pub trait Observer: Send + Sync + 'static {
+    /// Something happened.
+    fn event(&self, event: &Event);
+}
+
+/// Something that a pool did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The creation of a resource started.
+    CreateStarted {
+        /// The resource to be.
+        id: ResourceId,
+        /// Why it is wanted.
+        reason: CreateReason,
+    },
+    /// A resource was created.
+    Created {
+        /// The resource.
+        id: ResourceId,
+        /// How long it took.
+        elapsed: Duration,
+    },
+    /// A creation failed.
+    CreateFailed {
+        /// The resource that was to be.
+        id: ResourceId,
+        /// How long it took.
+        elapsed: Duration,
+        /// The error, in words.
+        error: String,
+        /// How long the pool waits before the next attempt.
+        retry_in: Duration,
+    },
+    /// A resource left the pool.
+    Ended {
+        /// The resource.
+        id: ResourceId,
+        /// Why it left.
+        reason: EndReason,
+    },
+    /// A shared resource is used up from now on: no new holders.
+    Draining {
+        /// The resource.
+        id: ResourceId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// The pool was closed.
+    Closed,
+}
+
+/// Why a resource left the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Nobody wanted it for the idle timeout.
+    Idle,
+    /// It reached its maximum lifetime.
+    Lifetime,
+    /// Its manager, or the look at it on return, said that it is broken; or its holder panicked.
+    Broken,
+    /// It did not pass a check, or could not be recycled.
+    CheckFailed,
+    /// There were more than the pool needs, or may have.
+    Excess,
+    /// Its manager asked for it to be used up.
+    Drained,
+    /// Its holder took it out of the pool.
+    Detached,
+    /// Its holder said that it is no good.
+    Discarded,
+    /// The pool was closed.
+    Closed,
+}
+
+impl EndReason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Self; 9] = [
+        Self::Idle,
+        Self::Lifetime,
+        Self::Broken,
+        Self::CheckFailed,
+        Self::Excess,
+        Self::Drained,
+        Self::Detached,
+        Self::Discarded,
+        Self::Closed,
+    ];
+
+    /// The reason in lower case, as a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
+            Self::Broken => "broken",
+            Self::CheckFailed => "check_failed",
+            Self::Excess => "excess",
+            Self::Drained => "drained",
+            Self::Detached => "detached",
+            Self::Discarded => "discarded",
+            Self::Closed => "closed",
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The store of an exclusive pool: a stack of idle resources.
+//!
+//! Last in, first out: work packs onto few resources, which stay warm, and the others grow idle enough
+//! to go. Pushed at the back with a clock that never goes back, so the front has been idle for longest.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use tokio::time::Instant;
+
+use super::store::{Ended, Shrunk, Store};
+use crate::config::Limits;
+use crate::manager::ResourceId;
+use crate::metadata::{Metadata, Slot};
+use crate::observer::EndReason;
+
+pub struct IdleStore<R> {
+    idle: VecDeque<Slot<R>>,
+    lent: usize,
+    /// Every resource of the store, idle or lent: a manager may speak of one that is gone.
+    live: HashSet<ResourceId>,
+    /// Lent resources that go when they come back, because their manager said so.
+    doomed: HashMap<ResourceId, EndReason>,
+}
+
+impl<R> Default for IdleStore<R> {
+    fn default() -> Self {
+        Self { idle: VecDeque::new(), lent: 0, live: HashSet::new(), doomed: HashMap::new() }
+    }
+}
+
+impl<R> IdleStore<R> {
+    /// Gives a lent resource away: it leaves the pool with its holder.
+    pub(crate) fn detach(&mut self, id: ResourceId) {
+        self.lent -= 1;
+        self.forget(id);
+    }
+
+    fn forget(&mut self, id: ResourceId) {
+        self.live.remove(&id);
+        self.doomed.remove(&id);
+    }
+
+    fn ended(&mut self, slot: Slot<R>, reason: EndReason) -> Ended<R> {
+        self.forget(slot.meta.id);
+        Ended::new(slot, reason)
+    }
+}
+
+impl<R: Send + 'static> Store for IdleStore<R> {
+    type Resource = R;
+    type Lent = Slot<R>;
+
+    fn size(&self) -> usize {
+        self.idle.len() + self.lent
+    }
+
+    fn idle(&self) -> usize {
+        self.idle.len()
+    }
+
+    fn in_use(&self) -> usize {
+        self.lent
+    }
+
+    fn draining(&self) -> usize {
+        0
+    }
+
+    fn places(&self) -> usize {
+        self.size()
+    }
+
+    fn expected_places(&self, _limits: &Limits) -> usize {
+        1
+    }
+
+    fn surplus(&self, limits: &Limits) -> usize {
+        let idle = self.idle.len().saturating_sub(limits.max_idle());
+        idle.min(self.size().saturating_sub(limits.min_size))
+    }
+
+    fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
+        // What is being created goes to those that wait first.
+        let coming = creating.saturating_sub(waiting);
+        limits.min_idle.saturating_sub(self.idle.len() + coming)
+    }
+
+    fn metadata(lent: &Slot<R>) -> &Metadata {
+        &lent.meta
+    }
+
+    fn lend(
+        &mut self,
+        _rng: &mut fastrand::Rng,
+        fresh_after: Option<Instant>,
+    ) -> Option<(Slot<R>, bool)> {
+        let mut slot = self.idle.pop_back()?;
+        self.lent += 1;
+        slot.meta.uses = slot.meta.uses.saturating_add(1);
+        let stale = Some(slot.meta.returned) < fresh_after;
+        Some((slot, stale))
+    }
+
+    fn pass(&mut self, mut lent: Slot<R>) -> Result<Slot<R>, Slot<R>> {
+        if !self.doomed.is_empty() {
+            return Err(lent);
+        }
+        lent.meta.uses = lent.meta.uses.saturating_add(1);
+        Ok(lent)
+    }
+
+    fn stays(&self, _lent: &Slot<R>) -> bool {
+        self.doomed.is_empty()
+    }
+
+    fn take_back(&mut self, mut lent: Slot<R>, now: Instant) -> Option<Ended<R>> {
+        self.lent -= 1;
+        if let Some(&reason) = self.doomed.get(&lent.meta.id) {
+            return Some(self.ended(lent, reason));
+        }
+        lent.meta.returned = now;
+        self.idle.push_back(lent);
+        None
+    }
+
+    fn take_back_ended(&mut self, lent: Slot<R>, reason: EndReason) -> Option<Ended<R>> {
+        self.lent -= 1;
+        Some(self.ended(lent, reason))
+    }
+
+    fn insert(&mut self, slot: Slot<R>, _places: usize) {
+        self.live.insert(slot.meta.id);
+        self.idle.push_back(slot);
+    }
+
+    fn set_places(&mut self, _id: ResourceId, _places: usize) {}
+
+    fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<R>> {
+        if !self.live.contains(&id) {
+            return None;
+        }
+        let Some(at) = self.idle.iter().position(|slot| slot.meta.id == id) else {
+            self.doomed.entry(id).or_insert(reason);
+            return None;
+        };
+        let slot = self.idle.remove(at)?;
+        Some(self.ended(slot, reason))
+    }
+
+    fn latest_return(&self) -> Option<Instant> {
+        self.idle.back().map(|slot| slot.meta.returned)
+    }
+
+    fn earliest_return(&self) -> Option<Instant> {
+        self.idle.front().map(|slot| slot.meta.returned)
+    }
+
+    fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<R>> {
+        let slot = self.idle.pop_front()?;
+        Some(self.ended(slot, reason))
+    }
+
+    fn shrink(&mut self) -> Shrunk<R> {
+        self.end_oldest_idle(EndReason::Excess).map_or(Shrunk::Nothing, Shrunk::Ended)
+    }
+
+    fn reclaim(&mut self) -> bool {
+        false
+    }
+
+    fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<R>>) -> Option<Instant> {
+        let expired = |slot: &Slot<R>| slot.meta.expires.is_some_and(|expires| expires <= now);
+        if self.idle.iter().any(expired) {
+            for slot in std::mem::take(&mut self.idle) {
+                if expired(&slot) {
+                    ended.push(self.ended(slot, EndReason::Lifetime));
+                } else {
+                    self.idle.push_back(slot);
+                }
+            }
+        }
+        self.idle.iter().filter_map(|slot| slot.meta.expires).min()
+    }
+
+    fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {
+        for slot in std::mem::take(&mut self.idle) {
+            ended.push(self.ended(slot, reason));
+        }
+    }
+}

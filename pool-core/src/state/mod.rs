@@ -1,0 +1,501 @@
+//! The decisions of a pool: who gets a place, who waits, what is created and what goes.
+//!
+//! # Implementation details
+//!
+//! One [`State`] per pool, under one short lock. It takes no clock, does no I/O, spawns nothing, and
+//! calls nothing of a user: `now` comes in, [`Actions`] go out and are done after unlocking. What differs
+//! between an exclusive and a shared pool is behind [`Store`].
+//!
+//! A *place* is the unit that is handed over: an idle resource, a free place of a shared one, or the
+//! right to create. Every path that frees one ends in [`State::settle`], which hands it to the waiter
+//! that came first; the hot ones in [`State::give_back_hot`], which does the same without a clock.
+//!
+//! A resource's life, with who moves it on:
+//!
+//! ```text
+//!   right to create ── start_births ──▶ birth ── born ──▶ idle ◀──── give_back ────┐
+//!         ▲                               │                │ │                     │
+//!         │◀──────────── stillborn ───────┘                │ └─── lend/grant ──▶ lent
+//!         │                                 expire, shrink,│                       │
+//!         │                                   end, close   ▼        broken, stale, │
+//!         └───────────── disposed ──────────────────── closing ◀────  discarded ───┘
+//! ```
+//!
+//! # Invariants
+//!
+//! 1. idle + lent + births + closing ≤ `max_size`, but for what `resize` leaves over and the draining.
+//! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
+//!    if nobody waits, so service is in order of arrival.
+//! 3. Waiters ⇒ a birth under way, a birth due (`retry_at`, or maintenance notified), or no room.
+//! 4. What has to happen later has a deadline in [`State::next_deadline`]; maintenance sleeps until the
+//!    nearest, and is notified when a nearer one comes up.
+//! 5. The level decides, not the edge: how many births are wanted is computed from the state each time.
+
+mod exclusive;
+mod shared;
+mod store;
+mod supply;
+mod timers;
+mod waiters;
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use tokio::time::Instant;
+
+pub(crate) use self::exclusive::IdleStore;
+pub(crate) use self::shared::{Share, ShareStore};
+pub(crate) use self::store::Ended;
+pub(crate) use self::store::Store;
+use self::supply::Birth;
+pub(crate) use self::supply::{BirthOrder, Stillborn};
+pub(crate) use self::timers::{Work, far_from};
+pub(crate) use self::waiters::Key;
+use self::waiters::{Left, Waiters};
+use crate::config::{Limits, Times};
+use crate::error::CreateError;
+use crate::manager::ResourceId;
+use crate::observer::{EndReason, Event};
+use crate::status::{Counters, Status};
+
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a mode")]
+pub(crate) struct State<S: Store, E: StdError + 'static> {
+    pub(crate) store: S,
+    pub(crate) limits: Limits,
+    times: Times,
+    waiters: Waiters<S::Lent, Failure<E>>,
+    /// Creations under way.
+    births: HashMap<ResourceId, Birth>,
+    /// Resources that left the store and count until they are destroyed.
+    closing: usize,
+    /// Failed creations in a row.
+    failures: u32,
+    /// No creation before this.
+    retry_at: Option<Instant>,
+    last_error: Option<Arc<CreateError<E>>>,
+    /// Since when there has been a surplus, without a moment in between.
+    surplus_since: Option<Instant>,
+    /// No resource in the store expires before this.
+    next_expiry: Option<Instant>,
+    /// The coarse clock, by which returns are stamped. It ticks while a resource is idle that may
+    /// still turn stale, and is set by every event that knows the time.
+    coarse: Instant,
+    ticking: bool,
+    /// Idle resources that came back before this are stale, by the check policy.
+    fresh_after: Option<Instant>,
+    /// When maintenance wakes by itself.
+    armed: Option<Instant>,
+    /// Maintenance is notified, and has not run yet.
+    notified: bool,
+    /// Maintenance lives.
+    maintained: bool,
+    /// Resources for maintenance to destroy.
+    outbox: Vec<Ended<S::Resource>>,
+    closed: bool,
+    observed: bool,
+    next_id: u64,
+    rng: fastrand::Rng,
+    pub(crate) counters: Counters,
+    /// Leases that were lent to be checked and did not pass: no get ended with one.
+    unserved: u64,
+}
+
+/// Why a waiter got no place.
+#[derive(Debug)]
+pub(crate) enum Failure<E: StdError + 'static> {
+    Timeout,
+    Closed,
+    Fatal(Arc<CreateError<E>>),
+}
+
+/// What is to be done after unlocking.
+#[derive(Debug)]
+pub(crate) struct Actions<R> {
+    pub(crate) wake: Vec<Waker>,
+    /// To be destroyed by the one who unlocks, since there is no maintenance to do it.
+    pub(crate) ended: Vec<Ended<R>>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) notify: bool,
+}
+
+impl<R> Default for Actions<R> {
+    fn default() -> Self {
+        Self { wake: Vec::new(), ended: Vec::new(), events: Vec::new(), notify: false }
+    }
+}
+
+/// A place that was lent.
+pub(crate) struct Lent<L> {
+    pub(crate) place: L,
+    /// It is to be checked first.
+    pub(crate) stale: bool,
+}
+
+/// The answer to a request for a place.
+pub(crate) enum Answer<L> {
+    Lent(Lent<L>),
+    Queued(Key),
+    QueueFull(usize),
+    Timeout,
+    Closed,
+}
+
+type ActionsOf<S> = Actions<<S as Store>::Resource>;
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    pub(crate) fn new(limits: Limits, times: Times, observed: bool, now: Instant) -> Self {
+        let mut state = Self {
+            store: S::default(),
+            limits,
+            times,
+            waiters: Waiters::default(),
+            births: HashMap::new(),
+            closing: 0,
+            failures: 0,
+            retry_at: None,
+            last_error: None,
+            surplus_since: None,
+            next_expiry: None,
+            coarse: now,
+            ticking: false,
+            fresh_after: None,
+            armed: None,
+            notified: false,
+            maintained: false,
+            outbox: Vec::new(),
+            closed: false,
+            observed,
+            next_id: 0,
+            rng: fastrand::Rng::new(),
+            counters: Counters::default(),
+            unserved: 0,
+        };
+        state.set_clock(now);
+        state
+    }
+
+    /// Lends a place if that takes neither a clock nor a wait: one is free, nobody waits, maintenance
+    /// lives. The flag asks for [`settle`](Self::settle).
+    pub(crate) fn lend_hot(&mut self) -> Option<(Lent<S::Lent>, bool)> {
+        if self.closed || !self.maintained || !self.waiters.is_empty() {
+            return None;
+        }
+        let lent = self.lend()?;
+        Some((lent, self.crossed()))
+    }
+
+    /// Takes a place back if that takes no clock: from a resource that stays, to the oldest waiter or
+    /// to rest while the coarse clock ticks. The flag asks for [`settle`](Self::settle).
+    pub(crate) fn give_back_hot(
+        &mut self,
+        place: S::Lent,
+    ) -> Result<(Option<Waker>, bool), S::Lent> {
+        let expires = S::metadata(&place).expires;
+        let is_known =
+            expires.is_none() || (self.next_expiry.is_some() && self.next_expiry <= expires);
+        if self.closed || !is_known || self.size() > self.limits.max_size {
+            return Err(place);
+        }
+        if !self.waiters.is_empty() {
+            let place = self.store.pass(place)?;
+            let waker = self.waiters.grant(place)?;
+            return Ok((Some(waker), false));
+        }
+        if !self.ticking || !self.store.stays(&place) {
+            return Err(place);
+        }
+        let ended = self.store.take_back(place, self.coarse);
+        debug_assert!(ended.is_none(), "bug: a resource that stays has ended");
+        Ok((None, self.crossed()))
+    }
+
+    /// Lends a place, or puts the caller at the end of the queue.
+    pub(crate) fn request(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        waker: &Waker,
+        actions: &mut ActionsOf<S>,
+    ) -> Answer<S::Lent> {
+        if self.closed {
+            self.counters.gets_closed += 1;
+            return Answer::Closed;
+        }
+        if let Some(lent) = self.try_lend() {
+            self.settle(now, actions);
+            return Answer::Lent(lent);
+        }
+        if deadline <= now {
+            self.counters.gets_timeout += 1;
+            return Answer::Timeout;
+        }
+        let waiting = self.waiters.waiting();
+        if waiting >= self.limits.max_waiters {
+            self.counters.gets_rejected += 1;
+            return Answer::QueueFull(waiting);
+        }
+        self.counters.waits += 1;
+        let key = self.waiters.join(deadline, waker.clone());
+        self.settle(now, actions);
+        Answer::Queued(key)
+    }
+
+    /// Lends a place if one is free and nobody waits.
+    pub(crate) fn try_lend(&mut self) -> Option<Lent<S::Lent>> {
+        if self.closed || !self.waiters.is_empty() {
+            return None;
+        }
+        let lent = self.lend();
+        if lent.is_none() && self.size() < self.limits.max_size && self.store.reclaim() {
+            return self.lend();
+        }
+        lent
+    }
+
+    /// Lends a place where there is no maintenance, and cannot be: nobody may wait.
+    pub(crate) fn request_unmaintained(&mut self) -> Option<Answer<S::Lent>> {
+        if self.closed {
+            self.counters.gets_closed += 1;
+            return Some(Answer::Closed);
+        }
+        let lent = self.try_lend();
+        self.counters.gets_error += u64::from(lent.is_none());
+        lent.map(Answer::Lent)
+    }
+
+    /// The outcome of a wait.
+    pub(crate) fn poll_waiter(
+        &mut self,
+        key: Key,
+        waker: &Waker,
+    ) -> Poll<Result<S::Lent, Failure<E>>> {
+        let outcome = self.waiters.poll(key, waker);
+        match &outcome {
+            Poll::Pending => {}
+            Poll::Ready(Ok(_)) => self.counters.gets_ok += 1,
+            Poll::Ready(Err(Failure::Timeout)) => self.counters.gets_timeout += 1,
+            Poll::Ready(Err(Failure::Closed)) => self.counters.gets_closed += 1,
+            Poll::Ready(Err(Failure::Fatal(_))) => self.counters.gets_error += 1,
+        }
+        outcome
+    }
+
+    /// A waiter gives up. What it had been granted is returned, to be given back.
+    pub(crate) fn leave(&mut self, key: Key) -> (Option<S::Lent>, Option<Waker>) {
+        self.counters.gets_cancelled += 1;
+        match self.waiters.leave(key) {
+            Left::Waiting(waker) => (None, Some(waker)),
+            Left::Granted(place) => (Some(place), None),
+            Left::Failed => (None, None),
+        }
+    }
+
+    /// Takes a place back.
+    pub(crate) fn give_back(&mut self, place: S::Lent, now: Instant, actions: &mut ActionsOf<S>) {
+        let expires = S::metadata(&place).expires;
+        let end = if self.closed {
+            Some(EndReason::Closed)
+        } else if expires.is_some_and(|expires| expires <= now) {
+            Some(EndReason::Lifetime)
+        } else if self.size() > self.limits.max_size {
+            Some(EndReason::Excess)
+        } else {
+            None
+        };
+        let ended = if let Some(reason) = end {
+            self.store.take_back_ended(place, reason)
+        } else {
+            self.expires_at(expires);
+            self.store.take_back(place, now)
+        };
+        self.end(ended, actions);
+        self.start_ticking(now);
+        self.settle(now, actions);
+    }
+
+    /// Takes a place back whose resource is no good.
+    pub(crate) fn discard(
+        &mut self,
+        place: S::Lent,
+        reason: EndReason,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) {
+        let ended = self.store.take_back_ended(place, reason);
+        self.end(ended, actions);
+        self.settle(now, actions);
+    }
+
+    /// A get did not end with the place that it was lent, because its resource did not pass.
+    pub(crate) fn unserved(&mut self, cancelled: bool) {
+        self.unserved += 1;
+        if cancelled {
+            self.counters.gets_cancelled += 1;
+        }
+    }
+
+    /// A manager speaks of its resource, born or not.
+    pub(crate) fn set_places(
+        &mut self,
+        id: ResourceId,
+        places: usize,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) {
+        match self.births.get_mut(&id) {
+            Some(birth) => birth.places = Some(places),
+            None => self.store.set_places(id, places),
+        }
+        self.settle(now, actions);
+    }
+
+    /// A manager says that its resource, born or not, is to end.
+    pub(crate) fn end_resource(
+        &mut self,
+        id: ResourceId,
+        reason: EndReason,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) {
+        if let Some(birth) = self.births.get_mut(&id) {
+            birth.end.get_or_insert(reason);
+            return;
+        }
+        let draining = self.store.draining();
+        let ended = self.store.end(id, reason);
+        if self.observed && self.store.draining() > draining {
+            actions.events.push(Event::Draining { id, reason });
+        }
+        self.end(ended, actions);
+        self.settle(now, actions);
+    }
+
+    /// Changes the maximum size.
+    pub(crate) fn resize(&mut self, max_size: usize, now: Instant, actions: &mut ActionsOf<S>) {
+        self.limits.max_size = max_size;
+        while self.size() > max_size && self.store.idle() > 0 {
+            let ended = self.store.end_oldest_idle(EndReason::Excess);
+            self.end(ended, actions);
+        }
+        self.settle(now, actions);
+    }
+
+    /// Fails those that wait, ends what is idle, and what is lent when it comes back.
+    pub(crate) fn close(&mut self, actions: &mut ActionsOf<S>) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        while let Some(waker) = self.waiters.fail_first(Failure::Closed) {
+            actions.wake.push(waker);
+        }
+        let mut ended = Vec::new();
+        self.store.end_all(EndReason::Closed, &mut ended);
+        for ended in ended {
+            self.end(Some(ended), actions);
+        }
+        if self.observed {
+            actions.events.push(Event::Closed);
+        }
+    }
+
+    /// A resource has been destroyed: its place is free.
+    pub(crate) fn disposed(&mut self, counted: bool, now: Instant, actions: &mut ActionsOf<S>) {
+        self.closing -= usize::from(counted);
+        self.settle(now, actions);
+    }
+
+    /// Maintenance is about to live, unless it does.
+    pub(crate) fn adopt(&mut self) -> bool {
+        !std::mem::replace(&mut self.maintained, true)
+    }
+
+    /// Maintenance has ended, with its runtime. What it was to destroy is returned; the oldest waiter
+    /// is woken, to start maintenance anew in a runtime that lives.
+    pub(crate) fn orphan(&mut self, actions: &mut ActionsOf<S>) {
+        self.maintained = false;
+        self.notified = false;
+        self.ticking = false;
+        self.fresh_after = self.stale_before(self.coarse);
+        self.armed = None;
+        actions.ended.append(&mut self.outbox);
+        actions.wake.extend(self.waiters.first_waker());
+    }
+
+    pub(crate) fn is_maintained(&self) -> bool {
+        self.maintained
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The waker of the oldest waiter, if nobody looks after the queue.
+    pub(crate) fn orphaned_waker(&self) -> Option<Waker> {
+        if self.maintained { None } else { self.waiters.first_waker() }
+    }
+
+    pub(crate) fn last_error(&self) -> Option<Arc<CreateError<E>>> {
+        self.last_error.clone()
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status {
+            max_size: self.limits.max_size,
+            min_size: self.limits.min_size,
+            size: self.size(),
+            idle: self.store.idle(),
+            in_use: self.store.in_use(),
+            creating: self.births.len(),
+            waiting: self.waiters.waiting(),
+            draining: self.store.draining(),
+            closing: self.closing,
+            places: self.store.places(),
+            closed: self.closed,
+        }
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        Counters { gets_ok: self.counters.gets_ok - self.unserved, ..self.counters }
+    }
+
+    /// What counts towards the maximum size.
+    fn size(&self) -> usize {
+        self.store.size() + self.births.len() + self.closing
+    }
+
+    fn lend(&mut self) -> Option<Lent<S::Lent>> {
+        let (place, stale) = self.store.lend(&mut self.rng, self.fresh_after)?;
+        self.counters.gets_ok += 1;
+        Some(Lent { place, stale })
+    }
+
+    /// A resource has left the store.
+    fn end(&mut self, ended: Option<Ended<S::Resource>>, actions: &mut ActionsOf<S>) {
+        let Some(ended) = ended else { return };
+        self.counters.ended.count(ended.reason);
+        if self.observed {
+            actions.events.push(Event::Ended { id: ended.id, reason: ended.reason });
+        }
+        self.closing += usize::from(ended.counted);
+        if self.maintained {
+            self.outbox.push(ended);
+            self.notify(actions);
+        } else {
+            actions.ended.push(ended);
+        }
+    }
+}
+
+impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
+    /// A lent resource leaves the pool with its holder.
+    pub(crate) fn detach(&mut self, id: ResourceId, now: Instant, actions: &mut Actions<R>) {
+        self.store.detach(id);
+        self.counters.ended.count(EndReason::Detached);
+        if self.observed {
+            actions.events.push(Event::Ended { id, reason: EndReason::Detached });
+        }
+        self.settle(now, actions);
+    }
+}

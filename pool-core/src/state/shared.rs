@@ -1,0 +1,363 @@
+//! The store of a shared pool: resources with several places each.
+//!
+//! A place is picked by the power of two choices: of two random resources with a free place, the one
+//! with fewer leases per place. That spreads the load nearly as well as looking at all of them, at a
+//! cost that does not grow with their number. `open` holds the active resources with a free place.
+//!
+//! A resource is *active*, then *draining*, then gone:
+//!
+//! ```text
+//!            shrink, drain, broken, expired, closed          last holder gone
+//!   active ──────────────────────────────────────▶ draining ─────────────────▶ ended
+//!      ▲                                              │    (at once when idle)
+//!      └──────────────────────────────────────────────┘
+//!                  reclaim (one that was shrunk)
+//! ```
+
+use std::sync::Arc;
+
+use slab::Slab;
+use tokio::time::Instant;
+
+use super::store::{Ended, Shrunk, Store};
+use crate::config::Limits;
+use crate::manager::ResourceId;
+use crate::metadata::{Metadata, Slot};
+use crate::observer::EndReason;
+
+/// A resource that several may hold.
+pub struct Share<R> {
+    pub(crate) slot: Slot<R>,
+    key: usize,
+}
+
+struct Row<R> {
+    share: Arc<Share<R>>,
+    in_use: usize,
+    places: usize,
+    /// Why it is being used up, if it is.
+    draining: Option<EndReason>,
+    /// When its last holder gave it back.
+    returned: Instant,
+    /// Its position in `open`.
+    open_at: Option<usize>,
+}
+
+pub struct ShareStore<R> {
+    rows: Slab<Row<R>>,
+    /// Keys of the active rows with a free place.
+    open: Vec<usize>,
+    draining: usize,
+    /// Leases of active rows.
+    active_in_use: usize,
+    /// Leases of draining rows.
+    draining_in_use: usize,
+    /// Active rows without a lease.
+    idle: usize,
+    /// Places of the active rows.
+    places: usize,
+    /// Places of the resource that came last: the best guess for the next.
+    learned: Option<usize>,
+}
+
+impl<R> Default for ShareStore<R> {
+    fn default() -> Self {
+        Self {
+            rows: Slab::new(),
+            open: Vec::new(),
+            draining: 0,
+            active_in_use: 0,
+            draining_in_use: 0,
+            idle: 0,
+            places: 0,
+            learned: None,
+        }
+    }
+}
+
+impl<R: Send + 'static> ShareStore<R> {
+    fn find(&self, id: ResourceId) -> Option<usize> {
+        self.rows.iter().find(|(_, row)| row.share.slot.meta.id == id).map(|(key, _)| key)
+    }
+
+    /// Puts a row into `open` or takes it out, as its state asks.
+    fn sort_open(&mut self, key: usize) {
+        let row = &mut self.rows[key];
+        let is_open = row.draining.is_none() && row.in_use < row.places;
+        match (is_open, row.open_at) {
+            (true, None) => {
+                row.open_at = Some(self.open.len());
+                self.open.push(key);
+            }
+            (false, Some(at)) => {
+                row.open_at = None;
+                self.open.swap_remove(at);
+                if let Some(&moved) = self.open.get(at) {
+                    self.rows[moved].open_at = Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn drain(&mut self, key: usize, reason: EndReason) -> Option<Ended<R>> {
+        let row = &mut self.rows[key];
+        match row.draining {
+            Some(EndReason::Excess) => row.draining = Some(reason),
+            Some(_) => {}
+            None => {
+                row.draining = Some(reason);
+                self.draining += 1;
+                self.places -= row.places;
+                self.active_in_use -= row.in_use;
+                self.draining_in_use += row.in_use;
+                self.idle -= usize::from(row.in_use == 0);
+                self.sort_open(key);
+            }
+        }
+        self.end_if_unused(key)
+    }
+
+    fn end_if_unused(&mut self, key: usize) -> Option<Ended<R>> {
+        let row = &self.rows[key];
+        let reason = row.draining.filter(|_| row.in_use == 0)?;
+        let row = self.rows.remove(key);
+        self.draining -= 1;
+        // Holders give their share back under the lock, so the row's is the last one.
+        let share = Arc::into_inner(row.share)?;
+        Some(Ended { counted: false, ..Ended::new(share.slot, reason) })
+    }
+
+    /// Takes a place back, and says of which row.
+    fn release(&mut self, lent: Arc<Share<R>>, now: Option<Instant>) -> usize {
+        let key = lent.key;
+        drop(lent);
+        let row = &mut self.rows[key];
+        row.in_use -= 1;
+        if row.draining.is_some() {
+            self.draining_in_use -= 1;
+            return key;
+        }
+        self.active_in_use -= 1;
+        if row.in_use == 0 {
+            self.idle += 1;
+            if let Some(now) = now {
+                row.returned = now;
+            }
+        }
+        if row.open_at.is_none() {
+            self.sort_open(key);
+        }
+        key
+    }
+
+    /// How many resources `load` leases ask for.
+    fn needed(&self, limits: &Limits, load: usize) -> usize {
+        let for_speed = load.div_ceil(limits.soft_target).min(limits.soft_max_size);
+        let for_places = load.div_ceil(self.learned.unwrap_or(limits.places));
+        for_speed.max(for_places)
+    }
+
+    fn idle_rows(&self) -> impl Iterator<Item = (usize, &Row<R>)> {
+        self.rows.iter().filter(|(_, row)| row.in_use == 0 && row.draining.is_none())
+    }
+
+    fn load_per_place(&self, key: usize) -> f64 {
+        let row = &self.rows[key];
+        row.in_use as f64 / row.places as f64
+    }
+}
+
+impl<R: Send + Sync + 'static> Store for ShareStore<R> {
+    type Resource = R;
+    type Lent = Arc<Share<R>>;
+
+    fn size(&self) -> usize {
+        self.rows.len() - self.draining
+    }
+
+    fn idle(&self) -> usize {
+        self.idle
+    }
+
+    fn in_use(&self) -> usize {
+        self.active_in_use + self.draining_in_use
+    }
+
+    fn draining(&self) -> usize {
+        self.draining
+    }
+
+    fn places(&self) -> usize {
+        self.places
+    }
+
+    fn expected_places(&self, limits: &Limits) -> usize {
+        self.learned.unwrap_or(limits.places)
+    }
+
+    fn surplus(&self, limits: &Limits) -> usize {
+        let size = self.size();
+        let needed = self.needed(limits, self.in_use()).max(1);
+        let unneeded = size.saturating_sub(needed);
+        let idle = self.idle.saturating_sub(limits.max_idle());
+        unneeded.max(idle).min(size.saturating_sub(limits.min_size))
+    }
+
+    fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
+        let coming = self.size() + creating;
+        let idle = limits.min_idle.saturating_sub(self.idle + creating);
+        // Also what drains: its load comes back, and its successor is to be there by then.
+        idle.max(self.needed(limits, self.in_use() + waiting).saturating_sub(coming))
+    }
+
+    fn metadata(lent: &Arc<Share<R>>) -> &Metadata {
+        &lent.slot.meta
+    }
+
+    fn lend(
+        &mut self,
+        rng: &mut fastrand::Rng,
+        fresh_after: Option<Instant>,
+    ) -> Option<(Arc<Share<R>>, bool)> {
+        let key = match self.open.len() {
+            0 => return None,
+            1 => self.open[0],
+            open => {
+                let first = rng.usize(..open);
+                // One of the others, each as likely.
+                let second = (first + rng.usize(1..open)) % open;
+                let (first, second) = (self.open[first], self.open[second]);
+                if self.load_per_place(second) < self.load_per_place(first) {
+                    second
+                } else {
+                    first
+                }
+            }
+        };
+        let row = &mut self.rows[key];
+        let stale = row.in_use == 0 && Some(row.returned) < fresh_after;
+        self.idle -= usize::from(row.in_use == 0);
+        row.in_use += 1;
+        self.active_in_use += 1;
+        let share = Arc::clone(&row.share);
+        if row.in_use >= row.places {
+            self.sort_open(key);
+        }
+        Some((share, stale))
+    }
+
+    fn pass(&mut self, lent: Arc<Share<R>>) -> Result<Arc<Share<R>>, Arc<Share<R>>> {
+        let row = &self.rows[lent.key];
+        let lendable = row.draining.is_none() && row.in_use <= row.places;
+        if lendable { Ok(lent) } else { Err(lent) }
+    }
+
+    fn stays(&self, lent: &Arc<Share<R>>) -> bool {
+        self.rows[lent.key].draining.is_none()
+    }
+
+    fn take_back(&mut self, lent: Arc<Share<R>>, now: Instant) -> Option<Ended<R>> {
+        let key = self.release(lent, Some(now));
+        self.end_if_unused(key)
+    }
+
+    fn take_back_ended(&mut self, lent: Arc<Share<R>>, reason: EndReason) -> Option<Ended<R>> {
+        let key = self.release(lent, None);
+        self.drain(key, reason)
+    }
+
+    fn insert(&mut self, slot: Slot<R>, places: usize) {
+        self.learned = Some(places.max(1));
+        self.places += places;
+        self.idle += 1;
+        let entry = self.rows.vacant_entry();
+        let key = entry.key();
+        entry.insert(Row {
+            in_use: 0,
+            places,
+            draining: None,
+            returned: slot.meta.returned,
+            open_at: None,
+            share: Arc::new(Share { slot, key }),
+        });
+        self.sort_open(key);
+    }
+
+    fn set_places(&mut self, id: ResourceId, places: usize) {
+        let Some(key) = self.find(id) else { return };
+        let row = &mut self.rows[key];
+        let before = std::mem::replace(&mut row.places, places);
+        if row.draining.is_none() {
+            self.places = self.places - before + places;
+            if places > 0 {
+                self.learned = Some(places);
+            }
+            self.sort_open(key);
+        }
+    }
+
+    fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<R>> {
+        let key = self.find(id)?;
+        self.drain(key, reason)
+    }
+
+    fn latest_return(&self) -> Option<Instant> {
+        self.idle_rows().map(|(_, row)| row.returned).max()
+    }
+
+    fn earliest_return(&self) -> Option<Instant> {
+        self.idle_rows().map(|(_, row)| row.returned).min()
+    }
+
+    fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<R>> {
+        let (key, _) = self.idle_rows().min_by_key(|(_, row)| row.returned)?;
+        self.drain(key, reason)
+    }
+
+    fn shrink(&mut self) -> Shrunk<R> {
+        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        let least = active.min_by_key(|(_, row)| (row.in_use, row.share.slot.meta.created));
+        let Some((key, row)) = least else { return Shrunk::Nothing };
+        let id = row.share.slot.meta.id;
+        self.drain(key, EndReason::Excess).map_or(Shrunk::Draining(id), Shrunk::Ended)
+    }
+
+    fn reclaim(&mut self) -> bool {
+        let mut draining = self.rows.iter();
+        let Some((key, _)) = draining.find(|(_, row)| row.draining == Some(EndReason::Excess))
+        else {
+            return false;
+        };
+        let row = &mut self.rows[key];
+        row.draining = None;
+        self.draining -= 1;
+        self.places += row.places;
+        self.draining_in_use -= row.in_use;
+        self.active_in_use += row.in_use;
+        self.idle += usize::from(row.in_use == 0);
+        self.sort_open(key);
+        true
+    }
+
+    fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<R>>) -> Option<Instant> {
+        let mut next = None;
+        let mut expired = Vec::new();
+        for (key, row) in &self.rows {
+            match row.share.slot.meta.expires {
+                Some(expires) if row.draining.is_none() && expires <= now => expired.push(key),
+                Some(expires) if row.draining.is_none() => {
+                    next = Some(next.map_or(expires, |next| expires.min(next)));
+                }
+                _ => {}
+            }
+        }
+        ended.extend(expired.into_iter().filter_map(|key| self.drain(key, EndReason::Lifetime)));
+        next
+    }
+
+    fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {
+        let keys: Vec<_> = self.rows.iter().map(|(key, _)| key).collect();
+        ended.extend(keys.into_iter().filter_map(|key| self.drain(key, reason)));
+    }
+}

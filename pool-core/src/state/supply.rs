@@ -1,0 +1,231 @@
+//! How many resources are wanted, their births, and who gets what has come free.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::store::{Ended, Store};
+use super::{ActionsOf, Failure, State};
+use crate::error::CreateError;
+use crate::manager::{CreateReason, ResourceId};
+use crate::metadata::{Metadata, Slot};
+use crate::observer::{EndReason, Event};
+
+/// A creation under way.
+pub(crate) struct Birth {
+    started: Instant,
+    /// What the manager has said about the resource before it was there.
+    pub(super) places: Option<usize>,
+    pub(super) end: Option<EndReason>,
+}
+
+/// A creation to be started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BirthOrder {
+    pub(crate) id: ResourceId,
+    pub(crate) attempt: u32,
+    pub(crate) reason: CreateReason,
+}
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    /// Hands what is free to those that wait, and sees to it that what is missing will come and what
+    /// is too much will go. Every event that may change any of that ends here.
+    pub(crate) fn settle(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
+        if self.closed {
+            return;
+        }
+        self.serve(actions);
+        while self.missing() > 0 && self.store.reclaim() {
+            self.serve(actions);
+        }
+        if self.missing() > 0 {
+            match self.retry_at {
+                Some(at) if at > now => self.arm(at, actions),
+                _ => self.notify(actions),
+            }
+        }
+        if self.store.surplus(&self.limits) == 0 {
+            self.surplus_since = None;
+        } else {
+            self.surplus_since.get_or_insert(now);
+        }
+        if let Some(nearest) = self.next_change() {
+            self.arm(nearest, actions);
+        }
+    }
+
+    /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
+    pub(super) fn crossed(&mut self) -> bool {
+        let surplus = self.store.surplus(&self.limits) > 0;
+        if surplus != self.surplus_since.is_some() {
+            if surplus {
+                return true;
+            }
+            self.surplus_since = None;
+        }
+        !self.notified
+            && self.retry_at.is_none()
+            && self.store.shortage(&self.limits, 0, self.births.len()) > 0
+            && self.missing() > 0
+    }
+
+    /// Starts the births that are due.
+    pub(super) fn start_births(
+        &mut self,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) -> Vec<BirthOrder> {
+        let mut orders = Vec::new();
+        while !self.closed && self.retry_at.is_none_or(|at| at <= now) && self.missing() > 0 {
+            let reason = self.reason();
+            let id = ResourceId(self.next_id);
+            self.next_id += 1;
+            self.births.insert(id, Birth { started: now, places: None, end: None });
+            if self.observed {
+                actions.events.push(Event::CreateStarted { id, reason });
+            }
+            orders.push(BirthOrder { id, attempt: self.failures.saturating_add(1), reason });
+        }
+        orders
+    }
+
+    /// A resource was created.
+    pub(crate) fn born(
+        &mut self,
+        id: ResourceId,
+        resource: S::Resource,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) {
+        let Some(birth) = self.births.remove(&id) else { return };
+        self.counters.created += 1;
+        if self.observed {
+            let elapsed = now.saturating_duration_since(birth.started);
+            actions.events.push(Event::Created { id, elapsed });
+        }
+        let lifetime = self.times.draw_lifetime(self.rng.f64());
+        let expires = lifetime.and_then(|lifetime| now.checked_add(lifetime));
+        let meta = Metadata { id, created: now, expires, returned: now, uses: 0 };
+        let slot = Slot { resource, meta };
+        let end = if self.closed {
+            Some(EndReason::Closed)
+        } else if self.size() >= self.limits.max_size {
+            Some(EndReason::Excess)
+        } else {
+            birth.end
+        };
+        if let Some(reason) = end {
+            // Dead on arrival: the next attempt waits, as after a failure.
+            if birth.end.is_some() {
+                self.back_off(None, now);
+            }
+            self.end(Some(Ended::new(slot, reason)), actions);
+        } else {
+            self.failures = 0;
+            self.retry_at = None;
+            self.last_error = None;
+            self.expires_at(expires);
+            self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
+            self.start_ticking(now);
+        }
+        self.settle(now, actions);
+    }
+
+    /// A creation has failed. A fatal error fails those that wait.
+    pub(crate) fn stillborn(
+        &mut self,
+        id: ResourceId,
+        failed: Stillborn<E>,
+        now: Instant,
+        actions: &mut ActionsOf<S>,
+    ) {
+        let Some(birth) = self.births.remove(&id) else { return };
+        self.counters.create_failed += 1;
+        let delay = self.back_off(failed.retry_in, now);
+        if self.observed {
+            actions.events.push(Event::CreateFailed {
+                id,
+                elapsed: now.saturating_duration_since(birth.started),
+                error: failed.error.to_string(),
+                retry_in: delay,
+            });
+        }
+        if failed.fatal {
+            let failure = || Failure::Fatal(Arc::clone(&failed.error));
+            while let Some(waker) = self.waiters.fail_first(failure()) {
+                actions.wake.push(waker);
+            }
+        }
+        self.last_error = Some(failed.error);
+        self.settle(now, actions);
+    }
+
+    /// A creation was dropped with its runtime, before it came to anything.
+    pub(crate) fn abandoned(&mut self, id: ResourceId, now: Instant, actions: &mut ActionsOf<S>) {
+        if self.births.remove(&id).is_some() {
+            self.settle(now, actions);
+            actions.wake.extend(self.orphaned_waker());
+        }
+    }
+
+    /// How many creations are to be started, but for the back-off.
+    pub(super) fn missing(&self) -> usize {
+        if self.closed {
+            return 0;
+        }
+        let (size, creating) = (self.size(), self.births.len());
+        let shortage = self.store.shortage(&self.limits, self.waiters.waiting(), creating);
+        let wanted = self.demand().max(shortage).max(self.limits.min_size.saturating_sub(size));
+        let max_size = self.limits.max_size;
+        // Those that drain go with their last holder, which may take long: as many again, no more.
+        let with_draining = size.saturating_add(self.store.draining());
+        wanted
+            .min(max_size.saturating_sub(size))
+            .min(max_size.saturating_mul(2).saturating_sub(with_draining))
+            .min(self.limits.max_creating.saturating_sub(creating))
+    }
+
+    /// How many more resources those that wait ask for, beside those that come.
+    fn demand(&self) -> usize {
+        let each = self.store.expected_places(&self.limits).max(1);
+        self.waiters.waiting().div_ceil(each).saturating_sub(self.births.len())
+    }
+
+    fn reason(&self) -> CreateReason {
+        if self.demand() > 0 {
+            CreateReason::Demand
+        } else if self.size() < self.limits.min_size || self.store.idle() < self.limits.min_idle {
+            CreateReason::Minimum
+        } else if self.store.draining() > 0 {
+            CreateReason::Replacement
+        } else {
+            CreateReason::Growth
+        }
+    }
+
+    fn serve(&mut self, actions: &mut ActionsOf<S>) {
+        while !self.waiters.is_empty() {
+            let Some((place, _)) = self.store.lend(&mut self.rng, None) else { return };
+            if let Ok(waker) = self.waiters.grant(place) {
+                actions.wake.push(waker);
+            }
+        }
+    }
+
+    fn back_off(&mut self, retry_in: Option<Duration>, now: Instant) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let random = self.rng.f64() * 2.0 - 1.0;
+        let delay = retry_in.unwrap_or_else(|| self.times.backoff.delay(self.failures, random));
+        self.retry_at = now.checked_add(delay);
+        delay
+    }
+}
+
+/// A creation that came to nothing.
+pub(crate) struct Stillborn<E: StdError + 'static> {
+    pub(crate) error: Arc<CreateError<E>>,
+    pub(crate) fatal: bool,
+    pub(crate) retry_in: Option<Duration>,
+}

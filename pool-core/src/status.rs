@@ -1,0 +1,84 @@
+//! Numbers out: [`Status`] is how things stand, [`Counters`] what has happened.
+
+use crate::observer::EndReason;
+
+/// How a pool stands at one moment. Every field is taken from the state under its lock, so they fit
+/// each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The most resources that there may be.
+    pub max_size: usize,
+    /// The fewest that the pool keeps.
+    pub min_size: usize,
+    /// Resources that count towards the maximum: idle, lent, being created, being destroyed.
+    pub size: usize,
+    /// Resources that nobody holds.
+    pub idle: usize,
+    /// Leases that are out. In a shared pool a resource may have several.
+    pub in_use: usize,
+    /// Creations that run.
+    pub creating: usize,
+    /// Callers that wait.
+    pub waiting: usize,
+    /// Shared resources that are being used up: lent no more, beside the size.
+    pub draining: usize,
+    /// Resources that are being destroyed.
+    pub closing: usize,
+    /// Places of the resources that may be lent: one each in an exclusive pool, what their manager
+    /// says in a shared one.
+    pub places: usize,
+    /// Whether the pool is closed.
+    pub closed: bool,
+}
+
+/// What a pool has done since it was built. Every field only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Gets that ended with a lease.
+    pub gets_ok: u64,
+    /// Gets that ran into their deadline.
+    pub gets_timeout: u64,
+    /// Gets whose caller gave up while it waited or its resource was looked at.
+    pub gets_cancelled: u64,
+    /// Gets that found the pool closed.
+    pub gets_closed: u64,
+    /// Gets that failed with a fatal error of creation, or without a runtime.
+    pub gets_error: u64,
+    /// Gets turned away because the queue was full.
+    pub gets_rejected: u64,
+    /// Gets that could not be served at once.
+    pub waits: u64,
+    /// Resources created.
+    pub created: u64,
+    /// Creations that failed, panicked or ran into their timeout.
+    pub create_failed: u64,
+    /// Resources ended, by reason.
+    pub ended: Ended,
+}
+
+/// A number for each [`EndReason`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended([u64; EndReason::ALL.len()]);
+
+impl Ended {
+    /// The number for one reason.
+    pub fn get(&self, reason: EndReason) -> u64 {
+        self.0[reason as usize]
+    }
+
+    /// Every reason with its number, also those at 0.
+    pub fn iter(&self) -> impl Iterator<Item = (EndReason, u64)> + '_ {
+        EndReason::ALL.iter().map(|&reason| (reason, self.get(reason)))
+    }
+
+    /// The sum over all reasons.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    pub(crate) fn count(&mut self, reason: EndReason) {
+        self.0[reason as usize] += 1;
+    }
+}
