@@ -195,7 +195,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let expires = S::metadata(&place).expires;
         let is_known =
             expires.is_none() || (self.next_expiry.is_some() && self.next_expiry <= expires);
-        if self.closed || !is_known || self.size() > self.limits.max_size {
+        if self.closed || !is_known || self.is_oversize() {
             return Err(place);
         }
         if !self.waiters.is_empty() {
@@ -299,7 +299,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(EndReason::Closed)
         } else if expires.is_some_and(|expires| expires <= now) {
             Some(EndReason::Lifetime)
-        } else if self.size() > self.limits.max_size {
+        } else if self.is_oversize() {
             Some(EndReason::Excess)
         } else {
             None
@@ -375,7 +375,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Changes the maximum size.
     pub(crate) fn resize(&mut self, max_size: usize, now: Instant, actions: &mut ActionsOf<S>) {
         self.limits.max_size = max_size;
-        while self.size() > max_size && self.store.idle() > 0 {
+        while self.is_oversize() && self.store.idle() > 0 {
             let ended = self.store.end_oldest_idle(EndReason::Excess);
             self.end(ended, actions);
         }
@@ -463,6 +463,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// What counts towards the maximum size.
     fn size(&self) -> usize {
         self.store.size() + self.births.len() + self.closing
+    }
+
+    /// Some have to go, beside those that are going or may not come.
+    fn is_oversize(&self) -> bool {
+        self.store.size() > self.limits.max_size
     }
 
     fn lend(&mut self) -> Option<Lent<S::Lent>> {

@@ -184,7 +184,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         wanted
             .min(max_size.saturating_sub(size))
             .min(max_size.saturating_mul(2).saturating_sub(with_draining))
-            .min(self.limits.max_creating.saturating_sub(creating))
+            .min(self.max_creating().saturating_sub(creating))
+    }
+
+    /// One at a time after a failure: a peer in trouble is asked how it is, not stormed.
+    fn max_creating(&self) -> usize {
+        if self.failures == 0 { self.limits.max_creating } else { 1 }
     }
 
     /// How many more resources those that wait ask for, beside those that come.

@@ -1,0 +1,222 @@
+//! Shared resources: places, growth, shrinking by load, draining.
+
+mod support;
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::Poll;
+
+use pool_core::{EndReason, SharedLease, SharedPool, SharedPoolBuilder};
+use support::{Items, Step, millis, pass, rest, secs};
+use tokio_test::task::spawn;
+
+fn pool_of(items: &Items, places: usize) -> SharedPoolBuilder<Items> {
+    items.0.places.store(places, SeqCst);
+    SharedPool::builder(items.clone()).idle_timeout(None).max_lifetime(None)
+}
+
+async fn lend(pool: &SharedPool<Items>, leases: usize) -> Vec<SharedLease<'static, Items>> {
+    let mut held = Vec::new();
+    for _ in 0..leases {
+        held.push(pool.get_owned().await.unwrap());
+    }
+    held
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_are_created_as_the_waiting_ask_for() {
+    let items = Items::default();
+    items.0.script_creates([Step::Slow(millis(10)); 10]);
+    let pool = pool_of(&items, 10).max_size(20).build().unwrap();
+    let gets: Vec<_> = (0..35)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.get_owned().await.unwrap() })
+        })
+        .collect();
+    let mut held = Vec::new();
+    for get in gets {
+        held.push(get.await.unwrap());
+    }
+    let mut carried = [0; 20];
+    for lease in &held {
+        carried[lease.number] += 1;
+    }
+    assert!(carried.iter().all(|&leases| leases <= 10), "{carried:?}");
+    pass(secs(1)).await;
+    assert!((4..=5).contains(&items.0.created()), "{}", items.0.created());
+}
+
+#[tokio::test(start_paused = true)]
+async fn load_is_spread_over_the_resources() {
+    let items = Items::default();
+    let pool = pool_of(&items, 100).min_size(4).build().unwrap();
+    pass(secs(1)).await;
+    let held = lend(&pool, 40).await;
+    let mut carried = [0; 4];
+    for lease in &held {
+        carried[lease.number] += 1;
+    }
+    // Two choices keep a resource within a few leases of the mean; one choice would not.
+    assert!(carried.iter().all(|leases| (7..=13).contains(leases)), "{carried:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_grows_for_speed_in_the_background() {
+    let items = Items::default();
+    let pool = pool_of(&items, 100).soft_target(8).soft_max_size(3).build().unwrap();
+    let held = lend(&pool, 8).await;
+    rest().await;
+    assert_eq!(items.0.created(), 1);
+    let more = lend(&pool, 1).await;
+    rest().await;
+    assert_eq!(items.0.created(), 2);
+    let most = lend(&pool, 60).await;
+    rest().await;
+    assert_eq!(items.0.created(), 3, "more than the soft maximum");
+    drop((held, more, most));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_loaded_drains_when_the_load_has_fitted_on_fewer_for_the_delay() {
+    let items = Items::default();
+    let pool = pool_of(&items, 100)
+        .soft_target(4)
+        .soft_max_size(2)
+        .shrink_delay(secs(30))
+        .build()
+        .unwrap();
+    let mut held = lend(&pool, 2).await;
+    let more = lend(&pool, 6).await;
+    rest().await;
+    assert_eq!(pool.status().size, 2);
+    held.extend(lend(&pool, 2).await);
+    drop(more);
+    pass(secs(29)).await;
+    assert_eq!(pool.status().size, 2);
+    // A burst within the delay starts it anew.
+    drop(lend(&pool, 1).await);
+    pass(secs(29)).await;
+    assert_eq!(pool.status().size, 2);
+    pass(secs(2)).await;
+    let status = pool.status();
+    assert_eq!((status.size, status.in_use), (1, 4));
+    drop(held);
+    rest().await;
+    let status = pool.status();
+    assert_eq!((status.size, status.draining, items.0.live()), (1, 0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_to_go_is_taken_back_before_another_is_created() {
+    let items = Items::default();
+    let pool = pool_of(&items, 2).max_size(2).shrink_delay(secs(5)).build().unwrap();
+    let mut held = lend(&pool, 4).await;
+    held.sort_by_key(|lease| lease.number);
+    drop((held.remove(3), held.remove(0)));
+    // Each carries one, which would fit on one.
+    pass(secs(6)).await;
+    assert_eq!((pool.status().size, pool.status().draining), (1, 1));
+    held.extend(lend(&pool, 2).await);
+    assert_eq!((pool.status().size, pool.status().draining), (2, 0));
+    assert_eq!(items.0.created(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_resource_is_used_up_and_its_successor_is_there_at_once() {
+    let items = Items::default();
+    let pool = pool_of(&items, 10).max_size(1).build().unwrap();
+    let held = lend(&pool, 3).await;
+    items.0.handle(0).drain("the peer asked for it");
+    rest().await;
+    let status = pool.status();
+    assert_eq!((status.size, status.draining, status.in_use), (1, 1, 3));
+    let new = lend(&pool, 1).await;
+    assert_eq!((new[0].number, held[0].number), (1, 0));
+    drop(held);
+    rest().await;
+    assert_eq!((pool.status().draining, items.0.live()), (0, 1));
+    assert_eq!(pool.counters().ended.get(EndReason::Drained), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resources_that_drain_are_bounded_too() {
+    let items = Items::default();
+    let pool = pool_of(&items, 1).max_size(2).build().unwrap();
+    let mut held = Vec::new();
+    for n in 0..4 {
+        held.extend(lend(&pool, 1).await);
+        items.0.handle(n).drain("again");
+        rest().await;
+    }
+    let mut get = spawn(pool.get());
+    assert!(get.poll().is_pending());
+    rest().await;
+    assert_eq!((pool.status().draining, items.0.live()), (4, 4));
+    held.pop();
+    rest().await;
+    assert!(get.poll().is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_change_while_they_are_lent() {
+    let items = Items::default();
+    let pool = pool_of(&items, 2).max_size(1).build().unwrap();
+    let mut held = lend(&pool, 2).await;
+    let mut get = spawn(pool.get());
+    assert!(get.poll().is_pending());
+    items.0.handle(0).set_places(3);
+    assert!(get.is_woken());
+    let Poll::Ready(Ok(third)) = get.poll() else { panic!("the new place went to nobody") };
+    items.0.handle(0).set_places(1);
+    let mut get = spawn(pool.get());
+    assert!(get.poll().is_pending());
+    drop(third);
+    held.pop();
+    assert!(!get.is_woken(), "over the limit");
+    held.pop();
+    assert!(get.is_woken());
+    items.0.handle(0).set_places(0);
+    drop(get);
+    assert!(pool.try_get().is_none());
+    items.0.handle(0).set_places(1);
+    assert!(pool.try_get().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_resource_that_breaks_goes_with_its_last_holder() {
+    let items = Items::default();
+    let pool = pool_of(&items, 4).build().unwrap();
+    let mut held = lend(&pool, 2).await;
+    items.0.handle(0).broken("reset");
+    assert_eq!(lend(&pool, 1).await[0].number, 1);
+    held.pop();
+    rest().await;
+    assert_eq!(items.0.live(), 2);
+    held.pop();
+    rest().await;
+    assert_eq!(items.0.live(), 1);
+    assert_eq!(pool.counters().ended.get(EndReason::Broken), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_manager_says_before_the_resource_is_there_counts() {
+    let items = Items::default();
+    items.0.script_creates([Step::Slow(secs(1))]);
+    let pool = SharedPool::builder(items.clone()).max_size(1).build().unwrap();
+    let mut get = spawn(pool.get());
+    assert!(get.poll().is_pending());
+    rest().await;
+    items.0.handle(0).set_places(7);
+    pass(secs(2)).await;
+    assert_eq!(pool.status().places, 7);
+    drop(get);
+    items.0.handle(0).broken("idle");
+    items.0.script_creates([Step::Slow(secs(1))]);
+    let mut get = spawn(pool.get());
+    assert!(get.poll().is_pending());
+    rest().await;
+    items.0.handle(1).broken("dead on arrival");
+    pass(secs(2)).await;
+    let Poll::Ready(Ok(item)) = get.poll() else { panic!("not replaced") };
+    assert_eq!(item.number, 2);
+}
