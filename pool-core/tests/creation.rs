@@ -87,7 +87,7 @@ async fn a_failed_creation_is_tried_again_after_the_back_off() {
 #[tokio::test(start_paused = true)]
 async fn a_manager_that_always_fails_is_asked_at_the_pace_of_the_back_off() {
     let items = Items::default();
-    items.0.script_creates([Step::Err; 10_000]);
+    items.0.script_creates(std::iter::repeat_n(Step::Err, 10_000));
     let pool = Pool::builder(items.clone()).wait_timeout(secs(60)).build().unwrap();
     let gets: Vec<_> = (0..100)
         .map(|_| {

@@ -13,7 +13,7 @@ use tokio_test::task::spawn;
 async fn grow(pool: &Pool<Items>, to: usize) {
     let mut held = Vec::new();
     for _ in 0..to {
-        held.push(pool.get().await.unwrap());
+        held.push(pool.get().await.expect("room for one more"));
     }
 }
 

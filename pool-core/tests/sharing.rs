@@ -17,7 +17,7 @@ fn pool_of(items: &Items, places: usize) -> SharedPoolBuilder<Items> {
 async fn lend(pool: &SharedPool<Items>, leases: usize) -> Vec<SharedLease<'static, Items>> {
     let mut held = Vec::new();
     for _ in 0..leases {
-        held.push(pool.get_owned().await.unwrap());
+        held.push(pool.get_owned().await.expect("room for one more"));
     }
     held
 }
