@@ -11,7 +11,8 @@ use crate::core::{Core, Place};
 use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
-use crate::state::{Answer, Failure, Key, Lent, far_from};
+use crate::moment::{Clock, Moment};
+use crate::state::{Answer, Failure, Key, Lent};
 
 /// What one get asks for, beside the pool's settings.
 ///
@@ -55,21 +56,20 @@ impl GetOptions {
         self
     }
 
-    fn deadline_from(self, now: Instant, wait: Duration) -> Instant {
-        let timeout = match self.limit {
-            Limit::Pool => wait,
-            Limit::Timeout(timeout) => timeout,
-            Limit::Deadline(deadline) => return deadline,
-        };
-        now.checked_add(timeout).unwrap_or_else(|| far_from(now))
+    fn deadline_from(self, now: Moment, wait: Duration, clock: Clock) -> Moment {
+        match self.limit {
+            Limit::Pool => now.after(wait),
+            Limit::Timeout(timeout) => now.after(timeout),
+            Limit::Deadline(deadline) => clock.moment(deadline),
+        }
     }
 }
 
 /// When a get started and has to be over, once it has looked at the clock.
 #[derive(Clone, Copy)]
 struct Span {
-    started: Instant,
-    deadline: Instant,
+    started: Moment,
+    deadline: Moment,
 }
 
 type Got<M, K> = Result<Lent<Place<M, K>>, Error<<M as Manager>::Error>>;
@@ -114,7 +114,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         let answer = core.update(|state, now, actions| {
             let span = span.get_or_insert_with(|| Span {
                 started: now,
-                deadline: options.deadline_from(now, wait),
+                deadline: options.deadline_from(now, wait, core.clock),
             });
             if maintained {
                 return Some(state.request(now, span.deadline, cx.waker(), actions));
@@ -157,11 +157,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
     #[cold]
     fn timed_out(&self) -> Error<M::Error> {
-        let now = Instant::now();
+        let now = self.core.clock.now();
         let started = self.span.map_or(now, |span| span.started);
         let state = self.core.state();
         Error::Timeout(Box::new(Timeout {
-            waited: now.saturating_duration_since(started),
+            waited: now.since(started),
             status: state.status(),
             last_error: state.last_error(),
         }))

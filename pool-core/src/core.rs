@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::config::{Limits, Times};
 use crate::kind::Kind;
 use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
+use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Observer};
 use crate::state::{Actions, Ended, State, Stillborn, Work};
 
@@ -26,6 +26,7 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
     /// Apart from the rest, since a creation needs no more than this.
     pub(crate) manager: Arc<M>,
     pub(crate) times: Times,
+    pub(crate) clock: Clock,
     state: Mutex<StateOf<M, K>>,
     /// Wakes maintenance, which holds this and no `Core` while it sleeps.
     wakeup: Arc<Notify>,
@@ -43,10 +44,11 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         observer: Option<Arc<dyn Observer>>,
         runtime: Option<Handle>,
     ) -> Arc<Self> {
-        let state = State::new(limits, times, observer.is_some(), Instant::now());
+        let state = State::new(limits, times, observer.is_some());
         Arc::new(Self {
             manager: Arc::new(manager),
             times,
+            clock: Clock::new(),
             state: Mutex::new(state),
             wakeup: Arc::default(),
             observer,
@@ -63,9 +65,9 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     /// Changes the state, then does what follows from that.
     pub(crate) fn update<T>(
         &self,
-        change: impl FnOnce(&mut StateOf<M, K>, Instant, &mut Actions<M::Resource>) -> T,
+        change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource>) -> T,
     ) -> T {
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut actions = Actions::default();
         let result = change(&mut self.state(), now, &mut actions);
         self.act(actions);
@@ -221,7 +223,7 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
 
 /// Destroys a resource without a task to do it in.
 fn dispose_here<M: Manager>(manager: &M, ended: Ended<M::Resource>) {
-    let mut resource = ended.resource;
+    let mut resource = ended.slot.resource;
     contain(|| manager.detached(&mut resource));
     contain(|| drop(resource));
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
+use crate::moment::Clock;
 use crate::state::{IdleStore, Share, ShareStore, Store};
 
 /// How the resources of a pool are lent. Sealed: [`Exclusive`] and [`Shared`] are all there are.
@@ -37,6 +38,7 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
         place: &mut Self::Place,
         check: bool,
         limit: Duration,
+        clock: Clock,
     ) -> impl Future<Output = Result<(), Unfit>> + Send;
 }
 
@@ -60,7 +62,7 @@ pub struct Shared;
 
 impl<M: Manager> Kind<M> for Exclusive {
     type Store = IdleStore<M::Resource>;
-    type Place = Slot<M::Resource>;
+    type Place = Box<Slot<M::Resource>>;
 
     fn resource(place: &Self::Place) -> &M::Resource {
         &place.resource
@@ -76,14 +78,15 @@ impl<M: Manager> Kind<M> for Exclusive {
         place: &mut Self::Place,
         check: bool,
         limit: Duration,
+        clock: Clock,
     ) -> Result<(), Unfit> {
-        let Slot { resource, meta } = place;
+        let meta = place.metadata(clock);
         // The present holder counts.
-        if meta.uses > 1 {
-            bounded(limit, manager.recycle(resource, meta)).await?;
+        if meta.uses() > 1 {
+            bounded(limit, manager.recycle(&mut place.resource, &meta)).await?;
         }
         if check {
-            bounded(limit, manager.check(resource, meta)).await?;
+            bounded(limit, manager.check(&mut place.resource, &meta)).await?;
         }
         Ok(())
     }
@@ -106,10 +109,11 @@ impl<M: SharedManager> Kind<M> for Shared {
         place: &mut Self::Place,
         check: bool,
         limit: Duration,
+        clock: Clock,
     ) -> Result<(), Unfit> {
-        let Slot { resource, meta } = &place.slot;
         if check {
-            bounded(limit, manager.check_shared(resource, meta)).await?;
+            let meta = place.slot.metadata(clock);
+            bounded(limit, manager.check_shared(&place.slot.resource, &meta)).await?;
         }
         Ok(())
     }

@@ -56,12 +56,12 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
 
     /// The resource's number in its pool.
     pub fn id(&self) -> ResourceId {
-        self.metadata().id()
+        K::Store::slot(self.place()).id
     }
 
     /// What the pool knows about the resource.
-    pub fn metadata(&self) -> &Metadata {
-        K::Store::metadata(self.place())
+    pub fn metadata(&self) -> Metadata {
+        K::Store::slot(self.place()).metadata(self.core.clock)
     }
 
     /// Gives the resource back to be destroyed, because the holder knows that it is no good. A shared
@@ -87,7 +87,7 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
         let Some(mut slot) = lease.place.take() else {
             unreachable!("bug: a lease has ended and is still there")
         };
-        let id = slot.meta.id;
+        let id = slot.id;
         contain(|| lease.core.manager.detached(&mut slot.resource));
         lease.core.update(|state, now, actions| state.detach(id, now, actions));
         slot.resource

@@ -54,6 +54,7 @@ mod lease;
 mod maintenance;
 mod manager;
 mod metadata;
+mod moment;
 mod observer;
 mod pool;
 mod state;

@@ -30,6 +30,7 @@ impl<M: Manager, K: Kind<M>> Maintenance<M, K> {
     pub(crate) async fn run(self) {
         let mut tasks = JoinSet::new();
         while let Some(core) = self.core.upgrade() {
+            let clock = core.clock;
             let work = core.maintain();
             for order in work.births {
                 tasks.spawn(create::run(&core, order));
@@ -40,7 +41,7 @@ impl<M: Manager, K: Kind<M>> Maintenance<M, K> {
             drop(core);
             while tasks.try_join_next().is_some() {}
             let notified = self.wakeup.notified();
-            match work.next {
+            match clock.instant(work.next) {
                 Some(next) => drop(timeout_at(next, notified).await),
                 None => notified.await,
             }
@@ -64,11 +65,11 @@ fn dispose<M: Manager, K: Kind<M>>(
     let limit = core.times.destroy;
     let manager = Arc::clone(&core.manager);
     let place = Closing { core: Arc::downgrade(core), counted: ended.counted };
-    contain(|| manager.detached(&mut ended.resource));
+    contain(|| manager.detached(&mut ended.slot.resource));
     async move {
         let _place = place;
         // Out of time: the resource is dropped with the future.
-        drop(timeout(limit, manager.destroy(ended.resource)).await);
+        drop(timeout(limit, manager.destroy(ended.slot.resource)).await);
     }
 }
 

@@ -3,17 +3,16 @@
 use tokio::time::Instant;
 
 use crate::manager::ResourceId;
+use crate::moment::{Clock, Moment};
 
 /// What the pool knows about a resource: its number, age and use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Metadata {
-    pub(crate) id: ResourceId,
-    pub(crate) created: Instant,
-    /// When it is too old; drawn once, at birth.
-    pub(crate) expires: Option<Instant>,
-    /// When it came back last, by the pool's coarse clock.
-    pub(crate) returned: Instant,
-    pub(crate) uses: u32,
+    id: ResourceId,
+    created: Moment,
+    expires: Moment,
+    uses: u32,
+    clock: Clock,
 }
 
 impl Metadata {
@@ -24,24 +23,39 @@ impl Metadata {
 
     /// When it was created.
     pub fn created(&self) -> Instant {
-        self.created
+        // It was made from an `Instant`, so there is one.
+        self.clock.instant(self.created).unwrap_or_else(Instant::now)
     }
 
     /// When the pool will let go of it for its age, if it has a maximum lifetime.
     pub fn expires(&self) -> Option<Instant> {
-        self.expires
+        self.clock.instant(self.expires)
     }
 
-    /// How often it has been lent, the present holder included. A shared resource counts the times
-    /// that it came out of idleness.
+    /// How often it has been lent, the present holder included. 0 for a shared one, whose leases
+    /// overlap.
     pub fn uses(&self) -> u32 {
         self.uses
     }
 }
 
-/// A resource with what the pool knows about it.
+/// A resource with what the pool knows about it. In a box of its own, so that lending it moves a
+/// pointer.
 #[derive(Debug)]
 pub struct Slot<R> {
     pub(crate) resource: R,
-    pub(crate) meta: Metadata,
+    pub(crate) id: ResourceId,
+    pub(crate) created: Moment,
+    /// When it is too old; drawn once, at birth.
+    pub(crate) expires: Moment,
+    /// When it came back last, by the pool's coarse clock.
+    pub(crate) returned: Moment,
+    pub(crate) uses: u32,
+}
+
+impl<R> Slot<R> {
+    pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
+        let Self { id, created, expires, uses, .. } = *self;
+        Metadata { id, created, expires, uses, clock }
+    }
 }

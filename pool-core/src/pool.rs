@@ -307,7 +307,7 @@ async fn ready<M: Manager, K: Kind<M>>(
         let check = lent.stale || core.times.check_policy == CheckPolicy::Always;
         let mut transit = Transit { core, place: Some(lent.place) };
         let Some(place) = &mut transit.place else { continue };
-        match K::prepare(&core.manager, place, check, core.times.check).await {
+        match K::prepare(&core.manager, place, check, core.times.check, core.clock).await {
             Ok(()) => {}
             Err(unfit) => {
                 transit.discard(false);

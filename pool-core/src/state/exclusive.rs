@@ -5,16 +5,15 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use tokio::time::Instant;
-
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::{Metadata, Slot};
+use crate::metadata::Slot;
+use crate::moment::Moment;
 use crate::observer::EndReason;
 
 pub struct IdleStore<R> {
-    idle: VecDeque<Slot<R>>,
+    idle: VecDeque<Box<Slot<R>>>,
     lent: usize,
     /// Every resource of the store, idle or lent: a manager may speak of one that is gone.
     live: HashSet<ResourceId>,
@@ -40,15 +39,15 @@ impl<R> IdleStore<R> {
         self.doomed.remove(&id);
     }
 
-    fn ended(&mut self, slot: Slot<R>, reason: EndReason) -> Ended<R> {
-        self.forget(slot.meta.id);
+    fn ended(&mut self, slot: Box<Slot<R>>, reason: EndReason) -> Ended<R> {
+        self.forget(slot.id);
         Ended::new(slot, reason)
     }
 }
 
 impl<R: Send + 'static> Store for IdleStore<R> {
     type Resource = R;
-    type Lent = Slot<R>;
+    type Lent = Box<Slot<R>>;
 
     fn size(&self) -> usize {
         self.idle.len() + self.lent
@@ -85,51 +84,51 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         limits.min_idle.saturating_sub(self.idle.len() + coming)
     }
 
-    fn metadata(lent: &Slot<R>) -> &Metadata {
-        &lent.meta
+    fn slot(lent: &Box<Slot<R>>) -> &Slot<R> {
+        lent
     }
 
     fn lend(
         &mut self,
         _rng: &mut fastrand::Rng,
-        fresh_after: Option<Instant>,
-    ) -> Option<(Slot<R>, bool)> {
+        fresh_after: Moment,
+    ) -> Option<(Box<Slot<R>>, bool)> {
         let mut slot = self.idle.pop_back()?;
         self.lent += 1;
-        slot.meta.uses = slot.meta.uses.saturating_add(1);
-        let stale = Some(slot.meta.returned) < fresh_after;
+        slot.uses = slot.uses.saturating_add(1);
+        let stale = slot.returned < fresh_after;
         Some((slot, stale))
     }
 
-    fn pass(&mut self, mut lent: Slot<R>) -> Result<Slot<R>, Slot<R>> {
+    fn pass(&mut self, mut lent: Box<Slot<R>>) -> Result<Box<Slot<R>>, Box<Slot<R>>> {
         if !self.doomed.is_empty() {
             return Err(lent);
         }
-        lent.meta.uses = lent.meta.uses.saturating_add(1);
+        lent.uses = lent.uses.saturating_add(1);
         Ok(lent)
     }
 
-    fn stays(&self, _lent: &Slot<R>) -> bool {
+    fn stays(&self, _lent: &Box<Slot<R>>) -> bool {
         self.doomed.is_empty()
     }
 
-    fn take_back(&mut self, mut lent: Slot<R>, now: Instant) -> Option<Ended<R>> {
+    fn take_back(&mut self, mut lent: Box<Slot<R>>, now: Moment) -> Option<Ended<R>> {
         self.lent -= 1;
-        if let Some(&reason) = self.doomed.get(&lent.meta.id) {
+        if let Some(&reason) = self.doomed.get(&lent.id) {
             return Some(self.ended(lent, reason));
         }
-        lent.meta.returned = now;
+        lent.returned = now;
         self.idle.push_back(lent);
         None
     }
 
-    fn take_back_ended(&mut self, lent: Slot<R>, reason: EndReason) -> Option<Ended<R>> {
+    fn take_back_ended(&mut self, lent: Box<Slot<R>>, reason: EndReason) -> Option<Ended<R>> {
         self.lent -= 1;
         Some(self.ended(lent, reason))
     }
 
-    fn insert(&mut self, slot: Slot<R>, _places: usize) {
-        self.live.insert(slot.meta.id);
+    fn insert(&mut self, slot: Box<Slot<R>>, _places: usize) {
+        self.live.insert(slot.id);
         self.idle.push_back(slot);
     }
 
@@ -139,7 +138,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         if !self.live.contains(&id) {
             return None;
         }
-        let Some(at) = self.idle.iter().position(|slot| slot.meta.id == id) else {
+        let Some(at) = self.idle.iter().position(|slot| slot.id == id) else {
             self.doomed.entry(id).or_insert(reason);
             return None;
         };
@@ -147,12 +146,12 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         Some(self.ended(slot, reason))
     }
 
-    fn latest_return(&self) -> Option<Instant> {
-        self.idle.back().map(|slot| slot.meta.returned)
+    fn latest_return(&self) -> Option<Moment> {
+        self.idle.back().map(|slot| slot.returned)
     }
 
-    fn earliest_return(&self) -> Option<Instant> {
-        self.idle.front().map(|slot| slot.meta.returned)
+    fn earliest_return(&self) -> Option<Moment> {
+        self.idle.front().map(|slot| slot.returned)
     }
 
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<R>> {
@@ -168,18 +167,17 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         false
     }
 
-    fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<R>>) -> Option<Instant> {
-        let expired = |slot: &Slot<R>| slot.meta.expires.is_some_and(|expires| expires <= now);
-        if self.idle.iter().any(expired) {
-            for slot in std::mem::take(&mut self.idle) {
-                if expired(&slot) {
-                    ended.push(self.ended(slot, EndReason::Lifetime));
-                } else {
-                    self.idle.push_back(slot);
-                }
+    fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<R>>) -> Moment {
+        let mut next = Moment::NEVER;
+        for slot in std::mem::take(&mut self.idle) {
+            if slot.expires <= now {
+                ended.push(self.ended(slot, EndReason::Lifetime));
+            } else {
+                next = next.min(slot.expires);
+                self.idle.push_back(slot);
             }
         }
-        self.idle.iter().filter_map(|slot| slot.meta.expires).min()
+        next
     }
 
     fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {

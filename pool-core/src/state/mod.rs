@@ -43,20 +43,19 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use tokio::time::Instant;
-
 pub(crate) use self::exclusive::IdleStore;
 pub(crate) use self::shared::{Share, ShareStore};
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
 use self::supply::Birth;
 pub(crate) use self::supply::{BirthOrder, Stillborn};
-pub(crate) use self::timers::{Work, far_from};
+pub(crate) use self::timers::Work;
 pub(crate) use self::waiters::Key;
 use self::waiters::{Left, Waiters};
 use crate::config::{Limits, Times};
 use crate::error::CreateError;
 use crate::manager::ResourceId;
+use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 use crate::status::{Counters, Status};
 
@@ -73,20 +72,20 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Failed creations in a row.
     failures: u32,
     /// No creation before this.
-    retry_at: Option<Instant>,
+    retry_at: Moment,
     last_error: Option<Arc<CreateError<E>>>,
     /// Since when there has been a surplus, without a moment in between.
-    surplus_since: Option<Instant>,
+    surplus_since: Option<Moment>,
     /// No resource in the store expires before this.
-    next_expiry: Option<Instant>,
+    next_expiry: Moment,
     /// The coarse clock, by which returns are stamped. It ticks while a resource is idle that may
     /// still turn stale, and is set by every event that knows the time.
-    coarse: Instant,
+    coarse: Moment,
     ticking: bool,
     /// Idle resources that came back before this are stale, by the check policy.
-    fresh_after: Option<Instant>,
+    fresh_after: Moment,
     /// When maintenance wakes by itself.
-    armed: Option<Instant>,
+    armed: Moment,
     /// Maintenance is notified, and has not run yet.
     notified: bool,
     /// Maintenance lives.
@@ -145,7 +144,7 @@ pub(crate) enum Answer<L> {
 type ActionsOf<S> = Actions<<S as Store>::Resource>;
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
-    pub(crate) fn new(limits: Limits, times: Times, observed: bool, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits, times: Times, observed: bool) -> Self {
         let mut state = Self {
             store: S::default(),
             limits,
@@ -154,14 +153,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             births: HashMap::new(),
             closing: 0,
             failures: 0,
-            retry_at: None,
+            retry_at: Moment::default(),
             last_error: None,
             surplus_since: None,
-            next_expiry: None,
-            coarse: now,
+            next_expiry: Moment::NEVER,
+            coarse: Moment::default(),
             ticking: false,
-            fresh_after: None,
-            armed: None,
+            fresh_after: Moment::NEVER,
+            armed: Moment::NEVER,
             notified: false,
             maintained: false,
             outbox: Vec::new(),
@@ -172,7 +171,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             counters: Counters::default(),
             unserved: 0,
         };
-        state.set_clock(now);
+        state.set_clock(Moment::default());
         state
     }
 
@@ -192,9 +191,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         place: S::Lent,
     ) -> Result<(Option<Waker>, bool), S::Lent> {
-        let expires = S::metadata(&place).expires;
-        let is_known =
-            expires.is_none() || (self.next_expiry.is_some() && self.next_expiry <= expires);
+        let expires = S::slot(&place).expires;
+        let is_known = self.next_expiry <= expires;
         if self.closed || !is_known || self.is_oversize() {
             return Err(place);
         }
@@ -214,8 +212,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Lends a place, or puts the caller at the end of the queue.
     pub(crate) fn request(
         &mut self,
-        now: Instant,
-        deadline: Instant,
+        now: Moment,
+        deadline: Moment,
         waker: &Waker,
         actions: &mut ActionsOf<S>,
     ) -> Answer<S::Lent> {
@@ -293,11 +291,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Takes a place back.
-    pub(crate) fn give_back(&mut self, place: S::Lent, now: Instant, actions: &mut ActionsOf<S>) {
-        let expires = S::metadata(&place).expires;
+    pub(crate) fn give_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S>) {
+        let expires = S::slot(&place).expires;
         let end = if self.closed {
             Some(EndReason::Closed)
-        } else if expires.is_some_and(|expires| expires <= now) {
+        } else if expires <= now {
             Some(EndReason::Lifetime)
         } else if self.is_oversize() {
             Some(EndReason::Excess)
@@ -320,7 +318,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         place: S::Lent,
         reason: EndReason,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) {
         let ended = self.store.take_back_ended(place, reason);
@@ -341,7 +339,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         id: ResourceId,
         places: usize,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) {
         match self.births.get_mut(&id) {
@@ -356,7 +354,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         id: ResourceId,
         reason: EndReason,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) {
         if let Some(birth) = self.births.get_mut(&id) {
@@ -373,7 +371,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Changes the maximum size.
-    pub(crate) fn resize(&mut self, max_size: usize, now: Instant, actions: &mut ActionsOf<S>) {
+    pub(crate) fn resize(&mut self, max_size: usize, now: Moment, actions: &mut ActionsOf<S>) {
         self.limits.max_size = max_size;
         while self.is_oversize() && self.store.idle() > 0 {
             let ended = self.store.end_oldest_idle(EndReason::Excess);
@@ -401,7 +399,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has been destroyed: its place is free.
-    pub(crate) fn disposed(&mut self, counted: bool, now: Instant, actions: &mut ActionsOf<S>) {
+    pub(crate) fn disposed(&mut self, counted: bool, now: Moment, actions: &mut ActionsOf<S>) {
         self.closing -= usize::from(counted);
         self.settle(now, actions);
     }
@@ -418,7 +416,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.notified = false;
         self.ticking = false;
         self.fresh_after = self.stale_before(self.coarse);
-        self.armed = None;
+        self.armed = Moment::NEVER;
         actions.ended.append(&mut self.outbox);
         actions.wake.extend(self.waiters.first_waker());
     }
@@ -481,7 +479,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let Some(ended) = ended else { return };
         self.counters.ended.count(ended.reason);
         if self.observed {
-            actions.events.push(Event::Ended { id: ended.id, reason: ended.reason });
+            actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });
         }
         self.closing += usize::from(ended.counted);
         if self.maintained {
@@ -495,7 +493,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
 impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
     /// A lent resource leaves the pool with its holder.
-    pub(crate) fn detach(&mut self, id: ResourceId, now: Instant, actions: &mut Actions<R>) {
+    pub(crate) fn detach(&mut self, id: ResourceId, now: Moment, actions: &mut Actions<R>) {
         self.store.detach(id);
         self.counters.ended.count(EndReason::Detached);
         if self.observed {

@@ -17,12 +17,12 @@
 use std::sync::Arc;
 
 use slab::Slab;
-use tokio::time::Instant;
 
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::{Metadata, Slot};
+use crate::metadata::Slot;
+use crate::moment::Moment;
 use crate::observer::EndReason;
 
 /// A resource that several may hold.
@@ -38,7 +38,7 @@ struct Row<R> {
     /// Why it is being used up, if it is.
     draining: Option<EndReason>,
     /// When its last holder gave it back.
-    returned: Instant,
+    returned: Moment,
     /// Its position in `open`.
     open_at: Option<usize>,
 }
@@ -77,7 +77,7 @@ impl<R> Default for ShareStore<R> {
 
 impl<R: Send + 'static> ShareStore<R> {
     fn find(&self, id: ResourceId) -> Option<usize> {
-        self.rows.iter().find(|(_, row)| row.share.slot.meta.id == id).map(|(key, _)| key)
+        self.rows.iter().find(|(_, row)| row.share.slot.id == id).map(|(key, _)| key)
     }
 
     /// Puts a row into `open` or takes it out, as its state asks.
@@ -125,11 +125,11 @@ impl<R: Send + 'static> ShareStore<R> {
         self.draining -= 1;
         // Holders give their share back under the lock, so the row's is the last one.
         let share = Arc::into_inner(row.share)?;
-        Some(Ended { counted: false, ..Ended::new(share.slot, reason) })
+        Some(Ended { counted: false, ..Ended::new(Box::new(share.slot), reason) })
     }
 
     /// Takes a place back, and says of which row.
-    fn release(&mut self, lent: Arc<Share<R>>, now: Option<Instant>) -> usize {
+    fn release(&mut self, lent: Arc<Share<R>>, now: Option<Moment>) -> usize {
         let key = lent.key;
         drop(lent);
         let row = &mut self.rows[key];
@@ -211,14 +211,14 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         idle.max(self.needed(limits, self.in_use() + waiting).saturating_sub(coming))
     }
 
-    fn metadata(lent: &Arc<Share<R>>) -> &Metadata {
-        &lent.slot.meta
+    fn slot(lent: &Arc<Share<R>>) -> &Slot<R> {
+        &lent.slot
     }
 
     fn lend(
         &mut self,
         rng: &mut fastrand::Rng,
-        fresh_after: Option<Instant>,
+        fresh_after: Moment,
     ) -> Option<(Arc<Share<R>>, bool)> {
         let key = match self.open.len() {
             0 => return None,
@@ -236,7 +236,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             }
         };
         let row = &mut self.rows[key];
-        let stale = row.in_use == 0 && Some(row.returned) < fresh_after;
+        let stale = row.in_use == 0 && row.returned < fresh_after;
         self.idle -= usize::from(row.in_use == 0);
         row.in_use += 1;
         self.active_in_use += 1;
@@ -257,7 +257,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.rows[lent.key].draining.is_none()
     }
 
-    fn take_back(&mut self, lent: Arc<Share<R>>, now: Instant) -> Option<Ended<R>> {
+    fn take_back(&mut self, lent: Arc<Share<R>>, now: Moment) -> Option<Ended<R>> {
         let key = self.release(lent, Some(now));
         self.end_if_unused(key)
     }
@@ -267,7 +267,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.drain(key, reason)
     }
 
-    fn insert(&mut self, slot: Slot<R>, places: usize) {
+    fn insert(&mut self, slot: Box<Slot<R>>, places: usize) {
         self.learned = Some(places.max(1));
         self.places += places;
         self.idle += 1;
@@ -277,9 +277,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             in_use: 0,
             places,
             draining: None,
-            returned: slot.meta.returned,
+            returned: slot.returned,
             open_at: None,
-            share: Arc::new(Share { slot, key }),
+            share: Arc::new(Share { slot: *slot, key }),
         });
         self.sort_open(key);
     }
@@ -302,11 +302,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.drain(key, reason)
     }
 
-    fn latest_return(&self) -> Option<Instant> {
+    fn latest_return(&self) -> Option<Moment> {
         self.idle_rows().map(|(_, row)| row.returned).max()
     }
 
-    fn earliest_return(&self) -> Option<Instant> {
+    fn earliest_return(&self) -> Option<Moment> {
         self.idle_rows().map(|(_, row)| row.returned).min()
     }
 
@@ -317,9 +317,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn shrink(&mut self) -> Shrunk<R> {
         let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
-        let least = active.min_by_key(|(_, row)| (row.in_use, row.share.slot.meta.created));
+        let least = active.min_by_key(|(_, row)| (row.in_use, row.share.slot.created));
         let Some((key, row)) = least else { return Shrunk::Nothing };
-        let id = row.share.slot.meta.id;
+        let id = row.share.slot.id;
         self.drain(key, EndReason::Excess).map_or(Shrunk::Draining(id), Shrunk::Ended)
     }
 
@@ -340,20 +340,14 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         true
     }
 
-    fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<R>>) -> Option<Instant> {
-        let mut next = None;
-        let mut expired = Vec::new();
-        for (key, row) in &self.rows {
-            match row.share.slot.meta.expires {
-                Some(expires) if row.draining.is_none() && expires <= now => expired.push(key),
-                Some(expires) if row.draining.is_none() => {
-                    next = Some(next.map_or(expires, |next| expires.min(next)));
-                }
-                _ => {}
-            }
+    fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<R>>) -> Moment {
+        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        let expiries = active.map(|(key, row)| (row.share.slot.expires, key));
+        let (expired, alive): (Vec<_>, Vec<_>) = expiries.partition(|&(expires, _)| expires <= now);
+        for (_, key) in expired {
+            ended.extend(self.drain(key, EndReason::Lifetime));
         }
-        ended.extend(expired.into_iter().filter_map(|key| self.drain(key, EndReason::Lifetime)));
-        next
+        alive.into_iter().map(|(expires, _)| expires).min().unwrap_or(Moment::NEVER)
     }
 
     fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {

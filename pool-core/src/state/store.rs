@@ -1,10 +1,9 @@
 //! Where resources are kept, and how they are lent: what differs between the two pools.
 
-use tokio::time::Instant;
-
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::{Metadata, Slot};
+use crate::metadata::Slot;
+use crate::moment::Moment;
 use crate::observer::EndReason;
 
 /// Keeps the resources of one pool. Counts are derived from what it holds, or changed together with it.
@@ -32,14 +31,10 @@ pub trait Store: Default + Send {
     /// How many resources are missing for the load and the target of idle ones, beside those that come.
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize;
 
-    fn metadata(lent: &Self::Lent) -> &Metadata;
+    fn slot(lent: &Self::Lent) -> &Slot<Self::Resource>;
 
     /// Lends a place. The flag says that the resource was idle and came back before `fresh_after`.
-    fn lend(
-        &mut self,
-        rng: &mut fastrand::Rng,
-        fresh_after: Option<Instant>,
-    ) -> Option<(Self::Lent, bool)>;
+    fn lend(&mut self, rng: &mut fastrand::Rng, fresh_after: Moment) -> Option<(Self::Lent, bool)>;
 
     /// Passes a place from one holder straight to the next, if its resource may be lent again.
     fn pass(&mut self, lent: Self::Lent) -> Result<Self::Lent, Self::Lent>;
@@ -49,7 +44,7 @@ pub trait Store: Default + Send {
 
     /// Takes a place back, of a resource that stays unless the store knows better. Hot: `now` may be
     /// the coarse clock's.
-    fn take_back(&mut self, lent: Self::Lent, now: Instant) -> Option<Ended<Self::Resource>>;
+    fn take_back(&mut self, lent: Self::Lent, now: Moment) -> Option<Ended<Self::Resource>>;
 
     /// Takes a place back, of a resource that is to end.
     fn take_back_ended(
@@ -59,7 +54,7 @@ pub trait Store: Default + Send {
     ) -> Option<Ended<Self::Resource>>;
 
     /// Takes in a new resource.
-    fn insert(&mut self, slot: Slot<Self::Resource>, places: usize);
+    fn insert(&mut self, slot: Box<Slot<Self::Resource>>, places: usize);
 
     fn set_places(&mut self, id: ResourceId, places: usize);
 
@@ -67,9 +62,9 @@ pub trait Store: Default + Send {
     fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<Self::Resource>>;
 
     /// When the idle resource that came back last did so.
-    fn latest_return(&self) -> Option<Instant>;
+    fn latest_return(&self) -> Option<Moment>;
     /// When the idle resource that has been idle for longest came back.
-    fn earliest_return(&self) -> Option<Instant>;
+    fn earliest_return(&self) -> Option<Moment>;
     /// Ends the resource that has been idle for longest.
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<Self::Resource>>;
     /// Ends a resource that is needed least.
@@ -78,7 +73,7 @@ pub trait Store: Default + Send {
     fn reclaim(&mut self) -> bool;
 
     /// Ends what has expired by `now`, and says when the next one in the store will.
-    fn expire(&mut self, now: Instant, ended: &mut Vec<Ended<Self::Resource>>) -> Option<Instant>;
+    fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<Self::Resource>>) -> Moment;
     /// Ends everything: idle resources at once, lent ones with their last holder.
     fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<Self::Resource>>);
 }
@@ -86,16 +81,15 @@ pub trait Store: Default + Send {
 /// A resource that has left the store.
 #[derive(Debug)]
 pub struct Ended<R> {
-    pub(crate) id: ResourceId,
-    pub(crate) resource: R,
+    pub(crate) slot: Box<Slot<R>>,
     pub(crate) reason: EndReason,
     /// Whether it counts towards the size until it is destroyed.
     pub(crate) counted: bool,
 }
 
 impl<R> Ended<R> {
-    pub(crate) fn new(slot: Slot<R>, reason: EndReason) -> Self {
-        Self { id: slot.meta.id, resource: slot.resource, reason, counted: true }
+    pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason) -> Self {
+        Self { slot, reason, counted: true }
     }
 }
 

@@ -4,18 +4,17 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::store::{Ended, Store};
 use super::{ActionsOf, Failure, State};
 use crate::error::CreateError;
 use crate::manager::{CreateReason, ResourceId};
-use crate::metadata::{Metadata, Slot};
+use crate::metadata::Slot;
+use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 
 /// A creation under way.
 pub(crate) struct Birth {
-    started: Instant,
+    started: Moment,
     /// What the manager has said about the resource before it was there.
     pub(super) places: Option<usize>,
     pub(super) end: Option<EndReason>,
@@ -32,7 +31,7 @@ pub(crate) struct BirthOrder {
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Hands what is free to those that wait, and sees to it that what is missing will come and what
     /// is too much will go. Every event that may change any of that ends here.
-    pub(crate) fn settle(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
+    pub(crate) fn settle(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
         if self.closed {
             return;
         }
@@ -41,9 +40,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.serve(actions);
         }
         if self.missing() > 0 {
-            match self.retry_at {
-                Some(at) if at > now => self.arm(at, actions),
-                _ => self.notify(actions),
+            if self.retry_at > now {
+                self.arm(self.retry_at, actions);
+            } else {
+                self.notify(actions);
             }
         }
         if self.store.surplus(&self.limits) == 0 {
@@ -51,9 +51,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         } else {
             self.surplus_since.get_or_insert(now);
         }
-        if let Some(nearest) = self.next_change() {
-            self.arm(nearest, actions);
-        }
+        self.arm(self.next_change(), actions);
     }
 
     /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
@@ -66,7 +64,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.surplus_since = None;
         }
         !self.notified
-            && self.retry_at.is_none()
+            && self.failures == 0
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
     }
@@ -74,11 +72,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Starts the births that are due.
     pub(super) fn start_births(
         &mut self,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) -> Vec<BirthOrder> {
         let mut orders = Vec::new();
-        while !self.closed && self.retry_at.is_none_or(|at| at <= now) && self.missing() > 0 {
+        while !self.closed && self.retry_at <= now && self.missing() > 0 {
             let reason = self.reason();
             let id = ResourceId(self.next_id);
             self.next_id += 1;
@@ -96,19 +94,18 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         id: ResourceId,
         resource: S::Resource,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) {
         let Some(birth) = self.births.remove(&id) else { return };
         self.counters.created += 1;
         if self.observed {
-            let elapsed = now.saturating_duration_since(birth.started);
+            let elapsed = now.since(birth.started);
             actions.events.push(Event::Created { id, elapsed });
         }
         let lifetime = self.times.draw_lifetime(self.rng.f64());
-        let expires = lifetime.and_then(|lifetime| now.checked_add(lifetime));
-        let meta = Metadata { id, created: now, expires, returned: now, uses: 0 };
-        let slot = Slot { resource, meta };
+        let expires = lifetime.map_or(Moment::NEVER, |lifetime| now.after(lifetime));
+        let slot = Box::new(Slot { resource, id, created: now, expires, returned: now, uses: 0 });
         let end = if self.closed {
             Some(EndReason::Closed)
         } else if self.size() >= self.limits.max_size {
@@ -124,7 +121,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.end(Some(Ended::new(slot, reason)), actions);
         } else {
             self.failures = 0;
-            self.retry_at = None;
+            self.retry_at = Moment::default();
             self.last_error = None;
             self.expires_at(expires);
             self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
@@ -138,7 +135,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         id: ResourceId,
         failed: Stillborn<E>,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) {
         let Some(birth) = self.births.remove(&id) else { return };
@@ -147,7 +144,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.observed {
             actions.events.push(Event::CreateFailed {
                 id,
-                elapsed: now.saturating_duration_since(birth.started),
+                elapsed: now.since(birth.started),
                 error: failed.error.to_string(),
                 retry_in: delay,
             });
@@ -163,7 +160,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A creation was dropped with its runtime, before it came to anything.
-    pub(crate) fn abandoned(&mut self, id: ResourceId, now: Instant, actions: &mut ActionsOf<S>) {
+    pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S>) {
         if self.births.remove(&id).is_some() {
             self.settle(now, actions);
             actions.wake.extend(self.orphaned_waker());
@@ -212,18 +209,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     fn serve(&mut self, actions: &mut ActionsOf<S>) {
         while !self.waiters.is_empty() {
-            let Some((place, _)) = self.store.lend(&mut self.rng, None) else { return };
+            let Some((place, _)) = self.store.lend(&mut self.rng, Moment::default()) else {
+                return;
+            };
             if let Ok(waker) = self.waiters.grant(place) {
                 actions.wake.push(waker);
             }
         }
     }
 
-    fn back_off(&mut self, retry_in: Option<Duration>, now: Instant) -> Duration {
+    fn back_off(&mut self, retry_in: Option<Duration>, now: Moment) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let random = self.rng.f64() * 2.0 - 1.0;
         let delay = retry_in.unwrap_or_else(|| self.times.backoff.delay(self.failures, random));
-        self.retry_at = now.checked_add(delay);
+        self.retry_at = now.after(delay);
         delay
     }
 }

@@ -2,14 +2,12 @@
 //! clock.
 
 use std::error::Error as StdError;
-use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::store::{Ended, Shrunk, Store};
 use super::supply::BirthOrder;
 use super::{ActionsOf, Failure, State};
 use crate::config::CheckPolicy;
+use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 
 /// How many waiters are failed under one lock, so that it stays short.
@@ -20,14 +18,14 @@ pub(crate) struct Work<R> {
     pub(crate) births: Vec<BirthOrder>,
     pub(crate) disposals: Vec<Ended<R>>,
     /// When to look again, if nothing comes up before.
-    pub(crate) next: Option<Instant>,
+    pub(crate) next: Moment,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Does what is due.
     pub(crate) fn maintain(
         &mut self,
-        now: Instant,
+        now: Moment,
         actions: &mut ActionsOf<S>,
     ) -> Work<S::Resource> {
         self.set_clock(now);
@@ -55,28 +53,32 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Sees to it that maintenance wakes by `at`.
-    pub(super) fn arm(&mut self, at: Instant, actions: &mut ActionsOf<S>) {
-        if self.armed.is_none_or(|armed| at < armed) {
+    pub(super) fn arm(&mut self, at: Moment, actions: &mut ActionsOf<S>) {
+        if at < self.armed {
             self.notify(actions);
         }
     }
 
     /// The nearest of the deadlines that an event may bring nearer. Those of idle resources are left to
     /// maintenance, which is awake while the coarse clock ticks.
-    pub(super) fn next_change(&self) -> Option<Instant> {
-        let tick = self.times.tick().filter(|_| self.ticking);
-        let tick = tick.and_then(|tick| self.coarse.checked_add(tick));
-        let shrink = self.surplus_since.and_then(|at| at.checked_add(self.times.shrink_delay));
-        [tick, shrink, self.next_expiry, self.waiters.next_deadline()].into_iter().flatten().min()
+    pub(super) fn next_change(&self) -> Moment {
+        let mut nearest = self.next_expiry.min(self.waiters.next_deadline());
+        if let Some(since) = self.surplus_since {
+            nearest = nearest.min(since.after(self.times.shrink_delay));
+        }
+        match self.times.tick() {
+            Some(tick) if self.ticking => nearest.min(self.coarse.after(tick)),
+            _ => nearest,
+        }
     }
 
     /// A resource is to go at this time.
-    pub(super) fn expires_at(&mut self, expires: Option<Instant>) {
-        self.next_expiry = self.next_expiry.into_iter().chain(expires).min();
+    pub(super) fn expires_at(&mut self, expires: Moment) {
+        self.next_expiry = self.next_expiry.min(expires);
     }
 
     /// A resource has come to rest: its return has to be told from later ones.
-    pub(super) fn start_ticking(&mut self, now: Instant) {
+    pub(super) fn start_ticking(&mut self, now: Moment) {
         if !self.ticking && self.maintained {
             self.ticking = true;
             self.coarse = now;
@@ -85,7 +87,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Sets the coarse clock, and stops it when no idle resource can turn from fresh to stale.
-    pub(super) fn set_clock(&mut self, now: Instant) {
+    pub(super) fn set_clock(&mut self, now: Moment) {
         self.coarse = now;
         let Some(tick) = self.times.tick() else {
             // Nothing is measured by it.
@@ -98,31 +100,31 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             CheckPolicy::Always | CheckPolicy::Never => tick * 2,
         };
         let latest = self.store.latest_return();
-        self.ticking = latest.and_then(|at| at.checked_add(span)).is_some_and(|at| at > now);
+        self.ticking = latest.is_some_and(|at| at.after(span) > now);
         self.fresh_after = self.stale_before(now);
     }
 
     /// Since when a resource must have been back to be fresh. The clock may be a tick behind; when it
     /// stands still, nothing is.
-    pub(super) fn stale_before(&self, now: Instant) -> Option<Instant> {
+    pub(super) fn stale_before(&self, now: Moment) -> Moment {
         match self.times.check_policy {
-            CheckPolicy::Never => None,
+            CheckPolicy::Never => Moment::default(),
             CheckPolicy::IfIdleFor(idle) if self.ticking => {
-                (now + self.times.tick().unwrap_or_default()).checked_sub(idle)
+                now.after(self.times.tick().unwrap_or_default()).before(idle)
             }
-            CheckPolicy::Always | CheckPolicy::IfIdleFor(_) => Some(far_from(now)),
+            CheckPolicy::Always | CheckPolicy::IfIdleFor(_) => Moment::NEVER,
         }
     }
 
-    fn fail_expired(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
+    fn fail_expired(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(waker) = self.waiters.fail_expired(now, Failure::Timeout) else { return };
             actions.wake.push(waker);
         }
     }
 
-    fn expire_idle(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
-        while self.idle_deadline().is_some_and(|at| at <= now) {
+    fn expire_idle(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+        while self.idle_deadline() <= now {
             let ended = self.store.end_oldest_idle(EndReason::Idle);
             self.end(ended, actions);
         }
@@ -130,16 +132,18 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// When the resource that has been idle for longest is to go. A return is stamped up to a tick
     /// early, and nothing goes early.
-    fn idle_deadline(&self) -> Option<Instant> {
+    fn idle_deadline(&self) -> Moment {
         let may_go =
             self.store.size() > self.limits.min_size && self.store.idle() > self.limits.min_idle;
-        let timeout = self.times.idle.filter(|_| may_go)?;
-        let tick = self.times.tick().unwrap_or_default();
-        self.store.earliest_return()?.checked_add(timeout.saturating_add(tick))
+        let (Some(timeout), Some(tick), true) = (self.times.idle, self.times.tick(), may_go) else {
+            return Moment::NEVER;
+        };
+        let earliest = self.store.earliest_return();
+        earliest.map_or(Moment::NEVER, |at| at.after(timeout).after(tick))
     }
 
-    fn expire_old(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
-        if self.next_expiry.is_some_and(|at| at <= now) {
+    fn expire_old(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+        if self.next_expiry <= now {
             let mut ended = Vec::new();
             self.next_expiry = self.store.expire(now, &mut ended);
             for ended in ended {
@@ -148,11 +152,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    fn shrink(&mut self, now: Instant, actions: &mut ActionsOf<S>) {
-        let delay = self.times.shrink_delay;
-        let due = self.surplus_since.and_then(|at| at.checked_add(delay));
+    fn shrink(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+        let due = self.surplus_since.map(|since| since.after(self.times.shrink_delay));
         let surplus = self.store.surplus(&self.limits);
-        if surplus == 0 || due.is_none_or(|at| at > now) {
+        if surplus == 0 || due.is_none_or(|due| due > now) {
             return;
         }
         for _ in 0..surplus.div_ceil(2) {
@@ -169,14 +172,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.surplus_since = Some(now);
     }
 
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let retry = self.retry_at.filter(|&at| at > now && self.missing() > 0);
-        let idle = if self.closed { None } else { self.idle_deadline() };
-        [self.next_change(), retry, idle].into_iter().flatten().min()
+    fn next_deadline(&self, now: Moment) -> Moment {
+        let nearest = self.next_change();
+        if self.closed {
+            return nearest;
+        }
+        let waits_for_retry = self.retry_at > now && self.missing() > 0;
+        let retry = if waits_for_retry { self.retry_at } else { Moment::NEVER };
+        nearest.min(retry).min(self.idle_deadline())
     }
-}
-
-/// A time that does not come: as far ahead as a timer can be set.
-pub(crate) fn far_from(now: Instant) -> Instant {
-    now + Duration::from_secs(86400 * 365 * 30)
 }

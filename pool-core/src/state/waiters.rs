@@ -13,8 +13,8 @@ use std::collections::BTreeSet;
 use std::task::{Poll, Waker};
 
 use slab::Slab;
-use tokio::time::Instant;
 
+use crate::moment::Moment;
 /// Names a waiter, from joining to the outcome.
 pub(crate) type Key = usize;
 
@@ -31,14 +31,14 @@ pub(crate) struct Waiters<T, F> {
     /// The first regular waiter in the list.
     first_regular: Key,
     /// The deadline of the last regular one.
-    last_regular: Option<Instant>,
-    odd: BTreeSet<(Instant, Key)>,
+    last_regular: Option<Moment>,
+    odd: BTreeSet<(Moment, Key)>,
 }
 
 struct Node<F> {
     prev: Key,
     next: Key,
-    deadline: Instant,
+    deadline: Moment,
     odd: bool,
     state: NodeState<F>,
 }
@@ -75,7 +75,7 @@ impl<T, F> Waiters<T, F> {
     }
 
     /// Joins at the end.
-    pub(crate) fn join(&mut self, deadline: Instant, waker: Waker) -> Key {
+    pub(crate) fn join(&mut self, deadline: Moment, waker: Waker) -> Key {
         let odd = self.last_regular.is_some_and(|last| deadline < last);
         let node =
             Node { prev: self.tail, next: NIL, deadline, odd, state: NodeState::Waiting(waker) };
@@ -112,14 +112,14 @@ impl<T, F> Waiters<T, F> {
     }
 
     /// Fails one whose deadline has passed, who is to be woken.
-    pub(crate) fn fail_expired(&mut self, now: Instant, failure: F) -> Option<Waker> {
+    pub(crate) fn fail_expired(&mut self, now: Moment, failure: F) -> Option<Waker> {
         let (deadline, key) = self.nearest()?;
         (deadline <= now).then(|| self.settle(key, NodeState::Failed(failure)))
     }
 
     /// The nearest deadline.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.nearest().map(|(deadline, _)| deadline)
+    pub(crate) fn next_deadline(&self) -> Moment {
+        self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
     }
 
     /// The waker of the one that has waited longest.
@@ -157,7 +157,7 @@ impl<T, F> Waiters<T, F> {
         }
     }
 
-    fn nearest(&self) -> Option<(Instant, Key)> {
+    fn nearest(&self) -> Option<(Moment, Key)> {
         let regular = self.nodes.get(self.first_regular);
         let regular = regular.map(|node| (node.deadline, self.first_regular));
         regular.into_iter().chain(self.odd.first().copied()).min()
