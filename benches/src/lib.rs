@@ -1,1 +1,4 @@
-//! What the benchmarks share.
+//! What the benchmarks share: how a system is driven, and how its figures are reported.
+
+pub mod checkout;
+pub mod report;

@@ -1,0 +1,124 @@
+//! The systems: pools with a `u64` as resource and a manager that does nothing, and floors.
+
+use std::convert::Infallible;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, RecycleResult};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::System;
+
+/// Makes resources for deadpool.
+#[derive(Debug)]
+pub struct Numbers;
+
+impl managed::Manager for Numbers {
+    type Type = u64;
+    type Error = Infallible;
+
+    async fn create(&self) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+
+    async fn recycle(&self, _: &mut u64, _: &Metrics) -> RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+/// deadpool as it comes: without any timeout.
+#[derive(Debug)]
+pub struct Deadpool(managed::Pool<Numbers>);
+
+impl System for Deadpool {
+    type Lease<'a> = Object<Numbers>;
+    const NAME: &'static str = "deadpool";
+
+    fn new(size: usize) -> Self {
+        let pool = managed::Pool::builder(Numbers).max_size(size).build();
+        Self(pool.expect("no timeout, hence no runtime is asked for"))
+    }
+
+    async fn get(&self) -> Object<Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// deadpool with the timeouts that this project has by default.
+#[derive(Debug)]
+pub struct DeadpoolTimeouts(managed::Pool<Numbers>);
+
+impl System for DeadpoolTimeouts {
+    type Lease<'a> = Object<Numbers>;
+    const NAME: &'static str = "deadpool with timeouts";
+
+    fn new(size: usize) -> Self {
+        let pool = managed::Pool::builder(Numbers)
+            .max_size(size)
+            .wait_timeout(Some(Duration::from_secs(30)))
+            .create_timeout(Some(Duration::from_secs(20)))
+            .recycle_timeout(Some(Duration::from_secs(5)))
+            .runtime(Runtime::Tokio1)
+            .build();
+        Self(pool.expect("a runtime is given"))
+    }
+
+    async fn get(&self) -> Object<Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// A floor: a vector under a mutex, popped and pushed. It cannot wait.
+#[derive(Debug)]
+pub struct Stack(Mutex<Vec<u64>>);
+
+/// An element of a [`Stack`], pushed back when dropped.
+#[derive(Debug)]
+pub struct Popped<'a> {
+    stack: &'a Stack,
+    value: u64,
+}
+
+impl Drop for Popped<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut stack) = self.stack.0.lock() {
+            stack.push(self.value);
+        }
+    }
+}
+
+impl System for Stack {
+    type Lease<'a> = Popped<'a>;
+    const NAME: &'static str = "floor: Mutex<Vec>";
+    const WAITS: bool = false;
+
+    fn new(size: usize) -> Self {
+        Self(Mutex::new(vec![1; size]))
+    }
+
+    async fn get(&self) -> Popped<'_> {
+        let value = self.0.lock().expect("no holder panics").pop();
+        Popped {
+            stack: self,
+            value: value.expect("never more tasks than elements"),
+        }
+    }
+}
+
+/// A floor: tokio's semaphore alone, which is fair and hands over, and holds no resource.
+#[derive(Debug)]
+pub struct Permits(Semaphore);
+
+impl System for Permits {
+    type Lease<'a> = SemaphorePermit<'a>;
+    const NAME: &'static str = "floor: Semaphore";
+
+    fn new(size: usize) -> Self {
+        Self(Semaphore::new(size))
+    }
+
+    async fn get(&self) -> SemaphorePermit<'_> {
+        self.0.acquire().await.expect("never closed")
+    }
+}
