@@ -22,7 +22,9 @@
 use std::io;
 use std::process::ExitCode;
 
-use benches::checkout::systems::{Deadpool, DeadpoolTimeouts, Permits, Stack};
+use benches::checkout::systems::{
+    Deadpool, DeadpoolTimeouts, Permits, PoolCore, PoolCoreOwned, Stack,
+};
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar};
 use clap::Parser;
@@ -32,11 +34,18 @@ const BASELINE: &str = Deadpool::NAME;
 
 /// What a round measures, in this order.
 const SYSTEMS: &[Entry] = &[
+    Entry::of::<PoolCore>(),
+    Entry::of::<PoolCoreOwned>(),
     Entry::of::<Deadpool>(),
     Entry::of::<DeadpoolTimeouts>(),
     Entry::of::<Stack>(),
     Entry::of::<Permits>(),
 ];
+
+/// A ratio of this project's pool to `baseline`, at most.
+const fn bar(baseline: &'static str, at_most: f64) -> Bar {
+    Bar { system: PoolCore::NAME, baseline, at_most }
+}
 
 /// The scenarios, each with the bars that it holds systems to.
 const SCENARIOS: &[(Scenario, &[Bar])] = &[
@@ -49,7 +58,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: false,
             gets: 400_000,
         },
-        &[],
+        &[bar(BASELINE, 0.17), bar(Stack::NAME, 1.4)],
     ),
     (
         Scenario {
@@ -60,7 +69,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: false,
             gets: 400_000,
         },
-        &[],
+        &[bar(BASELINE, 0.30)],
     ),
     (
         Scenario {
@@ -71,7 +80,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: true,
             gets: 200_000,
         },
-        &[],
+        &[bar(BASELINE, 0.68)],
     ),
     (
         Scenario {
@@ -82,7 +91,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: true,
             gets: 200_000,
         },
-        &[],
+        &[bar(BASELINE, 0.68)],
     ),
     (
         Scenario {
@@ -93,7 +102,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: true,
             gets: 204_800,
         },
-        &[],
+        &[bar(BASELINE, 0.55)],
     ),
     (
         Scenario {
@@ -104,7 +113,7 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
             yields: false,
             gets: 200_000,
         },
-        &[],
+        &[bar(BASELINE, 0.50)],
     ),
 ];
 
@@ -117,11 +126,7 @@ struct Entry {
 
 impl Entry {
     const fn of<S: System>() -> Self {
-        Self {
-            name: S::NAME,
-            waits: S::WAITS,
-            measure: measure::<S>,
-        }
+        Self { name: S::NAME, waits: S::WAITS, measure: measure::<S> }
     }
 }
 
@@ -156,9 +161,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> io::Result<()> {
-    let rounds = arguments
-        .rounds
-        .unwrap_or(if arguments.quick { 5 } else { 15 });
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 5 } else { 15 });
     let mut all = Vec::new();
     for (scenario, bars) in SCENARIOS {
         if !scenario.title.contains(&arguments.only) {
@@ -180,21 +183,14 @@ fn run(arguments: &Arguments) -> io::Result<()> {
 
 /// Every system in every round, each round beginning with the next one.
 fn rotate(scenario: &Scenario, rounds: u32) -> Vec<(&'static str, Vec<f64>)> {
-    let systems: Vec<&Entry> = SYSTEMS
-        .iter()
-        .filter(|system| system.waits || !scenario.contended())
-        .collect();
-    let mut samples: Vec<_> = systems
-        .iter()
-        .map(|system| (system.name, Vec::new()))
-        .collect();
+    let systems: Vec<&Entry> =
+        SYSTEMS.iter().filter(|system| system.waits || !scenario.contended()).collect();
+    let mut samples: Vec<_> = systems.iter().map(|system| (system.name, Vec::new())).collect();
     let runtime = scenario.runtime();
     for round in 0..rounds as usize {
         for turn in 0..systems.len() {
             let index = (round + turn) % systems.len();
-            samples[index]
-                .1
-                .push((systems[index].measure)(&runtime, scenario));
+            samples[index].1.push((systems[index].measure)(&runtime, scenario));
         }
     }
     samples

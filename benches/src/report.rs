@@ -62,10 +62,8 @@ pub fn figures(
     baseline: &str,
     samples: Vec<(&str, Vec<f64>)>,
 ) -> Vec<Figure> {
-    let medians: Vec<(&str, f64)> = samples
-        .into_iter()
-        .map(|(system, mut rounds)| (system, median(&mut rounds)))
-        .collect();
+    let medians: Vec<(&str, f64)> =
+        samples.into_iter().map(|(system, mut rounds)| (system, median(&mut rounds))).collect();
     let (_, base) = *medians
         .iter()
         .find(|(system, _)| *system == baseline)
@@ -100,11 +98,7 @@ pub fn table(figures: &[Figure], bars: &[Bar]) -> String {
             let base = figures.iter().find(|other| other.system == bar.baseline);
             let Some(base) = base else { continue };
             let ratio = figure.median / base.median;
-            let verdict = if ratio <= bar.at_most {
-                "within"
-            } else {
-                "OVER"
-            };
+            let verdict = if ratio <= bar.at_most { "within" } else { "OVER" };
             let _ = write!(
                 out,
                 "   [{verdict}: {ratio:.2} of {}, bar {:.2}]",
@@ -147,12 +141,7 @@ mod tests {
 
     #[test]
     fn a_ratio_refers_to_the_baseline_of_the_same_scenario() {
-        let figures = figures(
-            "s",
-            "ns",
-            "b",
-            vec![("a", vec![1.0, 1.0]), ("b", vec![4.0])],
-        );
+        let figures = figures("s", "ns", "b", vec![("a", vec![1.0, 1.0]), ("b", vec![4.0])]);
         assert!((figures[0].ratio - 0.25).abs() < f64::EPSILON);
         assert!((figures[1].ratio - 1.0).abs() < f64::EPSILON);
     }
@@ -160,11 +149,7 @@ mod tests {
     #[test]
     fn a_table_says_which_bar_is_missed() {
         let figures = figures("s", "ns", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
-        let bar = |at_most| Bar {
-            system: "a",
-            baseline: "b",
-            at_most,
-        };
+        let bar = |at_most| Bar { system: "a", baseline: "b", at_most };
         assert!(table(&figures, &[bar(0.8)]).contains("[within: 0.75 of b, bar 0.80]"));
         assert!(table(&figures, &[bar(0.7)]).contains("[OVER: 0.75 of b, bar 0.70]"));
     }
@@ -178,12 +163,7 @@ mod tests {
         assert_eq!(file, target.join("bench/checkout.json"));
         let read: serde_json::Value =
             serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-        let keys: Vec<_> = read[0]
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let keys: Vec<_> = read[0].as_object().unwrap().keys().map(String::as_str).collect();
         for key in ["scenario", "system", "median", "unit", "ratio", "baseline"] {
             assert!(keys.contains(&key), "{key} is missing");
         }

@@ -68,10 +68,7 @@ impl Scenario {
             builder.worker_threads(self.threads);
             builder
         };
-        builder
-            .enable_time()
-            .build()
-            .expect("the system gives threads to a runtime")
+        builder.enable_time().build().expect("the system gives threads to a runtime")
     }
 }
 

@@ -6,13 +6,23 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, RecycleResult};
+use pool_core::{CreateContext, Lease};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::System;
 
-/// Makes resources for deadpool.
+/// Makes resources, for every pool.
 #[derive(Debug)]
 pub struct Numbers;
+
+impl pool_core::Manager for Numbers {
+    type Resource = u64;
+    type Error = Infallible;
+
+    async fn create(&self, _: &CreateContext) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+}
 
 impl managed::Manager for Numbers {
     type Type = u64;
@@ -24,6 +34,38 @@ impl managed::Manager for Numbers {
 
     async fn recycle(&self, _: &mut u64, _: &Metrics) -> RecycleResult<Infallible> {
         Ok(())
+    }
+}
+
+/// This project's pool, with its defaults.
+pub struct PoolCore(pool_core::Pool<Numbers>);
+
+impl System for PoolCore {
+    type Lease<'a> = Lease<'a, Numbers>;
+    const NAME: &'static str = "pool-core";
+
+    fn new(size: usize) -> Self {
+        Self(pool_core::Pool::builder(Numbers).max_size(size).build().expect("a size is enough"))
+    }
+
+    async fn get(&self) -> Lease<'_, Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// This project's pool, with leases that borrow nothing.
+pub struct PoolCoreOwned(PoolCore);
+
+impl System for PoolCoreOwned {
+    type Lease<'a> = Lease<'static, Numbers>;
+    const NAME: &'static str = "pool-core owned";
+
+    fn new(size: usize) -> Self {
+        Self(PoolCore::new(size))
+    }
+
+    async fn get(&self) -> Lease<'static, Numbers> {
+        self.0.0.get_owned().await.expect("creation cannot fail")
     }
 }
 
@@ -99,10 +141,7 @@ impl System for Stack {
 
     async fn get(&self) -> Popped<'_> {
         let value = self.0.lock().expect("no holder panics").pop();
-        Popped {
-            stack: self,
-            value: value.expect("never more tasks than elements"),
-        }
+        Popped { stack: self, value: value.expect("never more tasks than elements") }
     }
 }
 
