@@ -1,18 +1,19 @@
 //! Getting a place: at once, or after a wait in the queue.
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::config::Times;
 use crate::core::{Core, Place};
 use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
-use crate::state::{Answer, Failure, Key, Lent};
+use crate::state::{Answer, Failure, Key, Lent, State};
 
 /// What one get asks for, beside the pool's settings.
 ///
@@ -55,22 +56,45 @@ impl GetOptions {
         self.limit = Limit::Deadline(deadline);
         self
     }
-
-    fn deadline_from(self, now: Moment, wait: Duration, clock: Clock) -> Moment {
-        match self.limit {
-            Limit::Pool => now.after(wait),
-            Limit::Timeout(timeout) => now.after(timeout),
-            Limit::Deadline(deadline) => clock.moment(deadline),
-        }
-    }
 }
 
-/// When a get started and has to be over, once it has looked at the clock.
+/// How long a get may take in all: settled when it first looks at the clock.
+pub(crate) struct Patience {
+    options: GetOptions,
+    span: Option<Span>,
+}
+
 #[derive(Clone, Copy)]
 struct Span {
     started: Moment,
     deadline: Moment,
 }
+
+impl Patience {
+    pub(crate) fn new(options: GetOptions) -> Self {
+        Self { options, span: None }
+    }
+
+    fn deadline(&mut self, now: Moment, times: &Times, clock: Clock) -> Moment {
+        let limit = self.options.limit;
+        let deadline = || match limit {
+            Limit::Pool => now.after(times.wait),
+            Limit::Timeout(timeout) => now.after(timeout),
+            Limit::Deadline(deadline) => clock.moment(deadline),
+        };
+        self.span.get_or_insert_with(|| Span { started: now, deadline: deadline() }).deadline
+    }
+
+    /// When a check that starts now has to be over.
+    pub(crate) fn check_deadline(&mut self, times: &Times, clock: Clock) -> Instant {
+        let now = clock.now();
+        let deadline = self.deadline(now, times, clock).min(now.after(times.check));
+        clock.instant(deadline).unwrap_or_else(|| Instant::now() + A_YEAR)
+    }
+}
+
+/// For a timer that has to be set to something.
+const A_YEAR: Duration = Duration::from_secs(86400 * 365);
 
 type Got<M, K> = Result<Lent<Place<M, K>>, Error<<M as Manager>::Error>>;
 
@@ -78,49 +102,40 @@ type Got<M, K> = Result<Lent<Place<M, K>>, Error<<M as Manager>::Error>>;
 /// goes to the next.
 pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
     core: &'a Arc<Core<M, K>>,
-    options: GetOptions,
-    span: Option<Span>,
+    patience: &'a mut Patience,
     waiting: Option<Key>,
 }
 
-impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
-    pub(crate) fn new(core: &'a Arc<Core<M, K>>, options: GetOptions) -> Self {
-        Self { core, options, span: None, waiting: None }
-    }
+impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
+    type Output = Got<M, K>;
 
-    /// The next place, within what is left of the time.
-    pub(crate) async fn next(&mut self) -> Got<M, K> {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         match self.waiting {
             Some(key) => self.poll_wait(key, cx),
             None => self.poll_start(cx),
         }
     }
+}
+
+impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
+    pub(crate) fn new(core: &'a Arc<Core<M, K>>, patience: &'a mut Patience) -> Self {
+        Self { core, patience, waiting: None }
+    }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
-        let hot = self.core.state().lend_hot();
-        if let Some((lent, settle)) = hot {
-            if settle {
-                self.core.settle();
-            }
-            return Poll::Ready(Ok(lent));
-        }
-        let maintained = self.core.ensure_maintenance();
-        let wait = self.core.times.wait;
-        let (core, options, span) = (self.core, self.options, &mut self.span);
-        let answer = core.update(|state, now, actions| {
-            let span = span.get_or_insert_with(|| Span {
-                started: now,
-                deadline: options.deadline_from(now, wait, core.clock),
+        let core = self.core;
+        let answer = loop {
+            let answer = core.update(|state, now, actions| {
+                let deadline = self.patience.deadline(now, &core.times, core.clock);
+                state.is_maintained().then(|| state.request(now, deadline, cx.waker(), actions))
             });
-            if maintained {
-                return Some(state.request(now, span.deadline, cx.waker(), actions));
+            if answer.is_some() {
+                break answer;
             }
-            state.request_unmaintained()
-        });
+            if !core.ensure_maintenance() {
+                break core.update(State::request_unmaintained);
+            }
+        };
         match answer {
             Some(Answer::Lent(lent)) => Poll::Ready(Ok(lent)),
             Some(Answer::Queued(key)) => {
@@ -158,7 +173,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     #[cold]
     fn timed_out(&self) -> Error<M::Error> {
         let now = self.core.clock.now();
-        let started = self.span.map_or(now, |span| span.started);
+        let started = self.patience.span.map_or(now, |span| span.started);
         let state = self.core.state();
         Error::Timeout(Box::new(Timeout {
             waited: now.since(started),

@@ -15,7 +15,7 @@ use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
 use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Observer};
-use crate::state::{Actions, Ended, State, Stillborn, Work};
+use crate::state::{Actions, Ended, Lent, State, Stillborn, Work};
 
 /// What a holder of `K`'s resources carries.
 pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
@@ -58,6 +58,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     /// Nothing of a user runs under this lock, so it is short, and nothing that panics does either.
+    #[inline]
     pub(crate) fn state(&self) -> MutexGuard<'_, StateOf<M, K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,6 +76,9 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     fn act(&self, actions: Actions<M::Resource>) {
+        if actions.is_empty() {
+            return;
+        }
         let Actions { wake, ended, events, notify } = actions;
         for waker in wake {
             waker.wake();
@@ -95,7 +99,18 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
     }
 
+    /// Lends a place if that takes neither a clock nor a wait.
+    #[inline]
+    pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
+        let (lent, settle) = self.state().lend_hot()?;
+        if settle {
+            self.settle();
+        }
+        Some(lent)
+    }
+
     /// A holder gives its place back.
+    #[inline]
     pub(crate) fn give_back(&self, place: Place<M, K>) {
         let hot = self.state().give_back_hot(place);
         match hot {
@@ -116,6 +131,14 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         self.update(|state, now, actions| state.discard(place, reason, now, actions));
     }
 
+    /// The resource of a place that was lent is not fit for its holder, or the holder gave up.
+    pub(crate) fn reject(&self, place: Place<M, K>, cancelled: bool) {
+        self.update(|state, now, actions| {
+            state.unserved(cancelled);
+            state.discard(place, EndReason::CheckFailed, now, actions);
+        });
+    }
+
     /// A threshold has been crossed by a hot path.
     #[cold]
     pub(crate) fn settle(&self) {
@@ -134,7 +157,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             let task = maintenance::Maintenance::new(self, Arc::clone(&self.wakeup));
             runtime.spawn(task.run());
         }
-        true
+        // In a runtime that has ended the task is dropped at once.
+        self.state().is_maintained()
     }
 
     pub(crate) fn maintain(&self) -> Work<M::Resource> {

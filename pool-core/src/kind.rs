@@ -4,10 +4,9 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
@@ -37,8 +36,8 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
         manager: &M,
         place: &mut Self::Place,
         check: bool,
-        limit: Duration,
         clock: Clock,
+        deadline: impl FnMut() -> Instant + Send,
     ) -> impl Future<Output = Result<(), Unfit>> + Send;
 }
 
@@ -77,16 +76,16 @@ impl<M: Manager> Kind<M> for Exclusive {
         manager: &M,
         place: &mut Self::Place,
         check: bool,
-        limit: Duration,
         clock: Clock,
+        mut deadline: impl FnMut() -> Instant + Send,
     ) -> Result<(), Unfit> {
         let meta = place.metadata(clock);
         // The present holder counts.
         if meta.uses() > 1 {
-            bounded(limit, manager.recycle(&mut place.resource, &meta)).await?;
+            bounded(&mut deadline, manager.recycle(&mut place.resource, &meta)).await?;
         }
         if check {
-            bounded(limit, manager.check(&mut place.resource, &meta)).await?;
+            bounded(&mut deadline, manager.check(&mut place.resource, &meta)).await?;
         }
         Ok(())
     }
@@ -108,20 +107,20 @@ impl<M: SharedManager> Kind<M> for Shared {
         manager: &M,
         place: &mut Self::Place,
         check: bool,
-        limit: Duration,
         clock: Clock,
+        deadline: impl FnMut() -> Instant + Send,
     ) -> Result<(), Unfit> {
         if check {
             let meta = place.slot.metadata(clock);
-            bounded(limit, manager.check_shared(&place.slot.resource, &meta)).await?;
+            bounded(deadline, manager.check_shared(&place.slot.resource, &meta)).await?;
         }
         Ok(())
     }
 }
 
-/// Runs a check. One that is ready at once needs neither timer nor runtime.
+/// Runs a check. One that is ready at once needs neither clock, timer nor runtime.
 async fn bounded<E>(
-    limit: Duration,
+    mut deadline: impl FnMut() -> Instant,
     check: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Unfit> {
     let mut check = pin!(check);
@@ -129,7 +128,7 @@ async fn bounded<E>(
     let passed = match first {
         Poll::Ready(passed) => passed,
         Poll::Pending if Handle::try_current().is_err() => return Err(Unfit::NoRuntime),
-        Poll::Pending => timeout(limit, check).await.map_err(|_elapsed| Unfit::Failed)?,
+        Poll::Pending => timeout_at(deadline(), check).await.map_err(|_elapsed| Unfit::Failed)?,
     };
     passed.map_err(|_error| Unfit::Failed)
 }

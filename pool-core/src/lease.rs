@@ -4,8 +4,10 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::acquire::Patience;
+use crate::config::CheckPolicy;
 use crate::core::{Core, Place, contain};
-use crate::kind::{Exclusive, Kind, Shared};
+use crate::kind::{Exclusive, Kind, Shared, Unfit};
 use crate::manager::{Manager, ResourceId};
 use crate::metadata::Metadata;
 use crate::observer::EndReason;
@@ -27,6 +29,9 @@ pub struct ResourceLease<'p, M: Manager, K: Kind<M>> {
     core: CoreRef<'p, M, K>,
     /// There until the lease ends.
     place: Option<Place<M, K>>,
+    /// On its way to the holder. Dropped there, its resource is discarded: nobody knows what state it
+    /// is in.
+    in_transit: bool,
 }
 
 enum CoreRef<'p, M: Manager, K: Kind<M>> {
@@ -47,11 +52,44 @@ impl<M: Manager, K: Kind<M>> Deref for CoreRef<'_, M, K> {
 
 impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     pub(crate) fn borrowed(core: &'p Core<M, K>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Borrowed(core), place: Some(place) }
+        Self { core: CoreRef::Borrowed(core), place: Some(place), in_transit: true }
     }
 
     pub(crate) fn owned(core: Arc<Core<M, K>>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Owned(core), place: Some(place) }
+        Self { core: CoreRef::Owned(core), place: Some(place), in_transit: true }
+    }
+
+    /// Makes the resource ready for the holder.
+    pub(crate) async fn prepare(
+        &mut self,
+        stale: bool,
+        patience: &mut Patience,
+    ) -> Result<(), Unfit> {
+        let check = stale || self.core.times.check_policy == CheckPolicy::Always;
+        if let Some(place) = &mut self.place {
+            let Core { manager, clock, times, .. } = &*self.core;
+            let deadline = || patience.check_deadline(times, *clock);
+            let prepared = K::prepare(manager, place, check, *clock, deadline).await;
+            if let Err(unfit) = prepared {
+                self.reject(false);
+                return Err(unfit);
+            }
+        }
+        self.in_transit = false;
+        Ok(())
+    }
+
+    /// There is nothing to make ready.
+    pub(crate) fn arrived(mut self) -> Self {
+        self.in_transit = false;
+        self
+    }
+
+    #[cold]
+    fn reject(&mut self, cancelled: bool) {
+        if let Some(place) = self.place.take() {
+            self.core.reject(place, cancelled);
+        }
     }
 
     /// The resource's number in its pool.
@@ -112,7 +150,11 @@ impl<M: Manager> DerefMut for ResourceLease<'_, M, Exclusive> {
 }
 
 impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
+    #[inline]
     fn drop(&mut self) {
+        if self.in_transit {
+            return self.reject(true);
+        }
         let Some(mut place) = self.place.take() else { return };
         let is_broken = contain(|| K::is_broken(&self.core.manager, &mut place));
         if is_broken.unwrap_or(true) {

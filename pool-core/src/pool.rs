@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 
 use tokio::runtime::Handle;
 
-use crate::acquire::{Acquire, GetOptions};
-use crate::config::{Builder, CheckPolicy, Limits, PoolBuilder, SharedPoolBuilder, Times};
+use crate::acquire::{Acquire, GetOptions, Patience};
+use crate::config::{Builder, Limits, PoolBuilder, SharedPoolBuilder, Times};
 use crate::core::{Core, Place};
 use crate::error::{CreateError, Error};
 use crate::kind::{Exclusive, Kind, Shared, Unfit};
 use crate::lease::ResourceLease;
 use crate::manager::{Manager, SharedManager};
-use crate::observer::{EndReason, Observer};
+use crate::observer::Observer;
+use crate::state::{Lent, State};
 use crate::status::{Counters, Status};
 
 /// A pool whose resources have one holder at a time.
@@ -149,8 +150,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         &self,
         options: GetOptions,
     ) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
-        let place = ready(&self.core, options).await?;
-        Ok(ResourceLease::borrowed(&self.core, place))
+        lease(&self.core, options, |place| ResourceLease::borrowed(&self.core, place)).await
     }
 
     /// Lends a resource as [`get`](Self::get) does, in a lease that keeps the pool alive instead of
@@ -180,8 +180,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         &self,
         options: GetOptions,
     ) -> Result<ResourceLease<'static, M, K>, Error<M::Error>> {
-        let place = ready(&self.core, options).await?;
-        Ok(ResourceLease::owned(Arc::clone(&self.core), place))
+        let owned = |place| ResourceLease::owned(Arc::clone(&self.core), place);
+        lease(&self.core, options, owned).await
     }
 
     /// Lends a resource if one is free and nobody waits. It is neither checked nor recycled, so a
@@ -189,23 +189,20 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// Needs no runtime.
     pub fn try_get(&self) -> Option<ResourceLease<'_, M, K>> {
-        self.try_place().map(|place| ResourceLease::borrowed(&self.core, place))
+        self.try_place().map(|place| ResourceLease::borrowed(&self.core, place).arrived())
     }
 
     /// Lends a resource as [`try_get`](Self::try_get) does, in a lease that keeps the pool alive
     /// instead of borrowing its handle.
     pub fn try_get_owned(&self) -> Option<ResourceLease<'static, M, K>> {
-        self.try_place().map(|place| ResourceLease::owned(Arc::clone(&self.core), place))
+        self.try_place().map(|place| ResourceLease::owned(Arc::clone(&self.core), place).arrived())
     }
 
     fn try_place(&self) -> Option<Place<M, K>> {
-        let (lent, settle) = {
-            let mut state = self.core.state();
-            state.lend_hot().or_else(|| Some((state.try_lend()?, true)))?
-        };
-        if settle {
-            self.core.settle();
+        if let Some(lent) = self.core.lend_hot() {
+            return Some(lent.place);
         }
+        let lent = self.core.update(State::try_get)?;
         Some(lent.place)
     }
 
@@ -296,51 +293,37 @@ impl<M: Manager, K: Kind<M>> fmt::Debug for WeakPool<M, K> {
     }
 }
 
-/// A place whose resource is ready for its holder: those that are not fit are discarded on the way.
-async fn ready<M: Manager, K: Kind<M>>(
+/// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
+async fn lease<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     options: GetOptions,
-) -> Result<Place<M, K>, Error<M::Error>> {
-    let mut acquire = Acquire::new(core, options);
+    lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
+) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
+    let mut patience = Patience::new(options);
+    // A hit pays for nothing that a wait needs.
+    if let Some(Lent { place, stale }) = core.lend_hot() {
+        let mut lease = lease_of(place);
+        match lease.prepare(stale, &mut patience).await {
+            Ok(()) => return Ok(lease),
+            Err(Unfit::Failed) => {}
+            Err(Unfit::NoRuntime) => return Err(Error::NoRuntime),
+        }
+    }
+    wait(core, patience, lease_of).await
+}
+
+async fn wait<'p, M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    mut patience: Patience,
+    lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
+) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
     loop {
-        let lent = acquire.next().await?;
-        let check = lent.stale || core.times.check_policy == CheckPolicy::Always;
-        let mut transit = Transit { core, place: Some(lent.place) };
-        let Some(place) = &mut transit.place else { continue };
-        match K::prepare(&core.manager, place, check, core.times.check, core.clock).await {
-            Ok(()) => {}
-            Err(unfit) => {
-                transit.discard(false);
-                match unfit {
-                    Unfit::Failed => continue,
-                    Unfit::NoRuntime => return Err(Error::NoRuntime),
-                }
-            }
+        let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
+        let mut lease = lease_of(place);
+        match lease.prepare(stale, &mut patience).await {
+            Ok(()) => return Ok(lease),
+            Err(Unfit::Failed) => {}
+            Err(Unfit::NoRuntime) => return Err(Error::NoRuntime),
         }
-        if let Some(place) = transit.place.take() {
-            return Ok(place);
-        }
-    }
-}
-
-/// A place on its way from the pool to a holder. Dropped there, its resource is discarded: nobody
-/// knows what state it is in.
-struct Transit<'a, M: Manager, K: Kind<M>> {
-    core: &'a Arc<Core<M, K>>,
-    place: Option<Place<M, K>>,
-}
-
-impl<M: Manager, K: Kind<M>> Transit<'_, M, K> {
-    fn discard(&mut self, cancelled: bool) {
-        if let Some(place) = self.place.take() {
-            self.core.state().unserved(cancelled);
-            self.core.discard(place, EndReason::CheckFailed);
-        }
-    }
-}
-
-impl<M: Manager, K: Kind<M>> Drop for Transit<'_, M, K> {
-    fn drop(&mut self) {
-        self.discard(true);
     }
 }

@@ -125,6 +125,12 @@ impl<R> Default for Actions<R> {
     }
 }
 
+impl<R> Actions<R> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wake.is_empty() && self.ended.is_empty() && self.events.is_empty() && !self.notify
+    }
+}
+
 /// A place that was lent.
 pub(crate) struct Lent<L> {
     pub(crate) place: L,
@@ -177,6 +183,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Lends a place if that takes neither a clock nor a wait: one is free, nobody waits, maintenance
     /// lives. The flag asks for [`settle`](Self::settle).
+    #[inline]
     pub(crate) fn lend_hot(&mut self) -> Option<(Lent<S::Lent>, bool)> {
         if self.closed || !self.maintained || !self.waiters.is_empty() {
             return None;
@@ -187,6 +194,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Takes a place back if that takes no clock: from a resource that stays, to the oldest waiter or
     /// to rest while the coarse clock ticks. The flag asks for [`settle`](Self::settle).
+    #[inline]
     pub(crate) fn give_back_hot(
         &mut self,
         place: S::Lent,
@@ -221,8 +229,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.counters.gets_closed += 1;
             return Answer::Closed;
         }
-        if let Some(lent) = self.try_lend() {
-            self.settle(now, actions);
+        if let Some(lent) = self.try_get(now, actions) {
             return Answer::Lent(lent);
         }
         if deadline <= now {
@@ -236,29 +243,39 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         self.counters.waits += 1;
         let key = self.waiters.join(deadline, waker.clone());
-        self.settle(now, actions);
+        self.supply(now, actions);
+        self.arm(deadline, actions);
         Answer::Queued(key)
     }
 
     /// Lends a place if one is free and nobody waits.
-    pub(crate) fn try_lend(&mut self) -> Option<Lent<S::Lent>> {
+    pub(crate) fn try_get(
+        &mut self,
+        now: Moment,
+        actions: &mut ActionsOf<S>,
+    ) -> Option<Lent<S::Lent>> {
         if self.closed || !self.waiters.is_empty() {
             return None;
         }
-        let lent = self.lend();
-        if lent.is_none() && self.size() < self.limits.max_size && self.store.reclaim() {
-            return self.lend();
-        }
-        lent
+        let lent = self.lend().or_else(|| {
+            let reclaimed = self.size() < self.limits.max_size && self.store.reclaim();
+            if reclaimed { self.lend() } else { None }
+        })?;
+        self.settle(now, actions);
+        Some(lent)
     }
 
     /// Lends a place where there is no maintenance, and cannot be: nobody may wait.
-    pub(crate) fn request_unmaintained(&mut self) -> Option<Answer<S::Lent>> {
+    pub(crate) fn request_unmaintained(
+        &mut self,
+        now: Moment,
+        actions: &mut ActionsOf<S>,
+    ) -> Option<Answer<S::Lent>> {
         if self.closed {
             self.counters.gets_closed += 1;
             return Some(Answer::Closed);
         }
-        let lent = self.try_lend();
+        let lent = self.try_get(now, actions);
         self.counters.gets_error += u64::from(lent.is_none());
         lent.map(Answer::Lent)
     }

@@ -39,6 +39,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         while self.missing() > 0 && self.store.reclaim() {
             self.serve(actions);
         }
+        self.supply(now, actions);
+        if self.store.surplus(&self.limits) == 0 {
+            self.surplus_since = None;
+        } else {
+            self.surplus_since.get_or_insert(now);
+        }
+        self.arm(self.next_change(), actions);
+    }
+
+    /// Sees to it that what is missing will come.
+    pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
         if self.missing() > 0 {
             if self.retry_at > now {
                 self.arm(self.retry_at, actions);
@@ -46,12 +57,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 self.notify(actions);
             }
         }
-        if self.store.surplus(&self.limits) == 0 {
-            self.surplus_since = None;
-        } else {
-            self.surplus_since.get_or_insert(now);
-        }
-        self.arm(self.next_change(), actions);
     }
 
     /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
@@ -173,6 +178,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return 0;
         }
         let (size, creating) = (self.size(), self.births.len());
+        if size >= self.limits.max_size {
+            return 0;
+        }
         let shortage = self.store.shortage(&self.limits, self.waiters.waiting(), creating);
         let wanted = self.demand().max(shortage).max(self.limits.min_size.saturating_sub(size));
         let max_size = self.limits.max_size;
