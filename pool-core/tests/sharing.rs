@@ -143,9 +143,10 @@ async fn resources_that_drain_are_bounded_too() {
     let items = Items::default();
     let pool = pool_of(&items, 1).max_size(2).build().unwrap();
     let mut held = Vec::new();
-    for n in 0..4 {
-        held.extend(lend(&pool, 1).await);
-        items.0.handle(n).drain("again");
+    for _ in 0..4 {
+        let lease = lend(&pool, 1).await.remove(0);
+        items.0.handle(lease.number).drain("again");
+        held.push(lease);
         rest().await;
     }
     let mut get = spawn(pool.get());
