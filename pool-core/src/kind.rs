@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
@@ -29,6 +29,16 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
     /// Is the resource in a state to be lent again?
     #[doc(hidden)]
     fn is_broken(manager: &M, place: &mut Self::Place) -> bool;
+
+    /// Makes the resource ready for its next holder, if the manager's checks have no state: they can
+    /// be asked where they are. Pending means to [`prepare`](Kind::prepare) it.
+    #[doc(hidden)]
+    fn prepare_now(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        clock: Clock,
+    ) -> Poll<Result<(), Unfit>>;
 
     /// Makes the resource ready for its next holder.
     #[doc(hidden)]
@@ -72,6 +82,23 @@ impl<M: Manager> Kind<M> for Exclusive {
         std::thread::panicking() || manager.is_broken(&mut place.resource)
     }
 
+    #[inline]
+    fn prepare_now(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        clock: Clock,
+    ) -> Poll<Result<(), Unfit>> {
+        let meta = place.metadata(clock);
+        if meta.uses() > 1 {
+            ready!(ask_now(manager.recycle(&mut place.resource, &meta)))?;
+        }
+        if check {
+            ready!(ask_now(manager.check(&mut place.resource, &meta)))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     async fn prepare(
         manager: &M,
         place: &mut Self::Place,
@@ -103,6 +130,20 @@ impl<M: SharedManager> Kind<M> for Shared {
         false
     }
 
+    #[inline]
+    fn prepare_now(
+        manager: &M,
+        place: &mut Self::Place,
+        check: bool,
+        clock: Clock,
+    ) -> Poll<Result<(), Unfit>> {
+        if check {
+            let meta = place.slot.metadata(clock);
+            ready!(ask_now(manager.check_shared(&place.slot.resource, &meta)))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     async fn prepare(
         manager: &M,
         place: &mut Self::Place,
@@ -116,6 +157,17 @@ impl<M: SharedManager> Kind<M> for Shared {
         }
         Ok(())
     }
+}
+
+/// Asks a check that has no state. Any other one is not begun, and one that does not answer at once may
+/// be made anew, since there is nothing that it could have kept.
+#[inline]
+fn ask_now<E>(check: impl Future<Output = Result<(), E>>) -> Poll<Result<(), Unfit>> {
+    if size_of_val(&check) > 0 {
+        return Poll::Pending;
+    }
+    let mut cx = Context::from_waker(Waker::noop());
+    pin!(check).poll(&mut cx).map_err(|_error| Unfit::Failed)
 }
 
 /// Runs a check. One that is ready at once needs neither clock, timer nor runtime.

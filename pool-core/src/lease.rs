@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::acquire::Patience;
 use crate::config::CheckPolicy;
@@ -57,6 +58,17 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
 
     pub(crate) fn owned(core: Arc<Core<M, K>>, place: Place<M, K>) -> Self {
         Self { core: CoreRef::Owned(core), place: Some(place), in_transit: true }
+    }
+
+    /// Makes the resource ready for the holder, if that takes no future of the manager's.
+    #[inline]
+    pub(crate) fn prepare_now(&mut self, stale: bool) -> bool {
+        let Core { manager, clock, times, .. } = &*self.core;
+        let check = stale || times.check_policy == CheckPolicy::Always;
+        let Some(place) = &mut self.place else { return false };
+        let ready = K::prepare_now(manager, place, check, *clock) == Poll::Ready(Ok(()));
+        self.in_transit = !ready;
+        ready
     }
 
     /// Makes the resource ready for the holder.

@@ -294,32 +294,37 @@ impl<M: Manager, K: Kind<M>> fmt::Debug for WeakPool<M, K> {
 }
 
 /// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
+///
+/// A hit pays for nothing that a wait needs, not even the state of the futures of one.
 async fn lease<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     options: GetOptions,
     lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut patience = Patience::new(options);
-    // A hit pays for nothing that a wait needs.
-    if let Some(Lent { place, stale }) = core.lend_hot() {
-        let mut lease = lease_of(place);
-        match lease.prepare(stale, &mut patience).await {
-            Ok(()) => return Ok(lease),
-            Err(Unfit::Failed) => {}
-            Err(Unfit::NoRuntime) => return Err(Error::NoRuntime),
-        }
+    let mut hit = core.lend_hot().map(|Lent { place, stale }| (lease_of(place), stale));
+    if let Some((lease, stale)) = &mut hit
+        && lease.prepare_now(*stale)
+        && let Some((lease, _)) = hit
+    {
+        return Ok(lease);
     }
-    wait(core, patience, lease_of).await
+    lease_slow(core, hit, options, lease_of).await
 }
 
-async fn wait<'p, M: Manager, K: Kind<M>>(
+async fn lease_slow<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
-    mut patience: Patience,
+    mut hit: Option<(ResourceLease<'p, M, K>, bool)>,
+    options: GetOptions,
     lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
+    let mut patience = Patience::new(options);
     loop {
-        let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
-        let mut lease = lease_of(place);
+        let (mut lease, stale) = if let Some(hit) = hit.take() {
+            hit
+        } else {
+            let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
+            (lease_of(place), stale)
+        };
         match lease.prepare(stale, &mut patience).await {
             Ok(()) => return Ok(lease),
             Err(Unfit::Failed) => {}
