@@ -13,7 +13,7 @@ use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
-use crate::state::{Answer, Failure, Key, Lent, State};
+use crate::state::{Answer, Failure, Key, Left, Lent, Polled, State};
 
 /// What one get asks for, beside the pool's settings.
 ///
@@ -124,10 +124,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let core = self.core;
+        let mut waker = Some(cx.waker().clone());
         let answer = loop {
             let answer = core.update(|state, now, actions| {
                 let deadline = self.patience.deadline(now, &core.times, core.clock);
-                state.is_maintained().then(|| state.request(now, deadline, cx.waker(), actions))
+                state.is_maintained().then(|| state.request(now, deadline, &mut waker, actions))
             });
             if answer.is_some() {
                 break answer;
@@ -150,16 +151,23 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     }
 
     fn poll_wait(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
-        let (outcome, maintained) = {
-            let mut state = self.core.state();
-            (state.poll_waiter(key, cx.waker()), state.is_maintained())
-        };
-        let Poll::Ready(outcome) = outcome else {
-            // The runtime that looked after the queue has ended: this one may do.
-            if !maintained {
-                self.core.ensure_maintenance();
+        let mut spare = None;
+        let outcome = loop {
+            let (polled, maintained) = {
+                let mut state = self.core.state();
+                (state.poll_waiter(key, cx.waker(), &mut spare), state.is_maintained())
+            };
+            match polled {
+                Polled::Ready(outcome) => break outcome,
+                Polled::NeedsWaker => spare = Some(cx.waker().clone()),
+                Polled::Waiting => {
+                    // The runtime that looked after the queue has ended: this one may do.
+                    if !maintained {
+                        self.core.ensure_maintenance();
+                    }
+                    return Poll::Pending;
+                }
             }
-            return Poll::Pending;
         };
         self.waiting = None;
         Poll::Ready(match outcome {
@@ -186,16 +194,14 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 impl<M: Manager, K: Kind<M>> Drop for Acquire<'_, M, K> {
     fn drop(&mut self) {
         let Some(key) = self.waiting else { return };
-        let (granted, waker, orphaned) = {
+        let (left, orphaned) = {
             let mut state = self.core.state();
-            let (granted, waker) = state.leave(key);
-            (granted, waker, state.orphaned_waker())
+            (state.leave(key), state.orphaned_waker())
         };
-        drop(waker);
         if let Some(orphaned) = orphaned {
             orphaned.wake();
         }
-        if let Some(place) = granted {
+        if let Left::Granted(place) = left {
             self.core.give_back(place);
         }
     }

@@ -66,7 +66,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     /// Changes the state, then does what follows from that.
     pub(crate) fn update<T>(
         &self,
-        change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource>) -> T,
+        change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource, M::Error>) -> T,
     ) -> T {
         let now = self.clock.now();
         let mut actions = Actions::default();
@@ -75,11 +75,11 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         result
     }
 
-    fn act(&self, actions: Actions<M::Resource>) {
+    fn act(&self, actions: Actions<M::Resource, M::Error>) {
         if actions.is_empty() {
             return;
         }
-        let Actions { wake, ended, events, notify } = actions;
+        let Actions { wake, ended, events, notify, error } = actions;
         for waker in wake {
             waker.wake();
         }
@@ -91,6 +91,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
                 contain(|| observer.event(event));
             }
         }
+        drop(error);
         for ended in ended {
             let counted = ended.counted;
             dispose_here(&*self.manager, ended);

@@ -40,7 +40,8 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
             ),
             CreateError::TimedOut(_) | CreateError::Panicked(_) => (false, None),
         };
-        birth.stillborn(Stillborn { error: Arc::new(error), fatal, retry_in });
+        let text = contain(|| error.to_string()).unwrap_or_default();
+        birth.stillborn(Stillborn { error: Arc::new(error), text, fatal, retry_in });
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) use self::store::Store;
 use self::supply::Birth;
 pub(crate) use self::supply::{BirthOrder, Stillborn};
 pub(crate) use self::timers::Work;
-pub(crate) use self::waiters::Key;
 use self::waiters::Waiters;
+pub(crate) use self::waiters::{Key, Left, Polled};
 use crate::config::{Limits, Times};
 use crate::error::CreateError;
 use crate::manager::ResourceId;
@@ -113,27 +113,29 @@ pub(crate) enum Failure<E: StdError + 'static> {
 
 /// What is to be done after unlocking.
 #[derive(Debug)]
-pub(crate) struct Actions<R> {
+pub(crate) struct Actions<R, E: StdError + 'static> {
     pub(crate) wake: Vec<Waker>,
     /// To be destroyed by the one who unlocks, since there is no maintenance to do it.
     pub(crate) ended: Vec<Ended<R>>,
     pub(crate) events: Vec<Event>,
     pub(crate) notify: bool,
+    /// To be dropped: an error is a user's, and so is its destructor.
+    pub(crate) error: Option<Arc<CreateError<E>>>,
 }
 
-impl<R> Default for Actions<R> {
+impl<R, E: StdError + 'static> Default for Actions<R, E> {
     fn default() -> Self {
-        Self { wake: Vec::new(), ended: Vec::new(), events: Vec::new(), notify: false }
+        Self { wake: Vec::new(), ended: Vec::new(), events: Vec::new(), notify: false, error: None }
     }
 }
 
-impl<R> Actions<R> {
+impl<R, E: StdError + 'static> Actions<R, E> {
     pub(crate) fn is_empty(&self) -> bool {
         self.wake.is_empty() && self.ended.is_empty() && self.events.is_empty() && !self.notify
     }
 }
 
-type ActionsOf<S> = Actions<<S as Store>::Resource>;
+type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn new(limits: Limits, times: Times, observed: bool) -> Self {
@@ -173,7 +175,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         id: ResourceId,
         places: usize,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) {
         match self.births.get_mut(&id) {
             Some(birth) => birth.places = Some(places),
@@ -188,7 +190,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         id: ResourceId,
         reason: EndReason,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) {
         if let Some(birth) = self.births.get_mut(&id) {
             birth.end.get_or_insert(reason);
@@ -204,7 +206,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Changes the maximum size.
-    pub(crate) fn resize(&mut self, max_size: usize, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(crate) fn resize(&mut self, max_size: usize, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.limits.max_size = max_size;
         while self.is_oversize() && self.store.idle() > 0 {
             let ended = self.store.end_oldest_idle(EndReason::Excess);
@@ -214,7 +216,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Fails those that wait, ends what is idle, and what is lent when it comes back.
-    pub(crate) fn close(&mut self, actions: &mut ActionsOf<S>) {
+    pub(crate) fn close(&mut self, actions: &mut ActionsOf<S, E>) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
@@ -232,7 +234,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has been destroyed: its place is free.
-    pub(crate) fn disposed(&mut self, counted: bool, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(crate) fn disposed(&mut self, counted: bool, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.closing -= usize::from(counted);
         self.settle(now, actions);
     }
@@ -244,14 +246,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Maintenance has ended, with its runtime. What it was to destroy is returned; the oldest waiter
     /// is woken, to start maintenance anew in a runtime that lives.
-    pub(crate) fn orphan(&mut self, actions: &mut ActionsOf<S>) {
+    pub(crate) fn orphan(&mut self, actions: &mut ActionsOf<S, E>) {
         self.maintained = false;
         self.notified = false;
         self.ticking = false;
         self.fresh_after = self.stale_before(self.coarse);
         self.armed = Moment::NEVER;
         actions.ended.append(&mut self.outbox);
-        actions.wake.extend(self.waiters.first_waker());
+        actions.wake.extend(self.waiters.take_first_waker());
     }
 
     pub(crate) fn is_maintained(&self) -> bool {
@@ -263,8 +265,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// The waker of the oldest waiter, if nobody looks after the queue.
-    pub(crate) fn orphaned_waker(&self) -> Option<Waker> {
-        if self.maintained { None } else { self.waiters.first_waker() }
+    pub(crate) fn orphaned_waker(&mut self) -> Option<Waker> {
+        if self.maintained { None } else { self.waiters.take_first_waker() }
     }
 
     pub(crate) fn last_error(&self) -> Option<Arc<CreateError<E>>> {
@@ -297,7 +299,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has left the store.
-    fn end(&mut self, ended: Option<Ended<S::Resource>>, actions: &mut ActionsOf<S>) {
+    fn end(&mut self, ended: Option<Ended<S::Resource>>, actions: &mut ActionsOf<S, E>) {
         let Some(ended) = ended else { return };
         self.counters.ended.count(ended.reason);
         if self.observed {

@@ -1,9 +1,9 @@
 //! Places out and in: lending, waiting, giving back.
 
 use std::error::Error as StdError;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
-use super::waiters::Left;
+use super::waiters::{Left, Polled};
 use super::{Actions, ActionsOf, Failure, IdleStore, Key, State, Store};
 use crate::manager::ResourceId;
 use crate::moment::Moment;
@@ -62,13 +62,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Ok((None, self.crossed()))
     }
 
-    /// Lends a place, or puts the caller at the end of the queue.
+    /// Lends a place, or puts the caller at the end of the queue, which takes its waker.
     pub(crate) fn request(
         &mut self,
         now: Moment,
         deadline: Moment,
-        waker: &Waker,
-        actions: &mut ActionsOf<S>,
+        waker: &mut Option<Waker>,
+        actions: &mut ActionsOf<S, E>,
     ) -> Answer<S::Lent> {
         if self.closed {
             self.counters.gets_closed += 1;
@@ -87,7 +87,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Answer::QueueFull(waiting);
         }
         self.counters.waits += 1;
-        let key = self.waiters.join(deadline, waker.clone());
+        let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
+        let key = self.waiters.join(deadline, waker);
         self.supply(now, actions);
         self.arm(deadline, actions);
         Answer::Queued(key)
@@ -97,7 +98,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn try_get(
         &mut self,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) -> Option<Lent<S::Lent>> {
         if self.closed || !self.waiters.is_empty() {
             return None;
@@ -114,7 +115,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn request_unmaintained(
         &mut self,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) -> Option<Answer<S::Lent>> {
         if self.closed {
             self.counters.gets_closed += 1;
@@ -130,30 +131,27 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         key: Key,
         waker: &Waker,
-    ) -> Poll<Result<S::Lent, Failure<E>>> {
-        let outcome = self.waiters.poll(key, waker);
-        match &outcome {
-            Poll::Pending => {}
-            Poll::Ready(Ok(_)) => self.counters.gets_ok += 1,
-            Poll::Ready(Err(Failure::Timeout)) => self.counters.gets_timeout += 1,
-            Poll::Ready(Err(Failure::Closed)) => self.counters.gets_closed += 1,
-            Poll::Ready(Err(Failure::Fatal(_))) => self.counters.gets_error += 1,
+        spare: &mut Option<Waker>,
+    ) -> Polled<S::Lent, Failure<E>> {
+        let polled = self.waiters.poll(key, waker, spare);
+        match &polled {
+            Polled::Waiting | Polled::NeedsWaker => {}
+            Polled::Ready(Ok(_)) => self.counters.gets_ok += 1,
+            Polled::Ready(Err(Failure::Timeout)) => self.counters.gets_timeout += 1,
+            Polled::Ready(Err(Failure::Closed)) => self.counters.gets_closed += 1,
+            Polled::Ready(Err(Failure::Fatal(_))) => self.counters.gets_error += 1,
         }
-        outcome
+        polled
     }
 
-    /// A waiter gives up. What it had been granted is returned, to be given back.
-    pub(crate) fn leave(&mut self, key: Key) -> (Option<S::Lent>, Option<Waker>) {
+    /// A waiter gives up.
+    pub(crate) fn leave(&mut self, key: Key) -> Left<S::Lent, Failure<E>> {
         self.counters.gets_cancelled += 1;
-        match self.waiters.leave(key) {
-            Left::Waiting(waker) => (None, Some(waker)),
-            Left::Granted(place) => (Some(place), None),
-            Left::Failed => (None, None),
-        }
+        self.waiters.leave(key)
     }
 
     /// Takes a place back.
-    pub(crate) fn give_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(crate) fn give_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
         let expires = S::slot(&place).expires;
         let end = if self.closed {
             Some(EndReason::Closed)
@@ -171,7 +169,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.store.take_back(place, now)
         };
         self.end(ended, actions);
-        self.start_ticking(now);
+        self.note_time(now);
         self.settle(now, actions);
     }
 
@@ -181,7 +179,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         place: S::Lent,
         reason: EndReason,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) {
         let ended = self.store.take_back_ended(place, reason);
         self.end(ended, actions);
@@ -210,7 +208,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
 impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
     /// A lent resource leaves the pool with its holder.
-    pub(crate) fn detach(&mut self, id: ResourceId, now: Moment, actions: &mut Actions<R>) {
+    pub(crate) fn detach(&mut self, id: ResourceId, now: Moment, actions: &mut Actions<R, E>) {
         self.store.detach(id);
         self.counters.ended.count(EndReason::Detached);
         if self.observed {

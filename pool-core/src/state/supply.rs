@@ -31,7 +31,7 @@ pub(crate) struct BirthOrder {
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Hands what is free to those that wait, and sees to it that what is missing will come and what
     /// is too much will go. Every event that may change any of that ends here.
-    pub(crate) fn settle(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(crate) fn settle(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.closed {
             return;
         }
@@ -49,7 +49,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Sees to it that what is missing will come.
-    pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.missing() > 0 {
             if self.retry_at > now {
                 self.arm(self.retry_at, actions);
@@ -78,7 +78,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(super) fn start_births(
         &mut self,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) -> Vec<BirthOrder> {
         let mut orders = Vec::new();
         while !self.closed && self.retry_at <= now && self.missing() > 0 {
@@ -100,7 +100,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         id: ResourceId,
         resource: S::Resource,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) {
         let Some(birth) = self.births.remove(&id) else { return };
         self.counters.created += 1;
@@ -127,10 +127,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         } else {
             self.failures = 0;
             self.retry_at = Moment::default();
-            self.last_error = None;
+            actions.error = self.last_error.take();
             self.expires_at(expires);
             self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
-            self.start_ticking(now);
+            self.note_time(now);
         }
         self.settle(now, actions);
     }
@@ -141,7 +141,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         id: ResourceId,
         failed: Stillborn<E>,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) {
         let Some(birth) = self.births.remove(&id) else { return };
         self.counters.create_failed += 1;
@@ -150,7 +150,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             actions.events.push(Event::CreateFailed {
                 id,
                 elapsed: now.since(birth.started),
-                error: failed.error.to_string(),
+                error: failed.text,
                 retry_in: delay,
             });
         }
@@ -160,12 +160,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 actions.wake.push(waker);
             }
         }
-        self.last_error = Some(failed.error);
+        actions.error = self.last_error.replace(failed.error);
         self.settle(now, actions);
     }
 
     /// A creation was dropped with its runtime, before it came to anything.
-    pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S>) {
+    pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.births.remove(&id).is_some() {
             self.settle(now, actions);
             actions.wake.extend(self.orphaned_waker());
@@ -215,7 +215,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    fn serve(&mut self, actions: &mut ActionsOf<S>) {
+    fn serve(&mut self, actions: &mut ActionsOf<S, E>) {
         while !self.waiters.is_empty() {
             let Some((place, _)) = self.store.lend(&mut self.rng, Moment::default()) else {
                 return;
@@ -238,6 +238,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 /// A creation that came to nothing.
 pub(crate) struct Stillborn<E: StdError + 'static> {
     pub(crate) error: Arc<CreateError<E>>,
+    /// The error in words, which are the user's too.
+    pub(crate) text: String,
     pub(crate) fatal: bool,
     pub(crate) retry_in: Option<Duration>,
 }

@@ -26,7 +26,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn maintain(
         &mut self,
         now: Moment,
-        actions: &mut ActionsOf<S>,
+        actions: &mut ActionsOf<S, E>,
     ) -> Work<S::Resource> {
         self.set_clock(now);
         self.fail_expired(now, actions);
@@ -45,7 +45,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Wakes maintenance, if there is one.
-    pub(super) fn notify(&mut self, actions: &mut ActionsOf<S>) {
+    pub(super) fn notify(&mut self, actions: &mut ActionsOf<S, E>) {
         if self.maintained && !self.notified {
             self.notified = true;
             actions.notify = true;
@@ -53,7 +53,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Sees to it that maintenance wakes by `at`.
-    pub(super) fn arm(&mut self, at: Moment, actions: &mut ActionsOf<S>) {
+    pub(super) fn arm(&mut self, at: Moment, actions: &mut ActionsOf<S, E>) {
         if at < self.armed {
             self.notify(actions);
         }
@@ -78,17 +78,18 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has come to rest: its return has to be told from later ones.
-    pub(super) fn start_ticking(&mut self, now: Moment) {
-        if !self.ticking && self.maintained {
+    pub(super) fn note_time(&mut self, now: Moment) {
+        if self.maintained {
             self.ticking = true;
-            self.coarse = now;
-            self.fresh_after = self.stale_before(now);
+            // Returns are stamped in order: never before one that knew the time.
+            self.coarse = self.coarse.max(now);
+            self.fresh_after = self.stale_before(self.coarse);
         }
     }
 
     /// Sets the coarse clock, and stops it when no idle resource can turn from fresh to stale.
     pub(super) fn set_clock(&mut self, now: Moment) {
-        self.coarse = now;
+        self.coarse = self.coarse.max(now);
         let Some(tick) = self.times.tick() else {
             // Nothing is measured by it.
             self.ticking = true;
@@ -116,14 +117,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    fn fail_expired(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    fn fail_expired(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(waker) = self.waiters.fail_expired(now, Failure::Timeout) else { return };
             actions.wake.push(waker);
         }
     }
 
-    fn expire_idle(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    fn expire_idle(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         while self.idle_deadline() <= now {
             let ended = self.store.end_oldest_idle(EndReason::Idle);
             self.end(ended, actions);
@@ -142,7 +143,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         earliest.map_or(Moment::NEVER, |at| at.after(timeout).after(tick))
     }
 
-    fn expire_old(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    fn expire_old(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.next_expiry <= now {
             let mut ended = Vec::new();
             self.next_expiry = self.store.expire(now, &mut ended);
@@ -152,7 +153,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    fn shrink(&mut self, now: Moment, actions: &mut ActionsOf<S>) {
+    fn shrink(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         let due = self.surplus_since.map(|since| since.after(self.times.shrink_delay));
         let surplus = self.store.surplus(&self.limits);
         if surplus == 0 || due.is_none_or(|due| due > now) {

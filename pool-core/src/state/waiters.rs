@@ -10,7 +10,7 @@
 //! found in O(1), and one timer serves the whole queue.
 
 use std::collections::BTreeSet;
-use std::task::{Poll, Waker};
+use std::task::Waker;
 
 use slab::Slab;
 
@@ -122,38 +122,47 @@ impl<T, F> Waiters<T, F> {
         self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
     }
 
-    /// The waker of the one that has waited longest.
-    pub(crate) fn first_waker(&self) -> Option<Waker> {
-        match &self.nodes.get(self.head)?.state {
-            NodeState::Waiting(waker) => Some(waker.clone()),
+    /// The waker of the one that has waited longest, who will leave another one when it is polled.
+    pub(crate) fn take_first_waker(&mut self) -> Option<Waker> {
+        match &mut self.nodes.get_mut(self.head)?.state {
+            NodeState::Waiting(waker) => Some(std::mem::replace(waker, Waker::noop().clone())),
             NodeState::Granted(_) | NodeState::Failed(_) => None,
         }
     }
 
-    /// Takes the outcome, after which the key is void, or waits on with this waker.
-    pub(crate) fn poll(&mut self, key: Key, waker: &Waker) -> Poll<Result<T, F>> {
+    /// Takes the outcome, after which the key is void, or waits on to be woken by `waker`.
+    ///
+    /// A waker is a user's: it is cloned before and dropped after, outside the lock. `spare` is a clone if
+    /// one was asked for, and the one to be dropped afterwards.
+    pub(crate) fn poll(
+        &mut self,
+        key: Key,
+        waker: &Waker,
+        spare: &mut Option<Waker>,
+    ) -> Polled<T, F> {
         if let NodeState::Waiting(current) = &mut self.nodes[key].state {
             if !current.will_wake(waker) {
-                current.clone_from(waker);
+                let Some(clone) = spare.take() else { return Polled::NeedsWaker };
+                *spare = Some(std::mem::replace(current, clone));
             }
-            return Poll::Pending;
+            return Polled::Waiting;
         }
         match self.nodes.remove(key).state {
-            NodeState::Granted(grant) => Poll::Ready(Ok(self.grants.remove(grant))),
-            NodeState::Failed(failure) => Poll::Ready(Err(failure)),
+            NodeState::Granted(grant) => Polled::Ready(Ok(self.grants.remove(grant))),
+            NodeState::Failed(failure) => Polled::Ready(Err(failure)),
             NodeState::Waiting(_) => unreachable!("bug: a waiting node was removed"),
         }
     }
 
     /// Leaves. The key is void then; a place that was granted goes to somebody else.
-    pub(crate) fn leave(&mut self, key: Key) -> Left<T> {
+    pub(crate) fn leave(&mut self, key: Key) -> Left<T, F> {
         if matches!(self.nodes[key].state, NodeState::Waiting(_)) {
             self.unlink(key);
         }
         match self.nodes.remove(key).state {
             NodeState::Waiting(waker) => Left::Waiting(waker),
             NodeState::Granted(grant) => Left::Granted(self.grants.remove(grant)),
-            NodeState::Failed(_) => Left::Failed,
+            NodeState::Failed(failure) => Left::Failed(failure),
         }
     }
 
@@ -203,12 +212,21 @@ impl<T, F> Waiters<T, F> {
     }
 }
 
-/// How the one stood that left.
-pub(crate) enum Left<T> {
-    /// It waited. Its waker is to be dropped outside the lock.
+/// How one stands that waits.
+pub(crate) enum Polled<T, F> {
+    Ready(Result<T, F>),
+    Waiting,
+    /// To be polled again with a clone of its waker.
+    NeedsWaker,
+}
+
+/// How the one stood that left. To be dropped outside the lock.
+pub(crate) enum Left<T, F> {
+    /// It waited.
+    #[expect(dead_code, reason = "carried out of the lock, to be dropped there")]
     Waiting(Waker),
     /// It had been granted this place.
     Granted(T),
     /// It had failed.
-    Failed,
+    Failed(F),
 }
