@@ -33,7 +33,8 @@ impl Moment {
 }
 
 fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+    // `as_nanos` would calculate in 128 bits.
+    span.as_secs().saturating_mul(1_000_000_000).saturating_add(u64::from(span.subsec_nanos()))
 }
 
 /// Turns tokio's time into the pool's and back.
