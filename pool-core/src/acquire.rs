@@ -13,7 +13,7 @@ use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
-use crate::state::{Answer, Failure, Key, Left, Lent, Polled, State};
+use crate::state::{Answer, Failure, Key, Left, Lent, Polled, State, Unserved};
 
 /// What one get asks for, beside the pool's settings.
 ///
@@ -160,12 +160,13 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             match polled {
                 Polled::Ready(outcome) => break outcome,
                 Polled::NeedsWaker => spare = Some(cx.waker().clone()),
-                Polled::Waiting => {
-                    // The runtime that looked after the queue has ended: this one may do.
-                    if !maintained {
-                        self.core.ensure_maintenance();
-                    }
+                Polled::Waiting if maintained || self.core.ensure_maintenance() => {
                     return Poll::Pending;
+                }
+                // The runtime that looked after the queue has ended, and there is no other one here.
+                Polled::Waiting => {
+                    self.leave(Unserved::NoRuntime);
+                    return Poll::Ready(Err(Error::NoRuntime));
                 }
             }
         };
@@ -176,6 +177,15 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Err(Failure::Closed) => Err(Error::Closed),
             Err(Failure::Fatal(error)) => Err(Error::Create(error)),
         })
+    }
+
+    /// Leaves the queue, if it is in it.
+    fn leave(&mut self, unserved: Unserved) {
+        let Some(key) = self.waiting.take() else { return };
+        let left = self.core.state().leave(key, unserved);
+        if let Left::Granted(place) = left {
+            self.core.give_back(place);
+        }
     }
 
     #[cold]
@@ -193,16 +203,6 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
 impl<M: Manager, K: Kind<M>> Drop for Acquire<'_, M, K> {
     fn drop(&mut self) {
-        let Some(key) = self.waiting else { return };
-        let (left, orphaned) = {
-            let mut state = self.core.state();
-            (state.leave(key), state.orphaned_waker())
-        };
-        if let Some(orphaned) = orphaned {
-            orphaned.wake();
-        }
-        if let Left::Granted(place) = left {
-            self.core.give_back(place);
-        }
+        self.leave(Unserved::Cancelled);
     }
 }

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -15,7 +17,7 @@ use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
 use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Observer};
-use crate::state::{Actions, Ended, Lent, State, Stillborn, Work};
+use crate::state::{Actions, Ended, Lent, State, Stillborn, Unserved, Work};
 
 /// What a holder of `K`'s resources carries.
 pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
@@ -81,7 +83,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         let Actions { wake, ended, events, notify, error } = actions;
         for waker in wake {
-            waker.wake();
+            wake_up(waker);
         }
         if notify {
             self.wakeup.notify_one();
@@ -117,7 +119,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         match hot {
             Ok((waker, settle)) => {
                 if let Some(waker) = waker {
-                    waker.wake();
+                    wake_up(waker);
                 }
                 if settle {
                     self.settle();
@@ -133,10 +135,19 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     /// The resource of a place that was lent is not fit for its holder, or the holder gave up.
-    pub(crate) fn reject(&self, place: Place<M, K>, cancelled: bool) {
+    pub(crate) fn reject(&self, place: Place<M, K>, unserved: Unserved) {
+        let end = match unserved {
+            Unserved::GoesOn => Some(EndReason::CheckFailed),
+            // Others hold it as well, or will: that one gives up says nothing about it.
+            Unserved::Cancelled | Unserved::NoRuntime if K::IS_SHARED => None,
+            Unserved::Cancelled | Unserved::NoRuntime => Some(EndReason::Discarded),
+        };
         self.update(|state, now, actions| {
-            state.unserved(cancelled);
-            state.discard(place, EndReason::CheckFailed, now, actions);
+            state.unserved(unserved);
+            match end {
+                Some(reason) => state.discard(place, reason, now, actions),
+                None => state.give_back(place, now, actions),
+            }
         });
     }
 
@@ -154,6 +165,9 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         let Some(runtime) = self.runtime.clone().or_else(|| Handle::try_current().ok()) else {
             return false;
         };
+        if !keeps_time(&runtime) {
+            return false;
+        }
         if self.state().adopt() {
             let task = maintenance::Maintenance::new(self, Arc::clone(&self.wakeup));
             runtime.spawn(task.run());
@@ -244,6 +258,17 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
         }
         self.wakeup.notify_one();
     }
+}
+
+/// Wakes a task. Its waker may be anybody's, and others are still to be woken.
+fn wake_up(waker: Waker) {
+    contain(|| waker.wake());
+}
+
+/// Whether a runtime has timers: there is no way to ask but to try.
+fn keeps_time(runtime: &Handle) -> bool {
+    let _entered = runtime.enter();
+    contain(|| drop(tokio::time::sleep(Duration::ZERO))).is_some()
 }
 
 /// Destroys a resource without a task to do it in.

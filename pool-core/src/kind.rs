@@ -23,6 +23,10 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     type Place: Send;
 
+    /// Whether others may hold the resource at the same time.
+    #[doc(hidden)]
+    const IS_SHARED: bool;
+
     #[doc(hidden)]
     fn resource(place: &Self::Place) -> &M::Resource;
 
@@ -72,6 +76,7 @@ pub struct Shared;
 impl<M: Manager> Kind<M> for Exclusive {
     type Store = IdleStore<M::Resource>;
     type Place = Box<Slot<M::Resource>>;
+    const IS_SHARED: bool = false;
 
     fn resource(place: &Self::Place) -> &M::Resource {
         &place.resource
@@ -89,7 +94,7 @@ impl<M: Manager> Kind<M> for Exclusive {
         check: bool,
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
-        let meta = place.metadata(clock);
+        let meta = place.metadata(place.uses, clock);
         if meta.uses() > 1 {
             ready!(ask_now(manager.recycle(&mut place.resource, &meta)))?;
         }
@@ -106,7 +111,7 @@ impl<M: Manager> Kind<M> for Exclusive {
         clock: Clock,
         mut deadline: impl FnMut() -> Instant + Send,
     ) -> Result<(), Unfit> {
-        let meta = place.metadata(clock);
+        let meta = place.metadata(place.uses, clock);
         // The present holder counts.
         if meta.uses() > 1 {
             bounded(&mut deadline, manager.recycle(&mut place.resource, &meta)).await?;
@@ -121,6 +126,7 @@ impl<M: Manager> Kind<M> for Exclusive {
 impl<M: SharedManager> Kind<M> for Shared {
     type Store = ShareStore<M::Resource>;
     type Place = Arc<Share<M::Resource>>;
+    const IS_SHARED: bool = true;
 
     fn resource(place: &Self::Place) -> &M::Resource {
         &place.slot.resource
@@ -138,7 +144,7 @@ impl<M: SharedManager> Kind<M> for Shared {
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
         if check {
-            let meta = place.slot.metadata(clock);
+            let meta = place.metadata(clock);
             ready!(ask_now(manager.check_shared(&place.slot.resource, &meta)))?;
         }
         Poll::Ready(Ok(()))
@@ -152,7 +158,7 @@ impl<M: SharedManager> Kind<M> for Shared {
         deadline: impl FnMut() -> Instant + Send,
     ) -> Result<(), Unfit> {
         if check {
-            let meta = place.slot.metadata(clock);
+            let meta = place.metadata(clock);
             bounded(deadline, manager.check_shared(&place.slot.resource, &meta)).await?;
         }
         Ok(())

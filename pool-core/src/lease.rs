@@ -12,7 +12,7 @@ use crate::kind::{Exclusive, Kind, Shared, Unfit};
 use crate::manager::{Manager, ResourceId};
 use crate::metadata::Metadata;
 use crate::observer::EndReason;
-use crate::state::Store;
+use crate::state::{Store, Unserved};
 
 /// The lease of a [`Pool`](crate::Pool)'s resource: nobody else has it.
 pub type Lease<'p, M> = ResourceLease<'p, M, Exclusive>;
@@ -83,7 +83,10 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
             let deadline = || patience.check_deadline(times, *clock);
             let prepared = K::prepare(manager, place, check, *clock, deadline).await;
             if let Err(unfit) = prepared {
-                self.reject(false);
+                self.reject(match unfit {
+                    Unfit::Failed => Unserved::GoesOn,
+                    Unfit::NoRuntime => Unserved::NoRuntime,
+                });
                 return Err(unfit);
             }
         }
@@ -98,9 +101,9 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     }
 
     #[cold]
-    fn reject(&mut self, cancelled: bool) {
+    fn reject(&mut self, unserved: Unserved) {
         if let Some(place) = self.place.take() {
-            self.core.reject(place, cancelled);
+            self.core.reject(place, unserved);
         }
     }
 
@@ -111,7 +114,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
 
     /// What the pool knows about the resource.
     pub fn metadata(&self) -> Metadata {
-        K::Store::slot(self.place()).metadata(self.core.clock)
+        K::Store::metadata(self.place(), self.core.clock)
     }
 
     /// Gives the resource back to be destroyed, because the holder knows that it is no good. A shared
@@ -165,7 +168,7 @@ impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
     #[inline]
     fn drop(&mut self) {
         if self.in_transit {
-            return self.reject(true);
+            return self.reject(Unserved::Cancelled);
         }
         let Some(mut place) = self.place.take() else { return };
         let is_broken = contain(|| K::is_broken(&self.core.manager, &mut place));

@@ -32,8 +32,7 @@ impl Metadata {
         self.clock.instant(self.expires)
     }
 
-    /// How often it has been lent, the present holder included. 0 for a shared one, whose leases
-    /// overlap.
+    /// How often it has been lent, this time included.
     pub fn uses(&self) -> u32 {
         self.uses
     }
@@ -50,12 +49,13 @@ pub struct Slot<R> {
     pub(crate) expires: Moment,
     /// When it came back last, by the pool's coarse clock.
     pub(crate) returned: Moment,
+    /// How often it has been lent; of a shared one, once it has ended.
     pub(crate) uses: u32,
 }
 
 impl<R> Slot<R> {
-    pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
-        let Self { id, created, expires, uses, .. } = *self;
+    pub(crate) fn metadata(&self, uses: u32, clock: Clock) -> Metadata {
+        let Self { id, created, expires, .. } = *self;
         Metadata { id, created, expires, uses, clock }
     }
 }

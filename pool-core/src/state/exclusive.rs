@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::Slot;
-use crate::moment::Moment;
+use crate::metadata::{Metadata, Slot};
+use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
 
 pub struct IdleStore<R> {
@@ -86,6 +86,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
 
     fn slot(lent: &Box<Slot<R>>) -> &Slot<R> {
         lent
+    }
+
+    fn metadata(lent: &Box<Slot<R>>, clock: Clock) -> Metadata {
+        lent.metadata(lent.uses, clock)
     }
 
     fn lend(

@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub(crate) use self::exclusive::IdleStore;
-pub(crate) use self::places::{Answer, Lent};
+pub(crate) use self::places::{Answer, Lent, Unserved};
 pub(crate) use self::shared::{Share, ShareStore};
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
@@ -73,6 +73,9 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     closing: usize,
     /// Failed creations in a row.
     failures: u32,
+    /// Resources in a row that died before they were of use, and when the last one did.
+    infant_deaths: u32,
+    infant_died: Moment,
     /// No creation before this.
     retry_at: Moment,
     last_error: Option<Arc<CreateError<E>>>,
@@ -101,6 +104,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     pub(crate) counters: Counters,
     /// Leases that were lent to be checked and did not pass: no get ended with one.
     unserved: u64,
+    /// The most gets that were said to have ended with one.
+    served: u64,
 }
 
 /// Why a waiter got no place.
@@ -147,6 +152,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             births: HashMap::new(),
             closing: 0,
             failures: 0,
+            infant_deaths: 0,
+            infant_died: Moment::default(),
             retry_at: Moment::default(),
             last_error: None,
             surplus_since: None,
@@ -164,6 +171,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             rng: fastrand::Rng::new(),
             counters: Counters::default(),
             unserved: 0,
+            served: 0,
         };
         state.set_clock(Moment::default());
         state
@@ -201,7 +209,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.observed && self.store.draining() > draining {
             actions.events.push(Event::Draining { id, reason });
         }
-        self.end(ended, actions);
+        self.end(ended, now, actions);
         self.settle(now, actions);
     }
 
@@ -210,7 +218,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.limits.max_size = max_size;
         while self.is_oversize() && self.store.idle() > 0 {
             let ended = self.store.end_oldest_idle(EndReason::Excess);
-            self.end(ended, actions);
+            self.end(ended, now, actions);
         }
         self.settle(now, actions);
     }
@@ -226,8 +234,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let mut ended = Vec::new();
         self.store.end_all(EndReason::Closed, &mut ended);
         for ended in ended {
-            self.end(Some(ended), actions);
+            self.end(Some(ended), self.coarse, actions);
         }
+        // Nothing is left to be timed.
+        self.next_expiry = Moment::NEVER;
+        self.surplus_since = None;
+        self.ticking = false;
         if self.observed {
             actions.events.push(Event::Closed);
         }
@@ -244,8 +256,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         !std::mem::replace(&mut self.maintained, true)
     }
 
-    /// Maintenance has ended, with its runtime. What it was to destroy is returned; the oldest waiter
-    /// is woken, to start maintenance anew in a runtime that lives.
+    /// Maintenance has ended, with its runtime. What it was to destroy is returned; those that wait are
+    /// woken, so that one of them starts maintenance anew in a runtime that lives.
     pub(crate) fn orphan(&mut self, actions: &mut ActionsOf<S, E>) {
         self.maintained = false;
         self.notified = false;
@@ -253,7 +265,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.fresh_after = self.stale_before(self.coarse);
         self.armed = Moment::NEVER;
         actions.ended.append(&mut self.outbox);
-        actions.wake.extend(self.waiters.take_first_waker());
+        self.waiters.take_wakers(&mut actions.wake);
     }
 
     pub(crate) fn is_maintained(&self) -> bool {
@@ -262,11 +274,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
-    }
-
-    /// The waker of the oldest waiter, if nobody looks after the queue.
-    pub(crate) fn orphaned_waker(&mut self) -> Option<Waker> {
-        if self.maintained { None } else { self.waiters.take_first_waker() }
     }
 
     pub(crate) fn last_error(&self) -> Option<Arc<CreateError<E>>> {
@@ -289,8 +296,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    pub(crate) fn counters(&self) -> Counters {
-        Counters { gets_ok: self.counters.gets_ok - self.unserved, ..self.counters }
+    pub(crate) fn counters(&mut self) -> Counters {
+        // A lease that is being checked counts until it does not pass; what was said is not taken back.
+        self.served = self.served.max(self.counters.gets_ok - self.unserved);
+        Counters { gets_ok: self.served, ..self.counters }
     }
 
     /// What counts towards the maximum size.
@@ -299,8 +308,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has left the store.
-    fn end(&mut self, ended: Option<Ended<S::Resource>>, actions: &mut ActionsOf<S, E>) {
+    fn end(
+        &mut self,
+        ended: Option<Ended<S::Resource>>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
         let Some(ended) = ended else { return };
+        if ended.is_infant() {
+            self.infant_death(ended.slot.created, now);
+        }
         self.counters.ended.count(ended.reason);
         if self.observed {
             actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });

@@ -16,6 +16,15 @@ pub(crate) struct Lent<L> {
     pub(crate) stale: bool,
 }
 
+/// What becomes of a get that is not served by a place, or not any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unserved {
+    /// It gets another one.
+    GoesOn,
+    Cancelled,
+    NoRuntime,
+}
+
 /// The answer to a request for a place.
 pub(crate) enum Answer<L> {
     Lent(Lent<L>),
@@ -145,8 +154,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A waiter gives up.
-    pub(crate) fn leave(&mut self, key: Key) -> Left<S::Lent, Failure<E>> {
-        self.counters.gets_cancelled += 1;
+    pub(crate) fn leave(&mut self, key: Key, unserved: Unserved) -> Left<S::Lent, Failure<E>> {
+        self.count_unserved(unserved);
         self.waiters.leave(key)
     }
 
@@ -168,7 +177,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.expires_at(expires);
             self.store.take_back(place, now)
         };
-        self.end(ended, actions);
+        self.end(ended, now, actions);
         self.note_time(now);
         self.settle(now, actions);
     }
@@ -182,15 +191,21 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         let ended = self.store.take_back_ended(place, reason);
-        self.end(ended, actions);
+        self.end(ended, now, actions);
         self.settle(now, actions);
     }
 
-    /// A get did not end with the place that it was lent, because its resource did not pass.
-    pub(crate) fn unserved(&mut self, cancelled: bool) {
+    /// A get did not end with the place that it was lent.
+    pub(crate) fn unserved(&mut self, unserved: Unserved) {
         self.unserved += 1;
-        if cancelled {
-            self.counters.gets_cancelled += 1;
+        self.count_unserved(unserved);
+    }
+
+    fn count_unserved(&mut self, unserved: Unserved) {
+        match unserved {
+            Unserved::GoesOn => {}
+            Unserved::Cancelled => self.counters.gets_cancelled += 1,
+            Unserved::NoRuntime => self.counters.gets_error += 1,
         }
     }
 

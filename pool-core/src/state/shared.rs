@@ -15,21 +15,33 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::Slot;
-use crate::moment::Moment;
+use crate::metadata::{Metadata, Slot};
+use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
 
 /// A resource that several may hold.
 pub struct Share<R> {
     pub(crate) slot: Slot<R>,
+    /// Written under the lock only.
+    uses: AtomicU32,
     key: usize,
 }
+
+impl<R> Share<R> {
+    pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
+        self.slot.metadata(self.uses.load(Ordering::Relaxed), clock)
+    }
+}
+
+/// More places than any peer gives, few enough to be added up.
+const MAX_PLACES: usize = if usize::BITS > 32 { u32::MAX as usize } else { u16::MAX as usize };
 
 struct Row<R> {
     share: Arc<Share<R>>,
@@ -56,7 +68,7 @@ pub struct ShareStore<R> {
     idle: usize,
     /// Places of the active rows.
     places: usize,
-    /// Places of the resource that came last: the best guess for the next.
+    /// Places that a resource had last: the best guess for the next when there is none.
     learned: Option<usize>,
 }
 
@@ -124,8 +136,9 @@ impl<R: Send + 'static> ShareStore<R> {
         let row = self.rows.remove(key);
         self.draining -= 1;
         // Holders give their share back under the lock, so the row's is the last one.
-        let share = Arc::into_inner(row.share)?;
-        Some(Ended { counted: false, ..Ended::new(Box::new(share.slot), reason) })
+        let Share { mut slot, uses, .. } = Arc::into_inner(row.share)?;
+        slot.uses = uses.into_inner();
+        Some(Ended { counted: false, ..Ended::new(Box::new(slot), reason) })
     }
 
     /// Takes a place back, and says of which row.
@@ -151,10 +164,17 @@ impl<R: Send + 'static> ShareStore<R> {
         key
     }
 
-    /// How many resources `load` leases ask for.
+    /// Places of a resource, on average.
+    fn places_each(&self, limits: &Limits) -> usize {
+        let each = self.places.checked_div(self.rows.len() - self.draining).unwrap_or(0);
+        if each > 0 { each } else { self.learned.unwrap_or(limits.places) }
+    }
+
+    /// How many resources `load` leases ask for, with as many free places as are to be kept: those of
+    /// `min_idle` resources. Growing and shrinking go by the same number, so neither undoes the other.
     fn needed(&self, limits: &Limits, load: usize) -> usize {
         let for_speed = load.div_ceil(limits.soft_target).min(limits.soft_max_size);
-        let for_places = load.div_ceil(self.learned.unwrap_or(limits.places));
+        let for_places = load.div_ceil(self.places_each(limits)).saturating_add(limits.min_idle);
         for_speed.max(for_places)
     }
 
@@ -193,7 +213,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn expected_places(&self, limits: &Limits) -> usize {
-        self.learned.unwrap_or(limits.places)
+        self.places_each(limits)
     }
 
     fn surplus(&self, limits: &Limits) -> usize {
@@ -205,14 +225,16 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
-        let coming = self.size() + creating;
-        let idle = limits.min_idle.saturating_sub(self.idle + creating);
         // Also what drains: its load comes back, and its successor is to be there by then.
-        idle.max(self.needed(limits, self.in_use() + waiting).saturating_sub(coming))
+        self.needed(limits, self.in_use() + waiting).saturating_sub(self.size() + creating)
     }
 
     fn slot(lent: &Arc<Share<R>>) -> &Slot<R> {
         &lent.slot
+    }
+
+    fn metadata(lent: &Arc<Share<R>>, clock: Clock) -> Metadata {
+        lent.metadata(clock)
     }
 
     fn lend(
@@ -241,6 +263,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         row.in_use += 1;
         self.active_in_use += 1;
         let share = Arc::clone(&row.share);
+        share.uses.fetch_add(1, Ordering::Relaxed);
         if row.in_use >= row.places {
             self.sort_open(key);
         }
@@ -249,8 +272,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn pass(&mut self, lent: Arc<Share<R>>) -> Result<Arc<Share<R>>, Arc<Share<R>>> {
         let row = &self.rows[lent.key];
-        let lendable = row.draining.is_none() && row.in_use <= row.places;
-        if lendable { Ok(lent) } else { Err(lent) }
+        if row.draining.is_some() || row.in_use > row.places {
+            return Err(lent);
+        }
+        lent.uses.fetch_add(1, Ordering::Relaxed);
+        Ok(lent)
     }
 
     fn stays(&self, lent: &Arc<Share<R>>) -> bool {
@@ -268,6 +294,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn insert(&mut self, slot: Box<Slot<R>>, places: usize) {
+        let places = places.min(MAX_PLACES);
         self.learned = Some(places.max(1));
         self.places += places;
         self.idle += 1;
@@ -279,13 +306,14 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             draining: None,
             returned: slot.returned,
             open_at: None,
-            share: Arc::new(Share { slot: *slot, key }),
+            share: Arc::new(Share { slot: *slot, uses: AtomicU32::new(0), key }),
         });
         self.sort_open(key);
     }
 
     fn set_places(&mut self, id: ResourceId, places: usize) {
         let Some(key) = self.find(id) else { return };
+        let places = places.min(MAX_PLACES);
         let row = &mut self.rows[key];
         let before = std::mem::replace(&mut row.places, places);
         if row.draining.is_none() {
@@ -341,7 +369,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<R>>) -> Moment {
-        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        // One that drains as excess may be taken back, so it expires, too.
+        let lendable = |row: &Row<R>| matches!(row.draining, None | Some(EndReason::Excess));
+        let active = self.rows.iter().filter(|(_, row)| lendable(row));
         let expiries = active.map(|(key, row)| (row.share.slot.expires, key));
         let (expired, alive): (Vec<_>, Vec<_>) = expiries.partition(|&(expires, _)| expires <= now);
         for (_, key) in expired {

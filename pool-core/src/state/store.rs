@@ -2,8 +2,8 @@
 
 use crate::config::Limits;
 use crate::manager::ResourceId;
-use crate::metadata::Slot;
-use crate::moment::Moment;
+use crate::metadata::{Metadata, Slot};
+use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
 
 /// Keeps the resources of one pool. Counts are derived from what it holds, or changed together with it.
@@ -32,6 +32,7 @@ pub trait Store: Default + Send {
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize;
 
     fn slot(lent: &Self::Lent) -> &Slot<Self::Resource>;
+    fn metadata(lent: &Self::Lent, clock: Clock) -> Metadata;
 
     /// Lends a place. The flag says that the resource was idle and came back before `fresh_after`.
     fn lend(&mut self, rng: &mut fastrand::Rng, fresh_after: Moment) -> Option<(Self::Lent, bool)>;
@@ -90,6 +91,16 @@ pub struct Ended<R> {
 impl<R> Ended<R> {
     pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason) -> Self {
         Self { slot, reason, counted: true }
+    }
+
+    /// It died before it was of use to anybody.
+    pub(crate) fn is_infant(&self) -> bool {
+        match self.reason {
+            EndReason::Broken | EndReason::Drained => self.slot.uses == 0,
+            // The use that it did not pass the check for.
+            EndReason::CheckFailed => self.slot.uses <= 1,
+            _ => false,
+        }
     }
 }
 

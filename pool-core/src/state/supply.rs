@@ -68,8 +68,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             }
             self.surplus_since = None;
         }
-        !self.notified
-            && self.failures == 0
+        // While it backs off, maintenance wakes in time by itself; unless nothing was missing when it
+        // last looked.
+        let is_expected = self.notified || (self.failures > 0 && self.armed <= self.retry_at);
+        !is_expected
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
     }
@@ -123,7 +125,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             if birth.end.is_some() {
                 self.back_off(None, now);
             }
-            self.end(Some(Ended::new(slot, reason)), actions);
+            self.end(Some(Ended::new(slot, reason)), now, actions);
         } else {
             self.failures = 0;
             self.retry_at = Moment::default();
@@ -168,7 +170,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.births.remove(&id).is_some() {
             self.settle(now, actions);
-            actions.wake.extend(self.orphaned_waker());
         }
     }
 
@@ -226,6 +227,18 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    /// A resource that was created `created` died before it was of use. One like it may take as long as
+    /// the back-off from birth to birth, so that a peer that accepts and hangs up is not stormed.
+    pub(super) fn infant_death(&mut self, created: Moment, now: Moment) {
+        if now.since(self.infant_died) > INFANCY * 2 {
+            self.infant_deaths = 0;
+        }
+        self.infant_deaths = self.infant_deaths.saturating_add(1);
+        self.infant_died = now;
+        let delay = self.times.backoff.delay(self.infant_deaths, 0.0).min(INFANCY);
+        self.retry_at = self.retry_at.max(created.after(delay));
+    }
+
     fn back_off(&mut self, retry_in: Option<Duration>, now: Moment) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let random = self.rng.f64() * 2.0 - 1.0;
@@ -234,6 +247,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         delay
     }
 }
+
+/// How long a resource has to live not to hold up the next one when it dies unused.
+const INFANCY: Duration = Duration::from_secs(1);
 
 /// A creation that came to nothing.
 pub(crate) struct Stillborn<E: StdError + 'static> {

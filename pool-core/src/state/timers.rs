@@ -127,7 +127,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     fn expire_idle(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         while self.idle_deadline() <= now {
             let ended = self.store.end_oldest_idle(EndReason::Idle);
-            self.end(ended, actions);
+            self.end(ended, now, actions);
         }
     }
 
@@ -148,7 +148,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let mut ended = Vec::new();
             self.next_expiry = self.store.expire(now, &mut ended);
             for ended in ended {
-                self.end(Some(ended), actions);
+                self.end(Some(ended), now, actions);
             }
         }
     }
@@ -162,7 +162,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         for _ in 0..surplus.div_ceil(2) {
             match self.store.shrink() {
                 Shrunk::Nothing => break,
-                Shrunk::Ended(ended) => self.end(Some(ended), actions),
+                Shrunk::Ended(ended) => self.end(Some(ended), now, actions),
                 Shrunk::Draining(id) if self.observed => {
                     actions.events.push(Event::Draining { id, reason: EndReason::Excess });
                 }
@@ -174,10 +174,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     fn next_deadline(&self, now: Moment) -> Moment {
-        let nearest = self.next_change();
         if self.closed {
-            return nearest;
+            return Moment::NEVER;
         }
+        let nearest = self.next_change();
         let waits_for_retry = self.retry_at > now && self.missing() > 0;
         let retry = if waits_for_retry { self.retry_at } else { Moment::NEVER };
         nearest.min(retry).min(self.idle_deadline())

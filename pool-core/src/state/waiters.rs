@@ -122,11 +122,12 @@ impl<T, F> Waiters<T, F> {
         self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
     }
 
-    /// The waker of the one that has waited longest, who will leave another one when it is polled.
-    pub(crate) fn take_first_waker(&mut self) -> Option<Waker> {
-        match &mut self.nodes.get_mut(self.head)?.state {
-            NodeState::Waiting(waker) => Some(std::mem::replace(waker, Waker::noop().clone())),
-            NodeState::Granted(_) | NodeState::Failed(_) => None,
+    /// The wakers of all that wait, who will leave others when they are polled.
+    pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
+        for (_, node) in &mut self.nodes {
+            if let NodeState::Waiting(waker) = &mut node.state {
+                wakers.push(std::mem::replace(waker, Waker::noop().clone()));
+            }
         }
     }
 
