@@ -25,7 +25,7 @@ fn ends(what: &str, test: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     let test = thread::spawn(move || {
         test();
-        drop(done.send(()));
+        let _ = done.send(());
     });
     match wait.recv_timeout(secs(5)) {
         Ok(()) => {}
