@@ -143,7 +143,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             Unserved::Cancelled | Unserved::NoRuntime => Some(EndReason::Discarded),
         };
         self.update(|state, now, actions| {
-            state.unserved(unserved);
+            state.check_failed(unserved);
             match end {
                 Some(reason) => state.discard(place, reason, now, actions),
                 None => state.give_back(place, now, actions),

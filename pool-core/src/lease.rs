@@ -30,9 +30,16 @@ pub struct ResourceLease<'p, M: Manager, K: Kind<M>> {
     core: CoreRef<'p, M, K>,
     /// There until the lease ends.
     place: Option<Place<M, K>>,
-    /// On its way to the holder. Dropped there, its resource is discarded: nobody knows what state it
-    /// is in.
-    in_transit: bool,
+    stage: Stage,
+}
+
+/// How far a lease has come. Dropped before it is held, its resource is discarded: nobody knows what
+/// state it is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Lent,
+    Checked,
+    Held,
 }
 
 enum CoreRef<'p, M: Manager, K: Kind<M>> {
@@ -53,11 +60,11 @@ impl<M: Manager, K: Kind<M>> Deref for CoreRef<'_, M, K> {
 
 impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     pub(crate) fn borrowed(core: &'p Core<M, K>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Borrowed(core), place: Some(place), in_transit: true }
+        Self { core: CoreRef::Borrowed(core), place: Some(place), stage: Stage::Lent }
     }
 
     pub(crate) fn owned(core: Arc<Core<M, K>>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Owned(core), place: Some(place), in_transit: true }
+        Self { core: CoreRef::Owned(core), place: Some(place), stage: Stage::Lent }
     }
 
     /// Makes the resource ready for the holder, if that takes no future of the manager's.
@@ -67,7 +74,9 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         let check = stale || times.check_policy == CheckPolicy::Always;
         let Some(place) = &mut self.place else { return false };
         let ready = K::prepare_now(manager, place, check, *clock) == Poll::Ready(Ok(()));
-        self.in_transit = !ready;
+        if ready {
+            self.stage = Stage::Held;
+        }
         ready
     }
 
@@ -77,6 +86,8 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         stale: bool,
         patience: &mut Patience,
     ) -> Result<(), Unfit> {
+        self.core.state().check_begins();
+        self.stage = Stage::Checked;
         let check = stale || self.core.times.check_policy == CheckPolicy::Always;
         if let Some(place) = &mut self.place {
             let Core { manager, clock, times, .. } = &*self.core;
@@ -90,18 +101,22 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
                 return Err(unfit);
             }
         }
-        self.in_transit = false;
+        self.core.state().check_passed();
+        self.stage = Stage::Held;
         Ok(())
     }
 
     /// There is nothing to make ready.
     pub(crate) fn arrived(mut self) -> Self {
-        self.in_transit = false;
+        self.stage = Stage::Held;
         self
     }
 
     #[cold]
     fn reject(&mut self, unserved: Unserved) {
+        if self.stage == Stage::Lent {
+            self.core.state().check_begins();
+        }
         if let Some(place) = self.place.take() {
             self.core.reject(place, unserved);
         }
@@ -167,7 +182,7 @@ impl<M: Manager> DerefMut for ResourceLease<'_, M, Exclusive> {
 impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
     #[inline]
     fn drop(&mut self) {
-        if self.in_transit {
+        if self.stage != Stage::Held && self.place.is_some() {
             return self.reject(Unserved::Cancelled);
         }
         let Some(mut place) = self.place.take() else { return };

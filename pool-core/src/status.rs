@@ -21,6 +21,8 @@ pub struct Status {
     pub creating: usize,
     /// Callers that wait.
     pub waiting: usize,
+    /// Callers that have been given a resource which is being checked or recycled for them.
+    pub checking: usize,
     /// Shared resources that are being used up: lent no more, beside the size.
     pub draining: usize,
     /// Resources that are being destroyed.

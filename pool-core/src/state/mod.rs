@@ -102,9 +102,10 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     next_id: u64,
     rng: fastrand::Rng,
     pub(crate) counters: Counters,
-    /// Leases that were lent to be checked and did not pass: no get ended with one.
-    unserved: u64,
-    /// The most gets that were said to have ended with one.
+    /// Gets that have been lent a place whose resource has not passed its check yet. They are among
+    /// `gets_ok` meanwhile.
+    checking: usize,
+    /// The most gets that were said to have ended with a lease.
     served: u64,
 }
 
@@ -170,7 +171,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             next_id: 0,
             rng: fastrand::Rng::new(),
             counters: Counters::default(),
-            unserved: 0,
+            checking: 0,
             served: 0,
         };
         state.set_clock(Moment::default());
@@ -289,6 +290,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             in_use: self.store.in_use(),
             creating: self.births.len(),
             waiting: self.waiters.waiting(),
+            checking: self.checking,
             draining: self.store.draining(),
             closing: self.closing,
             places: self.store.places(),
@@ -297,8 +299,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     pub(crate) fn counters(&mut self) -> Counters {
-        // A lease that is being checked counts until it does not pass; what was said is not taken back.
-        self.served = self.served.max(self.counters.gets_ok - self.unserved);
+        // A get may be looked at between being lent a place and the begin of its check: what was said
+        // is not taken back.
+        self.served = self.served.max(self.counters.gets_ok - self.checking as u64);
         Counters { gets_ok: self.served, ..self.counters }
     }
 

@@ -195,9 +195,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.settle(now, actions);
     }
 
-    /// A get did not end with the place that it was lent.
-    pub(crate) fn unserved(&mut self, unserved: Unserved) {
-        self.unserved += 1;
+    /// A get has been lent a place, and is not served by it before its resource has passed.
+    pub(crate) fn check_begins(&mut self) {
+        self.checking += 1;
+    }
+
+    pub(crate) fn check_passed(&mut self) {
+        self.checking -= 1;
+    }
+
+    /// A get did not end with the place that it was lent, whose check has begun.
+    pub(crate) fn check_failed(&mut self, unserved: Unserved) {
+        self.checking -= 1;
+        self.counters.gets_ok -= 1;
         self.count_unserved(unserved);
     }
 
