@@ -1,0 +1,427 @@
+//! The addresses of a pool: their connections, their back-off, their states.
+//!
+//! Two layers. [`Addresses`] decides and is pure: the clock and what is random come in. [`AddressBook`]
+//! puts it under a lock, gives out guards for what is counted, and publishes the state.
+//!
+//! An address goes through
+//!
+//! ```text
+//!              Dial              Dial::connected               Live::drain / drop
+//!   (nothing) ------> connecting ---------------> ready  ------------------------> (nothing)
+//!                         |
+//!                         | Dial::failed / drop
+//!                         v
+//!                    in back-off, and failing until a connection is ready again
+//! ```
+//!
+//! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready` or, once drained, in
+//! `draining`; both take themselves back when dropped, so a task that is dropped with its runtime leaves
+//! nothing behind. The watch channel always ends with the state of the last change, because the value is
+//! computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
+//! waker runs under the latter.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::address::Address;
+use crate::backoff;
+use crate::connectivity::ConnectivityState;
+use crate::error::ConnectError;
+use crate::stats::AddressStatus;
+
+/// A connection that is lost sooner than this, without a GOAWAY, counts as one that never was: a server
+/// that accepts and drops at once would otherwise be dialled in a tight loop, since READY ends the back-off.
+const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// The same for one that the server ends with a GOAWAY. Shorter, since that is how servers end
+/// connections in good order, and some are set to do so often.
+const GREETED_AFTER: Duration = Duration::from_millis(100);
+
+/// What is known of one address.
+#[derive(Debug, Default)]
+struct Entry {
+    connecting: usize,
+    ready: usize,
+    draining: usize,
+    /// Failed attempts since the last connection.
+    failures: u32,
+    /// The last attempt failed and no connection is ready since: TRANSIENT_FAILURE, which is sticky.
+    failing: bool,
+    /// No attempt before this.
+    retry_at: Option<Instant>,
+    last_error: Option<ConnectError>,
+}
+
+impl Entry {
+    fn state(&self) -> ConnectivityState {
+        if self.ready > 0 {
+            ConnectivityState::Ready
+        } else if self.failing {
+            ConnectivityState::TransientFailure
+        } else if self.connecting > 0 {
+            ConnectivityState::Connecting
+        } else {
+            ConnectivityState::Idle
+        }
+    }
+
+    fn retry_in(&self, now: Instant) -> Duration {
+        self.retry_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+}
+
+/// The decisions about addresses.
+#[derive(Debug)]
+struct Addresses {
+    entries: Vec<Entry>,
+    shutdown: bool,
+}
+
+impl Addresses {
+    fn new(len: usize) -> Self {
+        Self {
+            entries: (0..len).map(|_| Entry::default()).collect(),
+            shutdown: false,
+        }
+    }
+
+    fn state(&self) -> ConnectivityState {
+        if self.shutdown {
+            return ConnectivityState::Shutdown;
+        }
+        ConnectivityState::aggregate(self.entries.iter().map(Entry::state))
+    }
+
+    /// Takes the address to dial: one that is not in back-off, with the fewest connections, a random one
+    /// of several. `pick(n)` draws from `0..n`.
+    ///
+    /// With `sure`, one that did not fail last time is preferred whatever its connections, since a call
+    /// waits for the result.
+    fn pick(
+        &mut self,
+        now: Instant,
+        sure: bool,
+        pick: impl FnOnce(usize) -> usize,
+    ) -> Option<usize> {
+        // A failing address is tried by one attempt at a time.
+        let key = |entry: &Entry| {
+            (
+                entry.failing && (sure || entry.connecting > 0),
+                entry.connecting + entry.ready,
+            )
+        };
+        let free = || {
+            self.entries
+                .iter()
+                .enumerate()
+                .filter(|(_, entry)| entry.retry_in(now).is_zero())
+        };
+        let best = free().map(|(_, entry)| key(entry)).min()?;
+        let ties = || free().filter(|(_, entry)| key(entry) == best);
+        let (index, _) = ties().nth(pick(ties().count()))?;
+        self.entries[index].connecting += 1;
+        Some(index)
+    }
+
+    /// How long until some address may be dialled.
+    fn retry_in(&self, now: Instant) -> Duration {
+        self.entries
+            .iter()
+            .map(|entry| entry.retry_in(now))
+            .min()
+            .unwrap_or_default()
+    }
+
+    fn connected(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        entry.connecting -= 1;
+        entry.ready += 1;
+        entry.failures = 0;
+        entry.failing = false;
+        entry.retry_at = None;
+        entry.last_error = None;
+    }
+
+    /// An attempt that began at `started` failed.
+    fn failed(&mut self, index: usize, started: Instant, error: ConnectError, random: f64) {
+        let entry = &mut self.entries[index];
+        entry.connecting -= 1;
+        entry.failures = entry.failures.saturating_add(1);
+        entry.failing = true;
+        let retry_at = started + backoff::delay(entry.failures, random);
+        entry.retry_at = entry.retry_at.max(Some(retry_at));
+        entry.last_error = Some(error);
+    }
+
+    /// A ready connection ended, `lived` after it was dialled. If it was shorter than `stable`, that
+    /// counts for the back-off, though not as a failure.
+    fn ended(
+        &mut self,
+        index: usize,
+        now: Instant,
+        (lived, stable): (Duration, Duration),
+        error: ConnectError,
+        random: f64,
+    ) {
+        if lived < stable {
+            let entry = &mut self.entries[index];
+            let retry_at = now + backoff::delay(1, random).saturating_sub(lived);
+            entry.retry_at = entry.retry_at.max(Some(retry_at));
+            entry.last_error = Some(error);
+        }
+    }
+
+    /// Should a call that finds no connection fail now? Yes if every address failed, unless its wait
+    /// would start the next attempt.
+    fn fails_fast(&self, now: Instant) -> bool {
+        self.state() == ConnectivityState::TransientFailure
+            && (self.entries.iter().any(|entry| entry.connecting > 0)
+                || !self.retry_in(now).is_zero())
+    }
+
+    /// The error of the address that will be tried next, which is the most telling one.
+    fn last_error(&self) -> Option<ConnectError> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.last_error.is_some())
+            .min_by_key(|entry| entry.retry_at)
+            .and_then(|entry| entry.last_error.clone())
+    }
+}
+
+/// The addresses of a pool, shared by its manager, its connections and its handles.
+#[derive(Debug)]
+pub(crate) struct AddressBook {
+    list: Vec<Address>,
+    addresses: Mutex<Addresses>,
+    state: watch::Sender<ConnectivityState>,
+}
+
+impl AddressBook {
+    pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
+        let addresses = Mutex::new(Addresses::new(list.len()));
+        Arc::new(Self {
+            list,
+            addresses,
+            state: watch::Sender::new(ConnectivityState::Idle),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Addresses> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the addresses, then publishes what state that makes.
+    fn change<R>(&self, change: impl FnOnce(&mut Addresses) -> R) -> R {
+        let result = change(&mut self.lock());
+        self.state.send_if_modified(|state| {
+            let new = self.lock().state();
+            let modified = *state != new;
+            *state = new;
+            modified
+        });
+        result
+    }
+
+    pub(crate) fn state(&self) -> ConnectivityState {
+        *self.state.borrow()
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<ConnectivityState> {
+        self.state.subscribe()
+    }
+
+    /// Begins an attempt; see [`Addresses::pick`].
+    pub(crate) fn dial(self: &Arc<Self>, sure: bool) -> Result<Dial, ConnectError> {
+        let now = Instant::now();
+        let picked = self.change(|addresses| {
+            addresses
+                .pick(now, sure, |n| fastrand::usize(..n))
+                .ok_or_else(|| addresses.last_error())
+        });
+        match picked {
+            Ok(index) => Ok(Dial {
+                book: Arc::clone(self),
+                index,
+                started: now,
+                done: false,
+            }),
+            Err(last) => Err(ConnectError::backing_off(self, last)),
+        }
+    }
+
+    pub(crate) fn retry_in(&self) -> Duration {
+        self.lock().retry_in(Instant::now())
+    }
+
+    /// The error with which a call that finds no connection fails at once; `None` if it may wait.
+    pub(crate) fn refusal(&self) -> Option<ConnectError> {
+        // Read first, since it is right nearly always and costs no lock.
+        if self.state() != ConnectivityState::TransientFailure {
+            return None;
+        }
+        let addresses = self.lock();
+        if !addresses.fails_fast(Instant::now()) {
+            return None;
+        }
+        let last = addresses.last_error();
+        drop(addresses);
+        Some(last.unwrap_or_else(|| ConnectError::backing_off(self, None)))
+    }
+
+    /// Has every address failed, and none been READY since?
+    pub(crate) fn all_failed(&self) -> bool {
+        self.lock().state() == ConnectivityState::TransientFailure
+    }
+
+    pub(crate) fn last_error(&self) -> Option<ConnectError> {
+        self.lock().last_error()
+    }
+
+    pub(crate) fn shutdown(&self) {
+        self.change(|addresses| addresses.shutdown = true);
+    }
+
+    pub(crate) fn snapshot(&self) -> Vec<AddressStatus> {
+        let now = Instant::now();
+        let addresses = self.lock();
+        let of = |(address, entry): (&Address, &Entry)| AddressStatus {
+            address: address.to_string(),
+            state: entry.state(),
+            connecting: entry.connecting,
+            ready: entry.ready,
+            draining: entry.draining,
+            retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
+            last_error: entry.last_error.clone(),
+        };
+        self.list.iter().zip(&addresses.entries).map(of).collect()
+    }
+}
+
+/// All addresses, for messages.
+impl fmt::Display for AddressBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.list.iter().enumerate() {
+            if index > 0 {
+                f.write_str(", ")?;
+            }
+            write!(f, "{address}")?;
+        }
+        Ok(())
+    }
+}
+
+/// An attempt to connect, counted while it lasts. Dropped without a result it has failed.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    book: Arc<AddressBook>,
+    index: usize,
+    started: Instant,
+    done: bool,
+}
+
+impl Dial {
+    pub(crate) fn address(&self) -> &Address {
+        &self.book.list[self.index]
+    }
+
+    /// The server's settings are here: READY.
+    pub(crate) fn connected(mut self) -> Live {
+        self.done = true;
+        self.book.change(|addresses| addresses.connected(self.index));
+        Live {
+            book: Arc::clone(&self.book),
+            index: self.index,
+            started: self.started,
+            draining: false,
+        }
+    }
+
+    pub(crate) fn failed(mut self, error: ConnectError) {
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: ConnectError) {
+        self.done = true;
+        self.book.change(|addresses| {
+            addresses.failed(self.index, self.started, error, fastrand::f64());
+        });
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        if !self.done {
+            let error = ConnectError::abandoned(self.address());
+            self.fail(error);
+        }
+    }
+}
+
+/// A connection, counted while it lasts.
+#[derive(Debug)]
+pub(crate) struct Live {
+    book: Arc<AddressBook>,
+    index: usize,
+    started: Instant,
+    draining: bool,
+}
+
+impl Live {
+    pub(crate) fn address(&self) -> &Address {
+        &self.book.list[self.index]
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// The server said GOAWAY: no new calls, so the address is as good as not connected.
+    pub(crate) fn drain(&mut self, reason: String) {
+        if !self.draining {
+            self.draining = true;
+            let ended = self.ended(reason, GREETED_AFTER);
+            self.book.change(|addresses| {
+                ended(addresses);
+                addresses.entries[self.index].ready -= 1;
+                addresses.entries[self.index].draining += 1;
+            });
+        }
+    }
+
+    /// The connection ended, and not because it was to.
+    pub(crate) fn lost(self, reason: String) {
+        let ended = self.ended(reason, STABLE_AFTER);
+        self.book.change(ended);
+    }
+
+    fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {
+        let index = self.index;
+        let now = Instant::now();
+        let error = ConnectError::lost(self.address(), reason);
+        let lived = now.saturating_duration_since(self.started);
+        move |addresses| addresses.ended(index, now, (lived, stable), error, fastrand::f64())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.book.change(|addresses| {
+            let entry = &mut addresses.entries[self.index];
+            if self.draining {
+                entry.draining -= 1;
+            } else {
+                entry.ready -= 1;
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+#[path = "address_book_tests.rs"]
+mod tests;

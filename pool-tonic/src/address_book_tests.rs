@@ -1,0 +1,179 @@
+use super::*;
+
+fn error() -> ConnectError {
+    ConnectError::abandoned("a:1")
+}
+
+fn first(_: usize) -> usize {
+    0
+}
+
+/// Fails the next dial of each address at `now`, without jitter.
+fn fail_all(addresses: &mut Addresses, now: Instant) {
+    while let Some(index) = addresses.pick(now, false, first) {
+        addresses.failed(index, now, error(), 0.5);
+    }
+}
+
+#[test]
+fn the_address_with_the_fewest_connections_is_dialled() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(3);
+    let mut dialled = [0; 3];
+    for n in 0..9 {
+        let index = addresses.pick(now, true, |ties| n % ties).unwrap();
+        dialled[index] += 1;
+        addresses.connected(index);
+    }
+    assert_eq!(dialled, [3, 3, 3]);
+}
+
+#[test]
+fn ties_are_broken_by_the_draw() {
+    let mut addresses = Addresses::new(3);
+    let picked = addresses.pick(Instant::now(), true, |ties| {
+        assert_eq!(ties, 3);
+        2
+    });
+    assert_eq!(picked, Some(2));
+}
+
+#[test]
+fn a_failed_address_is_left_alone_for_its_back_off() {
+    let start = Instant::now();
+    let mut addresses = Addresses::new(1);
+    let mut now = start;
+    for millis in [1000, 1600, 2560] {
+        assert_eq!(addresses.pick(now, true, first), Some(0));
+        addresses.failed(0, now, error(), 0.5);
+        assert_eq!(addresses.retry_in(now), Duration::from_millis(millis));
+        now += Duration::from_millis(millis) - Duration::from_nanos(1);
+        assert_eq!(addresses.pick(now, true, first), None);
+        now += Duration::from_nanos(1);
+    }
+    // The delay is counted from the start of an attempt, so a slow failure may be followed at once.
+    assert_eq!(addresses.pick(now, true, first), Some(0));
+    addresses.failed(0, now, error(), 0.5);
+    assert!(addresses.retry_in(now + Duration::from_secs(20)).is_zero());
+}
+
+#[test]
+fn ready_ends_back_off_and_failure() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(1);
+    fail_all(&mut addresses, now);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(addresses.pick(later, true, first), Some(0));
+    assert_eq!(
+        addresses.state(),
+        ConnectivityState::TransientFailure,
+        "an attempt does not show while all failed"
+    );
+    addresses.connected(0);
+    assert_eq!(addresses.state(), ConnectivityState::Ready);
+    assert!(addresses.retry_in(later).is_zero());
+    assert!(addresses.last_error().is_none());
+    addresses.entries[0].ready -= 1;
+    assert_eq!(addresses.state(), ConnectivityState::Idle);
+}
+
+#[test]
+fn another_address_is_free_while_one_is_in_back_off() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(2);
+    let index = addresses.pick(now, true, first).unwrap();
+    addresses.failed(index, now, error(), 0.5);
+    assert!(addresses.retry_in(now).is_zero());
+    assert_eq!(addresses.pick(now, true, first), Some(1 - index));
+    assert_eq!(addresses.state(), ConnectivityState::Connecting);
+}
+
+#[test]
+fn a_waiting_call_gets_the_address_that_did_not_fail() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(2);
+    let index = addresses.pick(now, true, first).unwrap();
+    addresses.failed(index, now, error(), 0.5);
+    for _ in 0..3 {
+        let other = addresses.pick(now, true, first).unwrap();
+        addresses.connected(other);
+        assert_eq!(other, 1 - index);
+    }
+    let later = now + Duration::from_secs(2);
+    assert_eq!(addresses.pick(later, true, first), Some(1 - index));
+    assert_eq!(addresses.pick(later, false, first), Some(index), "growth tries it again");
+    assert_eq!(
+        addresses.pick(later, false, first),
+        Some(1 - index),
+        "one attempt at a time on an address that failed"
+    );
+}
+
+#[test]
+fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(2);
+    assert!(!addresses.fails_fast(now));
+    let index = addresses.pick(now, true, first).unwrap();
+    addresses.failed(index, now, error(), 0.5);
+    assert!(!addresses.fails_fast(now), "the other address was not tried");
+    fail_all(&mut addresses, now);
+    assert!(addresses.fails_fast(now));
+    let due = now + Duration::from_secs(1);
+    assert!(!addresses.fails_fast(due), "this call makes the next attempt");
+    addresses.pick(due, true, first).unwrap();
+    assert!(addresses.fails_fast(due), "and the others do not wait for it");
+}
+
+#[test]
+fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(1);
+    addresses.pick(now, true, first).unwrap();
+    addresses.connected(0);
+    let lived = Duration::from_millis(10);
+    addresses.ended(0, now + lived, (lived, STABLE_AFTER), error(), 0.5);
+    assert_eq!(addresses.retry_in(now + lived), Duration::from_millis(990));
+    addresses.entries[0].retry_at = None;
+    addresses.ended(0, now + STABLE_AFTER, (STABLE_AFTER, STABLE_AFTER), error(), 0.5);
+    assert!(addresses.retry_in(now + STABLE_AFTER).is_zero());
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_take_themselves_back_and_the_state_follows() {
+    let book = AddressBook::new(vec![Address::parse("http://a:1").unwrap()]);
+    let mut watch = book.subscribe();
+    let mut states = vec![*watch.borrow_and_update()];
+    let mut next = |watch: &mut watch::Receiver<ConnectivityState>| {
+        assert!(watch.has_changed().unwrap());
+        states.push(*watch.borrow_and_update());
+    };
+    let dial = book.dial(true).unwrap();
+    next(&mut watch);
+    let mut live = dial.connected();
+    next(&mut watch);
+    live.drain("GOAWAY".to_owned());
+    next(&mut watch);
+    drop(live);
+    assert!(!watch.has_changed().unwrap());
+    // It had lived for less than a server that means well gives one.
+    assert!(book.dial(true).is_err());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    drop(book.dial(true).unwrap());
+    next(&mut watch);
+    assert!(book.dial(true).unwrap_err().to_string().contains("back-off"));
+    assert!(book.refusal().is_some());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(book.refusal().is_none());
+    let live = book.dial(true).unwrap().connected();
+    next(&mut watch);
+    live.lost("reset".to_owned());
+    next(&mut watch);
+    book.shutdown();
+    next(&mut watch);
+    use ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
+    assert_eq!(
+        states,
+        [Idle, Connecting, Ready, Idle, TransientFailure, Ready, Idle, Shutdown]
+    );
+}

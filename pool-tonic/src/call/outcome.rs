@@ -1,0 +1,50 @@
+//! Counts a call: once when it begins, once when it ends, however it does.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use http::{HeaderMap, HeaderName};
+use tonic::Code;
+
+use crate::stats::Totals;
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The count of one call. Dropped before its end is known, the call was cancelled.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    totals: Arc<Totals>,
+    ended: bool,
+}
+
+impl Outcome {
+    pub(crate) fn begin(totals: Arc<Totals>) -> Self {
+        totals.calls_started.fetch_add(1, Ordering::Relaxed);
+        Self {
+            totals,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn end(&mut self, code: Code) {
+        if !self.ended {
+            self.ended = true;
+            // Release: whoever sees this end sees the beginning, too.
+            self.totals.calls_ended[code as usize].fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Ends with what the server said in its trailers, or in the headers of an answer without a body.
+    pub(crate) fn end_with(&mut self, trailers: &HeaderMap) {
+        let code = trailers
+            .get(GRPC_STATUS)
+            .map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()));
+        self.end(code);
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}

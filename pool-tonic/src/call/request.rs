@@ -1,0 +1,244 @@
+//! A request as it may be sent more than once: its head, and its body with what was read of it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, HeaderValue, TE, USER_AGENT};
+use http::uri::PathAndQuery;
+use http_body::{Body as _, Frame};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::deadline::{self, Deadline, GRPC_TIMEOUT};
+use crate::address::Address;
+
+/// Method, path and headers. Scheme and authority are those of the address that the request goes to.
+#[derive(Debug)]
+pub(crate) struct Head {
+    method: http::Method,
+    path: Option<PathAndQuery>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// Takes a request apart, and adds the headers that every gRPC request has.
+    pub(crate) fn split(request: http::Request<Body>, user_agent: &HeaderValue) -> (Self, Body) {
+        let (parts, body) = request.into_parts();
+        let mut headers = parts.headers;
+        headers
+            .entry(TE)
+            .or_insert_with(|| HeaderValue::from_static("trailers"));
+        headers
+            .entry(USER_AGENT)
+            .or_insert_with(|| user_agent.clone());
+        let head = Self {
+            method: parts.method,
+            path: parts.uri.into_parts().path_and_query,
+            headers,
+        };
+        (head, body)
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        Deadline::from_headers(&self.headers)
+    }
+
+    /// Tells the server what is left of the deadline.
+    pub(crate) fn set_deadline(&mut self, left: Duration) {
+        self.headers.insert(GRPC_TIMEOUT, deadline::format(left));
+    }
+
+    /// The head of one attempt.
+    pub(crate) fn request(&self, address: &Address) -> http::Request<()> {
+        let mut request = http::Request::new(());
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = address.uri(self.path.clone());
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = self.headers.clone();
+        request
+    }
+}
+
+/// The body, by how far it is known.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    /// Not looked at.
+    Unread(Body),
+    /// All of it: at most one chunk. What unary and server-streaming calls have.
+    Whole(Option<Bytes>),
+    /// The rest comes in time.
+    Stream(Box<RequestStream>),
+    /// With a pump that did not give it back.
+    Lost,
+}
+
+impl Payload {
+    /// Looks at an unread body: is it whole?
+    ///
+    /// # Errors
+    ///
+    /// The body's own error. Nothing was sent then.
+    pub(crate) fn look(&mut self, cx: &mut Context<'_>, replay_limit: usize) -> Result<(), Status> {
+        let Self::Unread(body) = self else {
+            return Ok(());
+        };
+        let first = match read(body, cx)? {
+            Poll::Ready(Piece::End(None)) => {
+                *self = Self::Whole(None);
+                return Ok(());
+            }
+            first => first,
+        };
+        // A chunk with the end right behind it: a call with one message.
+        let second = match &first {
+            Poll::Ready(Piece::Data(_)) => read(body, cx)?,
+            _ => Poll::Pending,
+        };
+        if let (Poll::Ready(Piece::Data(data)), Poll::Ready(Piece::End(None))) = (&first, &second) {
+            *self = Self::Whole(Some(data.clone()));
+            return Ok(());
+        }
+        let mut stream = RequestStream::new(std::mem::take(body), replay_limit);
+        for piece in [first, second] {
+            if let Poll::Ready(piece) = piece {
+                stream.store(piece);
+            }
+        }
+        *self = Self::Stream(Box::new(stream));
+        Ok(())
+    }
+
+    /// Makes it ready to be sent from its beginning; false if that is not kept.
+    pub(crate) fn rewind(&mut self) -> bool {
+        match self {
+            Self::Unread(_) | Self::Whole(_) => true,
+            Self::Stream(stream) => stream.rewind(),
+            Self::Lost => false,
+        }
+    }
+}
+
+/// What comes next of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    Data(Bytes),
+    /// The end, with trailers if there are any (gRPC requests have none).
+    End(Option<HeaderMap>),
+}
+
+/// The next piece straight from a body.
+fn read(body: &mut Body, cx: &mut Context<'_>) -> Result<Poll<Piece>, Status> {
+    loop {
+        let frame = match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(None) => return Ok(Poll::Ready(Piece::End(None))),
+            Poll::Ready(Some(frame)) => frame?,
+        };
+        match frame.into_data().map_err(Frame::into_trailers) {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => return Ok(Poll::Ready(Piece::Data(data))),
+            Err(Ok(trailers)) => return Ok(Poll::Ready(Piece::End(Some(trailers)))),
+            // A kind of frame that this version of http-body does not know.
+            Err(Err(_)) => {}
+        }
+    }
+}
+
+/// A body that comes in time, with what has been read of it so that it can be sent again.
+///
+/// While `complete`, `kept` is the body from its beginning, and its first `next` chunks were handed out.
+/// Beyond the limit, or once an answer has come, only chunks that were not handed out yet are kept.
+pub(crate) struct RequestStream {
+    body: Body,
+    /// Set when the body has ended; its trailers inside.
+    end: Option<Option<HeaderMap>>,
+    kept: VecDeque<Bytes>,
+    next: usize,
+    size: usize,
+    limit: usize,
+    complete: bool,
+}
+
+impl RequestStream {
+    fn new(body: Body, limit: usize) -> Self {
+        Self {
+            body,
+            end: None,
+            kept: VecDeque::new(),
+            next: 0,
+            size: 0,
+            limit,
+            complete: true,
+        }
+    }
+
+    /// The next piece to send.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Result<Poll<Piece>, Status> {
+        loop {
+            if let Some(data) = self.take() {
+                return Ok(Poll::Ready(Piece::Data(data)));
+            }
+            if let Some(trailers) = &self.end {
+                return Ok(Poll::Ready(Piece::End(trailers.clone())));
+            }
+            match read(&mut self.body, cx)? {
+                Poll::Ready(piece) => self.store(piece),
+                Poll::Pending => return Ok(Poll::Pending),
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        if !self.complete {
+            return self.kept.pop_front();
+        }
+        let data = self.kept.get(self.next)?.clone();
+        self.next += 1;
+        Some(data)
+    }
+
+    fn store(&mut self, piece: Piece) {
+        match piece {
+            Piece::Data(data) => {
+                self.size = self.size.saturating_add(data.len());
+                self.kept.push_back(data);
+                if self.size > self.limit {
+                    self.forget();
+                }
+            }
+            Piece::End(trailers) => self.end = Some(trailers),
+        }
+    }
+
+    /// Keeps no more than it has to: it will not be sent again.
+    pub(crate) fn forget(&mut self) {
+        if self.complete {
+            self.complete = false;
+            self.kept.drain(..self.next);
+            self.next = 0;
+        }
+    }
+
+    fn rewind(&mut self) -> bool {
+        self.next = 0;
+        self.complete
+    }
+}
+
+impl fmt::Debug for RequestStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestStream")
+            .field("size", &self.size)
+            .field("complete", &self.complete)
+            .field("ended", &self.end.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+use std::task::Waker;
+
+use super::*;
+
+/// A body of the given polls: data, "not yet", and then the end.
+struct Script(VecDeque<Option<&'static str>>);
+
+impl http_body::Body for Script {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.0.pop_front() {
+            Some(Some("error")) => Poll::Ready(Some(Err(Status::internal("no encoding")))),
+            Some(Some(data)) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes()))))),
+            Some(None) => Poll::Pending,
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+fn looked_at(script: &[Option<&'static str>], limit: usize) -> Result<Payload, Status> {
+    let body = Body::new(Script(script.iter().copied().collect()));
+    let mut payload = Payload::Unread(body);
+    let mut cx = Context::from_waker(Waker::noop());
+    payload.look(&mut cx, limit).map(|()| payload)
+}
+
+/// Everything that a stream hands out; `None` where it is not ready.
+fn drain(payload: &mut Payload) -> Vec<Option<Bytes>> {
+    let Payload::Stream(stream) = payload else {
+        panic!("not a stream: {payload:?}");
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut pieces = Vec::new();
+    loop {
+        match stream.poll_next(&mut cx).unwrap() {
+            Poll::Ready(Piece::Data(data)) => pieces.push(Some(data)),
+            Poll::Ready(Piece::End(_)) => return pieces,
+            Poll::Pending => pieces.push(None),
+        }
+    }
+}
+
+fn chunks(texts: &[&'static str]) -> Vec<Option<Bytes>> {
+    let bytes = |text: &&'static str| Some(Bytes::from_static(text.as_bytes()));
+    texts.iter().map(bytes).collect()
+}
+
+#[test]
+fn one_chunk_and_its_end_are_whole_whatever_their_size() {
+    assert!(matches!(looked_at(&[], 0), Ok(Payload::Whole(None))));
+    let Ok(Payload::Whole(Some(data))) = looked_at(&[Some("message")], 0) else {
+        panic!("not whole");
+    };
+    assert_eq!(data, "message");
+}
+
+#[test]
+fn what_comes_in_time_is_a_stream_that_loses_nothing() {
+    for script in [
+        &[None, Some("a"), Some("b")][..],
+        &[Some("a"), None, Some("b")],
+        &[Some("a"), Some("b"), None],
+        &[Some("a"), Some(""), Some("b")],
+    ] {
+        let mut payload = looked_at(script, 100).unwrap();
+        let mut pieces = drain(&mut payload);
+        pieces.retain(Option::is_some);
+        assert_eq!(pieces, chunks(&["a", "b"]), "{script:?}");
+    }
+}
+
+#[test]
+fn a_stream_within_the_limit_is_sent_again_from_its_beginning() {
+    let mut payload = looked_at(&[Some("one"), None, Some("two")], 6).unwrap();
+    drain(&mut payload);
+    assert!(payload.rewind());
+    assert_eq!(drain(&mut payload), chunks(&["one", "two"]));
+}
+
+#[test]
+fn a_stream_beyond_the_limit_is_not_and_keeps_nothing_that_was_sent() {
+    let mut payload = looked_at(&[Some("one"), None, Some("two"), Some("three")], 5).unwrap();
+    assert_eq!(drain(&mut payload).len(), 4);
+    assert!(!payload.rewind());
+    let Payload::Stream(stream) = &payload else {
+        unreachable!()
+    };
+    assert!(stream.kept.is_empty());
+}
+
+#[test]
+fn forgetting_loses_only_what_was_handed_out() {
+    let mut payload = looked_at(&[Some("one"), Some("two"), Some("three")], 100).unwrap();
+    let Payload::Stream(stream) = &mut payload else {
+        unreachable!()
+    };
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(matches!(stream.poll_next(&mut cx), Ok(Poll::Ready(Piece::Data(data))) if data == "one"));
+    stream.forget();
+    assert_eq!(drain(&mut payload), chunks(&["two", "three"]));
+    assert!(!payload.rewind());
+}
+
+#[test]
+fn the_bodys_own_error_comes_out() {
+    assert_eq!(looked_at(&[Some("error")], 9).unwrap_err().message(), "no encoding");
+}
+
+#[test]
+fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
+    let address = Address::parse("http://orders:1").unwrap();
+    let ours = HeaderValue::from_static("pool-tonic/1");
+    let request = http::Request::post("http://elsewhere/shop.Orders/Get")
+        .header("x", "y")
+        .body(Body::empty())
+        .unwrap();
+    let (head, _) = Head::split(request, &ours);
+    let sent = head.request(&address);
+    assert_eq!(sent.uri(), "http://orders:1/shop.Orders/Get");
+    assert_eq!(sent.method(), http::Method::POST);
+    assert_eq!(sent.headers()["te"], "trailers");
+    assert_eq!(sent.headers()["user-agent"], "pool-tonic/1");
+    assert_eq!(sent.headers()["x"], "y");
+
+    let theirs = http::Request::post("/")
+        .header(USER_AGENT, "shop/2")
+        .body(Body::empty())
+        .unwrap();
+    let (head, _) = Head::split(theirs, &ours);
+    assert_eq!(head.request(&address).headers()["user-agent"], "shop/2");
+}

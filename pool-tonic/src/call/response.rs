@@ -1,0 +1,162 @@
+//! The body of a response, which holds its call's stream slot until it ends.
+//!
+//! The slot is freed exactly once: at the trailers, at an error, or when the body is dropped, whichever
+//! comes first, by dropping [`Stream`]. Dropping it also ends the stream: what is still open of it
+//! is reset.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::deadline::Deadline;
+use super::outcome::Outcome;
+use super::pump::PumpHandle;
+use super::{Lease, status};
+
+/// A reserved stream slot; shared with the pump, if there is one.
+pub(super) enum Slot {
+    Own(Lease),
+    Shared(Arc<Lease>),
+}
+
+impl Slot {
+    pub(super) fn lease(&self) -> &Lease {
+        match self {
+            Self::Own(lease) => lease,
+            Self::Shared(lease) => lease,
+        }
+    }
+}
+
+/// A stream whose answer has begun. Dropped from first to last: the stream is over when its slot is free.
+pub(super) struct Stream {
+    pub(super) recv: RecvStream,
+    pub(super) pump: Option<PumpHandle>,
+    pub(super) slot: Slot,
+}
+
+impl Stream {
+    fn finish(self) {
+        if let Some(pump) = self.pump {
+            pump.finish();
+        }
+    }
+}
+
+/// See the module.
+pub(super) struct ResponseBody {
+    /// Present until the response ends.
+    stream: Option<Stream>,
+    outcome: Outcome,
+    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+}
+
+impl ResponseBody {
+    /// Makes a response of a stream. An answer without a body (trailers only) frees the slot here.
+    pub(super) fn respond(
+        head: http::Response<()>,
+        stream: Stream,
+        mut outcome: Outcome,
+        deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    ) -> http::Response<Body> {
+        if stream.recv.is_end_stream() {
+            outcome.end_with(head.headers());
+            stream.finish();
+            return head.map(|()| Body::empty());
+        }
+        head.map(|()| {
+            Body::new(Self {
+                stream: Some(stream),
+                outcome,
+                deadline,
+            })
+        })
+    }
+
+    /// The next frame of the stream; an error is final.
+    fn poll_stream(
+        stream: &mut Stream,
+        deadline: &mut Option<(Deadline, Pin<Box<Sleep>>)>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
+        let recv = &mut stream.recv;
+        let polled = match recv.poll_data(cx) {
+            Poll::Ready(Some(Ok(data))) => {
+                // It fails only when the stream is gone, and its window with it.
+                let _ = recv.flow_control().release_capacity(data.len());
+                return Poll::Ready(Ok(Some(Frame::data(data))));
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
+            Poll::Ready(None) => recv
+                .poll_trailers(cx)
+                .map_ok(|trailers| trailers.map(Frame::trailers)),
+            Poll::Pending => Poll::Pending,
+        };
+        let deadline_at = deadline.as_ref().map(|(deadline, _)| deadline);
+        let address = stream.slot.lease().address();
+        match polled {
+            Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
+                let failure = stream.pump.as_ref().and_then(PumpHandle::failure);
+                failure.unwrap_or_else(|| status::broken(error, address, deadline_at))
+            })),
+            Poll::Pending => {
+                let Some((deadline, timer)) = deadline else {
+                    return Poll::Pending;
+                };
+                ready!(timer.as_mut().poll(cx));
+                let what = format_args!("the rest of the answer of {address}");
+                Poll::Ready(Err(status::passed(deadline, what)))
+            }
+        }
+    }
+}
+
+impl http_body::Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let Some(stream) = &mut this.stream else {
+            return Poll::Ready(None);
+        };
+        let result = ready!(Self::poll_stream(stream, &mut this.deadline, cx));
+        match &result {
+            Ok(Some(frame)) if frame.is_data() => return Poll::Ready(result.transpose()),
+            Ok(Some(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.outcome.end_with(trailers);
+                }
+            }
+            // The end without trailers: the server owes a status.
+            Ok(None) => this.outcome.end(Code::Unknown),
+            Err(status) => this.outcome.end(status.code()),
+        }
+        if let Some(stream) = this.stream.take() {
+            match &result {
+                Ok(_) => stream.finish(),
+                Err(_) => drop(stream),
+            }
+        }
+        this.deadline = None;
+        Poll::Ready(result.transpose())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}

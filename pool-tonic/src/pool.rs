@@ -1,0 +1,242 @@
+//! [`ChannelPool`]: the handle.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use pool_core::{GetOptions, SharedPool};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::address_book::AddressBook;
+use crate::channel::PooledChannel;
+use crate::config::ChannelPoolBuilder;
+use crate::connectivity::ConnectivityState;
+use crate::error::{ConnectError, NotReady};
+use crate::manager::ConnectionManager;
+use crate::stats::{AddressStatus, ChannelCounters, ChannelStatus, Totals};
+
+/// What calls need to know.
+#[derive(Debug)]
+pub(crate) struct CallConfig {
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) retry_buffer_size: usize,
+    pub(crate) max_transparent_retries: u32,
+}
+
+/// What the handles, channels and calls of one pool share.
+pub(crate) struct Shared {
+    pool: SharedPool<ConnectionManager>,
+    book: Arc<AddressBook>,
+    totals: Arc<Totals>,
+    calls: CallConfig,
+}
+
+impl Shared {
+    pub(crate) fn pool(&self) -> &SharedPool<ConnectionManager> {
+        &self.pool
+    }
+
+    pub(crate) fn book(&self) -> &AddressBook {
+        &self.book
+    }
+
+    pub(crate) fn totals(&self) -> &Arc<Totals> {
+        &self.totals
+    }
+
+    pub(crate) fn user_agent(&self) -> &HeaderValue {
+        &self.calls.user_agent
+    }
+
+    pub(crate) fn retry_buffer_size(&self) -> usize {
+        self.calls.retry_buffer_size
+    }
+
+    pub(crate) fn max_transparent_retries(&self) -> u32 {
+        self.calls.max_transparent_retries
+    }
+}
+
+/// A pool of gRPC connections to one server, or to several that are alike. Cheap to clone; closed when
+/// its last handle, channel and call are gone.
+///
+/// Connections are made when calls need them and shared by many calls, never by more than the server
+/// allows: further calls wait, first come, first served. A connection that the server ends with a GOAWAY
+/// finishes its calls while a successor takes new ones.
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::ChannelPool;
+///
+/// let pool = ChannelPool::endpoints(["http://a:50051", "http://b:50051"])
+///     .max_connections(8)
+///     .build()?;
+/// let channel = pool.channel(); // for `OrdersClient::new(channel)`
+/// println!("{}", pool.state());
+/// # Ok::<(), pool_tonic::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct ChannelPool {
+    shared: Arc<Shared>,
+}
+
+impl ChannelPool {
+    /// Begins a pool of connections to one server, `http://HOST[:PORT]`.
+    pub fn builder(endpoint: impl Into<String>) -> ChannelPoolBuilder {
+        ChannelPoolBuilder::new(vec![endpoint.into()])
+    }
+
+    /// Begins a pool of connections to several servers that are alike. Each new connection goes to the one
+    /// with the fewest; one that cannot be connected to is left alone for its back-off.
+    pub fn endpoints<I, S>(endpoints: I) -> ChannelPoolBuilder
+    where
+        I: IntoIterator<Item = S>,
+        S: Into<String>,
+    {
+        ChannelPoolBuilder::new(endpoints.into_iter().map(Into::into).collect())
+    }
+
+    pub(crate) fn new(
+        pool: SharedPool<ConnectionManager>,
+        book: Arc<AddressBook>,
+        totals: Arc<Totals>,
+        calls: CallConfig,
+    ) -> Self {
+        Self::from_shared(Arc::new(Shared {
+            pool,
+            book,
+            totals,
+            calls,
+        }))
+    }
+
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// A channel for generated clients.
+    pub fn channel(&self) -> PooledChannel {
+        PooledChannel::new(Arc::clone(&self.shared))
+    }
+
+    /// The connectivity state over all addresses.
+    pub fn state(&self) -> ConnectivityState {
+        self.shared.book.state()
+    }
+
+    /// Watches the connectivity state. A change that is followed by another at once may not be seen.
+    pub fn watch(&self) -> watch::Receiver<ConnectivityState> {
+        self.shared.book.subscribe()
+    }
+
+    /// How the pool stands.
+    pub fn status(&self) -> ChannelStatus {
+        let pool = self.shared.pool.status();
+        ChannelStatus {
+            state: self.state(),
+            max_connections: pool.max_size,
+            ready: pool.size.saturating_sub(pool.creating + pool.closing),
+            idle: pool.idle,
+            connecting: pool.creating,
+            draining: pool.draining,
+            streams: pool.in_use,
+            capacity: pool.places,
+            waiting: pool.waiting,
+        }
+    }
+
+    /// How each address stands, in the order in which they were given.
+    pub fn addresses(&self) -> Vec<AddressStatus> {
+        self.shared.book.snapshot()
+    }
+
+    /// What the pool has done since it was built.
+    pub fn counters(&self) -> ChannelCounters {
+        self.shared.totals.snapshot()
+    }
+
+    /// Why the last attempt to connect failed, if the address has not been connected to since.
+    pub fn last_error(&self) -> Option<ConnectError> {
+        self.shared.book.last_error()
+    }
+
+    /// The pool of connections below, for its own numbers.
+    pub fn connections(&self) -> &SharedPool<ConnectionManager> {
+        &self.shared.pool
+    }
+
+    /// Connects if need be, and waits until a connection is READY, also through failures.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`], if `deadline` passed first or the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it gives up its turn. An attempt to connect that it has started goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
+    /// use pool_tonic::ChannelPool;
+    /// use std::time::Duration;
+    /// use tokio::time::Instant;
+    ///
+    /// let pool = ChannelPool::builder("http://127.0.0.1:1").build()?;
+    /// let error = pool.wait_ready(Instant::now() + Duration::from_millis(50)).await.unwrap_err();
+    /// assert!(error.last_error.is_some());
+    /// # Ok(()) }
+    /// ```
+    pub async fn wait_ready(&self, deadline: Instant) -> Result<(), NotReady> {
+        let ready = timeout_at(deadline, async {
+            loop {
+                if self.state() == ConnectivityState::Ready {
+                    return true;
+                }
+                let options = GetOptions::new().deadline(deadline);
+                match self.shared.pool.get_with(options).await {
+                    Ok(_) => return true,
+                    Err(pool_core::Error::Create(_)) => {
+                        // Every address failed: the next attempt is due when one leaves its back-off,
+                        // unless somebody else's succeeds before.
+                        let mut watch = self.watch();
+                        let ready = watch.wait_for(|state| *state == ConnectivityState::Ready);
+                        let _ = tokio::time::timeout(self.shared.book.retry_in(), ready).await;
+                    }
+                    Err(_) => return false,
+                }
+            }
+        })
+        .await;
+        if let Ok(true) = ready {
+            return Ok(());
+        }
+        Err(NotReady {
+            state: self.state(),
+            last_error: self.last_error(),
+        })
+    }
+
+    /// Closes the pool: calls that wait and new ones fail with `UNAVAILABLE`, running ones finish.
+    pub fn close(&self) {
+        self.shared.pool.close();
+        self.shared.book.shutdown();
+    }
+
+    /// Is the pool closed?
+    pub fn is_closed(&self) -> bool {
+        self.shared.pool.is_closed()
+    }
+}
+
+impl fmt::Debug for ChannelPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChannelPool")
+            .field("addresses", &format_args!("{}", self.shared.book))
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}

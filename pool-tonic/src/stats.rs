@@ -1,0 +1,152 @@
+//! Numbers out: how things stand, and what has happened.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tonic::Code;
+
+use crate::connectivity::ConnectivityState;
+use crate::error::ConnectError;
+
+/// The codes of gRPC, 0 to 16.
+const CODES: usize = 17;
+
+/// How a channel pool stands at one moment.
+///
+/// The numbers of connections and calls are taken from the pool's state under its lock, so they fit each
+/// other; the connectivity state is read beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelStatus {
+    /// The connectivity state over all addresses.
+    pub state: ConnectivityState,
+    /// The most connections that there may be, draining ones not counted.
+    pub max_connections: usize,
+    /// Connections that take calls, whether they carry any or not.
+    pub ready: usize,
+    /// Those of the ready ones that carry no call.
+    pub idle: usize,
+    /// Attempts to connect that run.
+    pub connecting: usize,
+    /// Connections that finish their calls and take no more.
+    pub draining: usize,
+    /// Calls that hold a stream slot, also on draining connections.
+    pub streams: usize,
+    /// Stream slots of the ready connections together.
+    pub capacity: usize,
+    /// Calls that wait for a slot.
+    pub waiting: usize,
+}
+
+/// How one address stands.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AddressStatus {
+    /// `host:port`.
+    pub address: String,
+    /// Its connectivity state.
+    pub state: ConnectivityState,
+    /// Attempts to connect that run.
+    pub connecting: usize,
+    /// Connections that take calls.
+    pub ready: usize,
+    /// Connections whose server said GOAWAY, until they are closed.
+    pub draining: usize,
+    /// How long it is left alone for; `None` if it is not in back-off.
+    pub retry_in: Option<Duration>,
+    /// Why the last attempt failed, if none has succeeded since.
+    pub last_error: Option<ConnectError>,
+}
+
+/// What a channel pool has done since it was built. Every field only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelCounters {
+    /// Calls begun.
+    pub calls_started: u64,
+    /// Calls ended, by gRPC code.
+    pub calls_ended: CallsEnded,
+    /// Times that a call was sent again because it provably had not been processed.
+    pub transparent_retries: u64,
+    /// Streams that a server refused though they were within its limit.
+    pub streams_refused: u64,
+    /// GOAWAYs received.
+    pub goaways: u64,
+    /// Connections that became READY.
+    pub connections_opened: u64,
+    /// Attempts to connect that failed.
+    pub connections_failed: u64,
+    /// READY connections that ended without a GOAWAY and without the pool's doing.
+    pub connections_lost: u64,
+}
+
+/// A number of calls for each gRPC code. A call whose response was dropped before its end counts as
+/// CANCELLED.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallsEnded([u64; CODES]);
+
+impl CallsEnded {
+    /// The number for one code.
+    pub fn get(&self, code: Code) -> u64 {
+        self.0[code as usize]
+    }
+
+    /// Every code with its number, also those at 0.
+    pub fn iter(&self) -> impl Iterator<Item = (Code, u64)> + '_ {
+        (0_i32..).map(Code::from_i32).zip(self.0)
+    }
+
+    /// The sum over all codes.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// The counters at work.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) calls_started: AtomicU64,
+    pub(crate) calls_ended: [AtomicU64; CODES],
+    pub(crate) transparent_retries: AtomicU64,
+    pub(crate) streams_refused: AtomicU64,
+    pub(crate) goaways: AtomicU64,
+    pub(crate) connections_opened: AtomicU64,
+    pub(crate) connections_failed: AtomicU64,
+    pub(crate) connections_lost: AtomicU64,
+}
+
+impl Totals {
+    pub(crate) fn snapshot(&self) -> ChannelCounters {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // Ended before started, so that never more seem to have ended than started.
+        let calls_ended = CallsEnded(std::array::from_fn(|code| read(&self.calls_ended[code])));
+        std::sync::atomic::fence(Ordering::Acquire);
+        ChannelCounters {
+            calls_started: read(&self.calls_started),
+            calls_ended,
+            transparent_retries: read(&self.transparent_retries),
+            streams_refused: read(&self.streams_refused),
+            goaways: read(&self.goaways),
+            connections_opened: read(&self.connections_opened),
+            connections_failed: read(&self.connections_failed),
+            connections_lost: read(&self.connections_lost),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_number() {
+        let totals = Totals::default();
+        totals.calls_ended[Code::Unavailable as usize].store(3, Ordering::Relaxed);
+        totals.calls_ended[Code::Unauthenticated as usize].store(1, Ordering::Relaxed);
+        let ended = totals.snapshot().calls_ended;
+        assert_eq!(ended.get(Code::Unavailable), 3);
+        assert_eq!(ended.total(), 4);
+        assert_eq!(ended.iter().count(), CODES);
+        assert!(ended.iter().all(|(code, calls)| calls == ended.get(code)));
+    }
+}
