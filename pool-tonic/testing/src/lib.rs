@@ -1,0 +1,16 @@
+//! Servers for pool-tonic's tests: an [echo service](EchoServer) that keeps books of its connections and
+//! streams, and a [scripted peer](peer) on raw HTTP/2 for what no server does on demand.
+
+mod books;
+mod echo;
+pub mod peer;
+mod server;
+
+pub use books::{Books, BooksNow};
+pub use server::EchoServer;
+
+/// The generated messages, client and server.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic)]
+pub mod proto {
+    tonic::include_proto!("pool.testing");
+}

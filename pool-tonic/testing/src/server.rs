@@ -1,0 +1,104 @@
+//! Echo servers on loopback.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use crate::books::Books;
+use crate::echo::Service;
+use crate::proto::echo_server::EchoServer as Generated;
+
+/// An echo server. Dropped, it is gone with its connections.
+#[derive(Debug)]
+pub struct EchoServer {
+    addr: SocketAddr,
+    books: Books,
+    gate: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl EchoServer {
+    /// Starts one on a port of the system's choice.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot listen.
+    pub async fn start() -> io::Result<Self> {
+        Self::start_with(SocketAddr::from(([127, 0, 0, 1], 0)), |server| server).await
+    }
+
+    /// Starts one on a given address, with settings.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot listen.
+    pub async fn start_with(
+        addr: SocketAddr,
+        configure: impl FnOnce(Server) -> Server,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
+        let books = Books::new();
+        let gate = watch::Sender::new(false);
+        let service = Service {
+            books: books.clone(),
+            gate: gate.clone(),
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut server = configure(Server::builder().tcp_nodelay(true));
+        let serving = server
+            .add_service(Generated::new(service))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+                let _ = stopped.await;
+            });
+        let task = tokio::spawn(async move {
+            serving.await.expect("the echo server serves until it is stopped");
+        });
+        Ok(Self {
+            addr,
+            books,
+            gate,
+            stop: Some(stop),
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Its URI.
+    pub fn uri(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// What it has seen.
+    pub fn books(&self) -> &Books {
+        &self.books
+    }
+
+    /// Lets calls that wait answer.
+    pub fn open_gate(&self) {
+        self.gate.send_replace(true);
+    }
+
+    /// Stops in good order: GOAWAY, running calls finish. Returns when they have.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        // A failed server has panicked, and the test with it.
+        (&mut self.task).await.expect("the echo server stops");
+    }
+}
+
+impl Drop for EchoServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
