@@ -22,28 +22,20 @@ pub(crate) struct Address {
 impl Address {
     /// Parses `http://host[:port]`.
     pub(crate) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let bad = |reason: String| ConfigError::Uri {
-            uri: text.to_owned(),
-            reason,
-        };
-        let uri: Uri = text
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
+        let bad = |reason: String| ConfigError::Uri { uri: text.to_owned(), reason };
+        let uri: Uri =
+            text.parse().map_err(|error: http::uri::InvalidUri| bad(error.to_string()))?;
         let parts = uri.into_parts();
         let scheme = parts
             .scheme
             .ok_or_else(|| bad("it has no scheme: write http://HOST:PORT".to_owned()))?;
         if scheme == Scheme::HTTPS {
-            return Err(ConfigError::TlsUnsupported {
-                uri: text.to_owned(),
-            });
+            return Err(ConfigError::TlsUnsupported { uri: text.to_owned() });
         }
         if scheme != Scheme::HTTP {
             return Err(bad(format!("its scheme is {scheme}, and only http is known")));
         }
-        let authority = parts
-            .authority
-            .ok_or_else(|| bad("it names no host".to_owned()))?;
+        let authority = parts.authority.ok_or_else(|| bad("it names no host".to_owned()))?;
         if authority.as_str().contains('@') {
             return Err(bad("it carries user information, which gRPC has no use for".to_owned()));
         }
@@ -67,12 +59,7 @@ impl Address {
             }
             (None, _) => DEFAULT_HTTP_PORT,
         };
-        Ok(Self {
-            scheme,
-            authority,
-            host,
-            port,
-        })
+        Ok(Self { scheme, authority, host, port })
     }
 
     /// Host and port, to be resolved and connected to.

@@ -70,8 +70,7 @@ impl Entry {
     }
 
     fn retry_in(&self, now: Instant) -> Duration {
-        self.retry_at
-            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+        self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 }
 
@@ -84,10 +83,7 @@ struct Addresses {
 
 impl Addresses {
     fn new(len: usize) -> Self {
-        Self {
-            entries: (0..len).map(|_| Entry::default()).collect(),
-            shutdown: false,
-        }
+        Self { entries: (0..len).map(|_| Entry::default()).collect(), shutdown: false }
     }
 
     fn state(&self) -> ConnectivityState {
@@ -110,17 +106,10 @@ impl Addresses {
     ) -> Option<usize> {
         // A failing address is tried by one attempt at a time.
         let key = |entry: &Entry| {
-            (
-                entry.failing && (sure || entry.connecting > 0),
-                entry.connecting + entry.ready,
-            )
+            (entry.failing && (sure || entry.connecting > 0), entry.connecting + entry.ready)
         };
-        let free = || {
-            self.entries
-                .iter()
-                .enumerate()
-                .filter(|(_, entry)| entry.retry_in(now).is_zero())
-        };
+        let free =
+            || self.entries.iter().enumerate().filter(|(_, entry)| entry.retry_in(now).is_zero());
         let best = free().map(|(_, entry)| key(entry)).min()?;
         let ties = || free().filter(|(_, entry)| key(entry) == best);
         let (index, _) = ties().nth(pick(ties().count()))?;
@@ -130,11 +119,7 @@ impl Addresses {
 
     /// How long until some address may be dialled.
     fn retry_in(&self, now: Instant) -> Duration {
-        self.entries
-            .iter()
-            .map(|entry| entry.retry_in(now))
-            .min()
-            .unwrap_or_default()
+        self.entries.iter().map(|entry| entry.retry_in(now)).min().unwrap_or_default()
     }
 
     fn connected(&mut self, index: usize) {
@@ -205,11 +190,7 @@ pub(crate) struct AddressBook {
 impl AddressBook {
     pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
         let addresses = Mutex::new(Addresses::new(list.len()));
-        Arc::new(Self {
-            list,
-            addresses,
-            state: watch::Sender::new(ConnectivityState::Idle),
-        })
+        Arc::new(Self { list, addresses, state: watch::Sender::new(ConnectivityState::Idle) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -245,12 +226,7 @@ impl AddressBook {
                 .ok_or_else(|| addresses.last_error())
         });
         match picked {
-            Ok(index) => Ok(Dial {
-                book: Arc::clone(self),
-                index,
-                started: now,
-                done: false,
-            }),
+            Ok(index) => Ok(Dial { book: Arc::clone(self), index, started: now, done: false }),
             Err(last) => Err(ConnectError::backing_off(self, last)),
         }
     }

@@ -172,8 +172,5 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     book.shutdown();
     next(&mut watch);
     use ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
-    assert_eq!(
-        states,
-        [Idle, Connecting, Ready, Idle, TransientFailure, Ready, Idle, Shutdown]
-    );
+    assert_eq!(states, [Idle, Connecting, Ready, Idle, TransientFailure, Ready, Idle, Shutdown]);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use pool_core::{Observer, SharedPool};
+use pool_core::{CheckPolicy, Observer, SharedPool};
 
 use crate::address::Address;
 use crate::address_book::AddressBook;
@@ -237,9 +237,7 @@ impl ChannelPoolBuilder {
             }
         }
         if self.connect_timeout.is_zero() {
-            return Err(ConfigError::Zero {
-                setting: "connect_timeout",
-            });
+            return Err(ConfigError::Zero { setting: "connect_timeout" });
         }
         let calls = CallConfig {
             user_agent: user_agent(self.user_agent.as_deref())?,
@@ -248,20 +246,19 @@ impl ChannelPoolBuilder {
         };
         let book = AddressBook::new(addresses);
         let totals = Arc::new(Totals::default());
-        let dial = DialConfig {
-            connect_timeout: self.connect_timeout,
-            max_streams: self.max_streams,
-        };
+        let dial =
+            DialConfig { connect_timeout: self.connect_timeout, max_streams: self.max_streams };
         let manager = ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
-        let target_connections = self
-            .target_connections
-            .unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
+        let target_connections =
+            self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
         let mut pool = SharedPool::builder(manager)
             .max_size(self.max_connections)
             .min_size(self.min_connections)
             .places(self.max_streams.min(EXPECTED_STREAMS))
             .soft_target(self.target_streams)
             .soft_max_size(target_connections.min(self.max_connections))
+            // A connection says itself what becomes of it.
+            .check(CheckPolicy::Never)
             .wait_timeout(self.wait_timeout)
             .create_timeout(self.connect_timeout.saturating_add(CONNECT_SLACK));
         if let Some(connections) = self.max_idle_connections {
@@ -298,9 +295,8 @@ fn user_agent(name: Option<&str>) -> Result<HeaderValue, ConfigError> {
     let Some(name) = name else {
         return Ok(HeaderValue::from_static(OWN));
     };
-    HeaderValue::try_from(format!("{name} {OWN}")).map_err(|_| ConfigError::UserAgent {
-        value: name.to_owned(),
-    })
+    HeaderValue::try_from(format!("{name} {OWN}"))
+        .map_err(|_| ConfigError::UserAgent { value: name.to_owned() })
 }
 
 #[cfg(test)]

@@ -22,13 +22,8 @@ pub enum ConnectivityState {
 
 impl ConnectivityState {
     /// Every state, in the order of gRPC's document.
-    pub const ALL: [Self; 5] = [
-        Self::Idle,
-        Self::Connecting,
-        Self::Ready,
-        Self::TransientFailure,
-        Self::Shutdown,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::Connecting, Self::Ready, Self::TransientFailure, Self::Shutdown];
 
     /// The state as gRPC writes it, for logs and labels.
     pub fn as_str(self) -> &'static str {
@@ -67,7 +62,8 @@ mod tests {
 
     #[test]
     fn one_ready_address_is_enough_and_only_all_failed_ones_fail() {
-        let of = |states: &[ConnectivityState]| ConnectivityState::aggregate(states.iter().copied());
+        let of =
+            |states: &[ConnectivityState]| ConnectivityState::aggregate(states.iter().copied());
         assert_eq!(of(&[TransientFailure, Ready, Connecting]), Ready);
         assert_eq!(of(&[TransientFailure, Idle, Connecting]), Connecting);
         assert_eq!(of(&[TransientFailure, Idle]), Idle);

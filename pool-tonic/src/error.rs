@@ -21,7 +21,9 @@ pub enum ConfigError {
         reason: String,
     },
     /// An endpoint asks for TLS.
-    #[error("{uri:?} asks for TLS, which is not supported yet: use http:// where the network may be trusted")]
+    #[error(
+        "{uri:?} asks for TLS, which is not supported yet: use http:// where the network may be trusted"
+    )]
     TlsUnsupported {
         /// The text given.
         uri: String,
@@ -69,10 +71,7 @@ enum Kind {
 
 impl ConnectError {
     fn new(address: impl fmt::Display, kind: Kind) -> Self {
-        Self(Arc::new(Inner {
-            address: address.to_string(),
-            kind,
-        }))
+        Self(Arc::new(Inner { address: address.to_string(), kind }))
     }
 
     pub(crate) fn tcp(address: impl fmt::Display, error: io::Error) -> Self {
@@ -121,19 +120,17 @@ impl fmt::Display for ConnectError {
             Kind::Http2(error) => {
                 write!(f, "{address} does not answer as an HTTP/2 server: {error}")
             }
-            Kind::Ended => write!(
-                f,
-                "{address} closed the connection before it sent its HTTP/2 settings"
-            ),
+            Kind::Ended => {
+                write!(f, "{address} closed the connection before it sent its HTTP/2 settings")
+            }
             Kind::TimedOut { after, phase } => write!(
                 f,
                 "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
             ),
             Kind::Abandoned => write!(f, "the attempt to connect to {address} was given up"),
-            Kind::Lost(reason) => write!(
-                f,
-                "the connection to {address} was lost right after it was made: {reason}"
-            ),
+            Kind::Lost(reason) => {
+                write!(f, "the connection to {address} was lost right after it was made: {reason}")
+            }
             Kind::BackingOff(Some(last)) => write!(f, "{last} (in back-off)"),
             Kind::BackingOff(None) => write!(f, "{address}: in back-off"),
         }

@@ -24,11 +24,7 @@ pub struct ConnectionManager {
 
 impl ConnectionManager {
     pub(crate) fn new(book: Arc<AddressBook>, config: DialConfig, totals: Arc<Totals>) -> Self {
-        Self {
-            book,
-            config,
-            totals,
-        }
+        Self { book, config, totals }
     }
 }
 

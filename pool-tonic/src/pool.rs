@@ -104,12 +104,7 @@ impl ChannelPool {
         totals: Arc<Totals>,
         calls: CallConfig,
     ) -> Self {
-        Self::from_shared(Arc::new(Shared {
-            pool,
-            book,
-            totals,
-            calls,
-        }))
+        Self::from_shared(Arc::new(Shared { pool, book, totals, calls }))
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
@@ -214,10 +209,7 @@ impl ChannelPool {
         if let Ok(true) = ready {
             return Ok(());
         }
-        Err(NotReady {
-            state: self.state(),
-            last_error: self.last_error(),
-        })
+        Err(NotReady { state: self.state(), last_error: self.last_error() })
     }
 
     /// Closes the pool: calls that wait and new ones fail with `UNAVAILABLE`, running ones finish.

@@ -27,10 +27,7 @@ impl Deadline {
     /// server has its say.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let timeout = parse(headers.get(GRPC_TIMEOUT)?)?;
-        (timeout < FAR).then(|| Self {
-            at: Instant::now() + timeout,
-            timeout,
-        })
+        (timeout < FAR).then(|| Self { at: Instant::now() + timeout, timeout })
     }
 
     pub(crate) fn at(&self) -> Instant {
@@ -44,9 +41,7 @@ impl Deadline {
 
     /// What is left, or `None` if it has passed.
     pub(crate) fn left(&self) -> Option<Duration> {
-        self.at
-            .checked_duration_since(Instant::now())
-            .filter(|left| !left.is_zero())
+        self.at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// A timer that ends with it.
@@ -86,9 +81,7 @@ fn parse(value: &HeaderValue) -> Option<Duration> {
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = digits
-        .iter()
-        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     Some(match unit {
         b'H' => Duration::from_secs(number * 60 * 60),
         b'M' => Duration::from_secs(number * 60),

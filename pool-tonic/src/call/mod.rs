@@ -103,7 +103,10 @@ enum Failed {
     /// Nothing was sent.
     NotSent,
     /// The server did not process it; the status it fails with if it is not sent again.
-    NotProcessed { refused: bool, status: Status },
+    NotProcessed {
+        refused: bool,
+        status: Status,
+    },
     Final(Status),
 }
 
@@ -158,7 +161,10 @@ impl Call<'_> {
             && let Some(deadline) = &self.deadline
         {
             let Some(left) = deadline.left() else {
-                return Err(status::passed(deadline, format_args!("a stream slot to {}", shared.book())));
+                return Err(status::passed(
+                    deadline,
+                    format_args!("a stream slot to {}", shared.book()),
+                ));
             };
             self.head.set_deadline(left);
         }
@@ -232,10 +238,9 @@ impl Call<'_> {
                 }
                 Err(Failed::NotProcessed { refused, status })
             }
-            (Err(Passed), Some(deadline)) => Err(Failed::Final(status::passed(
-                deadline,
-                format_args!("{address} to answer"),
-            ))),
+            (Err(Passed), Some(deadline)) => {
+                Err(Failed::Final(status::passed(deadline, format_args!("{address} to answer"))))
+            }
             (Err(Passed), None) => unreachable!("bug: a timer without a deadline"),
         }
     }
@@ -261,6 +266,8 @@ impl Call<'_> {
 /// The runtime of the caller, which a streaming request and a deadline need.
 fn runtime() -> Result<Handle, Status> {
     Handle::try_current().map_err(|_| {
-        Status::internal("the call has a streaming request or a deadline: make it in a tokio runtime")
+        Status::internal(
+            "the call has a streaming request or a deadline: make it in a tokio runtime",
+        )
     })
 }

@@ -20,10 +20,7 @@ pub(crate) struct Outcome {
 impl Outcome {
     pub(crate) fn begin(totals: Arc<Totals>) -> Self {
         totals.calls_started.fetch_add(1, Ordering::Relaxed);
-        Self {
-            totals,
-            ended: false,
-        }
+        Self { totals, ended: false }
     }
 
     pub(crate) fn end(&mut self, code: Code) {

@@ -58,11 +58,7 @@ impl PumpHandle {
             link: Arc::clone(&link),
             _slot: slot,
         });
-        Self {
-            stop: Some(stop),
-            task: Some(task),
-            link,
-        }
+        Self { stop: Some(stop), task: Some(task), link }
     }
 
     /// The answer has begun: nothing needs to be kept for another attempt.

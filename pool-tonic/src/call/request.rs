@@ -29,17 +29,10 @@ impl Head {
     pub(crate) fn split(request: http::Request<Body>, user_agent: &HeaderValue) -> (Self, Body) {
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
-        headers
-            .entry(TE)
-            .or_insert_with(|| HeaderValue::from_static("trailers"));
-        headers
-            .entry(USER_AGENT)
-            .or_insert_with(|| user_agent.clone());
-        let head = Self {
-            method: parts.method,
-            path: parts.uri.into_parts().path_and_query,
-            headers,
-        };
+        headers.entry(TE).or_insert_with(|| HeaderValue::from_static("trailers"));
+        headers.entry(USER_AGENT).or_insert_with(|| user_agent.clone());
+        let head =
+            Self { method: parts.method, path: parts.uri.into_parts().path_and_query, headers };
         (head, body)
     }
 
@@ -165,15 +158,7 @@ pub(crate) struct RequestStream {
 
 impl RequestStream {
     fn new(body: Body, limit: usize) -> Self {
-        Self {
-            body,
-            end: None,
-            kept: VecDeque::new(),
-            next: 0,
-            size: 0,
-            limit,
-            complete: true,
-        }
+        Self { body, end: None, kept: VecDeque::new(), next: 0, size: 0, limit, complete: true }
     }
 
     /// The next piece to send.

@@ -15,7 +15,9 @@ impl http_body::Body for Script {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         match self.0.pop_front() {
             Some(Some("error")) => Poll::Ready(Some(Err(Status::internal("no encoding")))),
-            Some(Some(data)) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes()))))),
+            Some(Some(data)) => {
+                Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data.as_bytes())))))
+            }
             Some(None) => Poll::Pending,
             None => Poll::Ready(None),
         }
@@ -87,20 +89,18 @@ fn a_stream_beyond_the_limit_is_not_and_keeps_nothing_that_was_sent() {
     let mut payload = looked_at(&[Some("one"), None, Some("two"), Some("three")], 5).unwrap();
     assert_eq!(drain(&mut payload), chunks(&["one", "two", "three"]));
     assert!(!payload.rewind());
-    let Payload::Stream(stream) = &payload else {
-        unreachable!()
-    };
+    let Payload::Stream(stream) = &payload else { unreachable!() };
     assert!(stream.kept.is_empty());
 }
 
 #[test]
 fn forgetting_loses_only_what_was_handed_out() {
     let mut payload = looked_at(&[Some("one"), Some("two"), Some("three")], 100).unwrap();
-    let Payload::Stream(stream) = &mut payload else {
-        unreachable!()
-    };
+    let Payload::Stream(stream) = &mut payload else { unreachable!() };
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(matches!(stream.poll_next(&mut cx), Ok(Poll::Ready(Piece::Data(data))) if data == "one"));
+    assert!(
+        matches!(stream.poll_next(&mut cx), Ok(Poll::Ready(Piece::Data(data))) if data == "one")
+    );
     stream.forget();
     assert_eq!(drain(&mut payload), chunks(&["two", "three"]));
     assert!(!payload.rewind());
@@ -127,10 +127,7 @@ fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
     assert_eq!(sent.headers()["user-agent"], "pool-tonic/1");
     assert_eq!(sent.headers()["x"], "y");
 
-    let theirs = http::Request::post("/")
-        .header(USER_AGENT, "shop/2")
-        .body(Body::empty())
-        .unwrap();
+    let theirs = http::Request::post("/").header(USER_AGENT, "shop/2").body(Body::empty()).unwrap();
     let (head, _) = Head::split(theirs, &ours);
     assert_eq!(head.request(&address).headers()["user-agent"], "shop/2");
 }

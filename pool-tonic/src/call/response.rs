@@ -71,13 +71,7 @@ impl ResponseBody {
             stream.finish();
             return head.map(|()| Body::empty());
         }
-        head.map(|()| {
-            Body::new(Self {
-                stream: Some(stream),
-                outcome,
-                deadline,
-            })
-        })
+        head.map(|()| Body::new(Self { stream: Some(stream), outcome, deadline }))
     }
 
     /// The next frame of the stream; an error is final.
@@ -94,9 +88,9 @@ impl ResponseBody {
                 return Poll::Ready(Ok(Some(Frame::data(data))));
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(None) => recv
-                .poll_trailers(cx)
-                .map_ok(|trailers| trailers.map(Frame::trailers)),
+            Poll::Ready(None) => {
+                recv.poll_trailers(cx).map_ok(|trailers| trailers.map(Frame::trailers))
+            }
             Poll::Pending => Poll::Pending,
         };
         let deadline_at = deadline.as_ref().map(|(deadline, _)| deadline);

@@ -33,8 +33,7 @@ fn with_source(
 /// h2 reports a remote GOAWAY only on streams above its last id (RFC 9113, section 6.8), and a refused
 /// stream was not processed by definition (section 8.7).
 pub(crate) fn never_processed(error: &h2::Error) -> bool {
-    error.is_remote()
-        && (error.is_go_away() || (error.is_reset() && is_refused(error)))
+    error.is_remote() && (error.is_go_away() || (error.is_reset() && is_refused(error)))
 }
 
 pub(crate) fn is_refused(error: &h2::Error) -> bool {
@@ -123,7 +122,9 @@ pub(crate) fn no_slot(error: PoolError, book: &AddressBook, deadline: Option<&De
             with_source(Code::Unavailable, format_args!("the pool of {book} is closed"), error)
         }
         (PoolError::NoRuntime, _) => with_source(Code::Internal, error.to_string(), error),
-        (_, _) => with_source(Code::Unavailable, format!("no stream slot to {book}: {error}"), error),
+        (_, _) => {
+            with_source(Code::Unavailable, format!("no stream slot to {book}: {error}"), error)
+        }
     }
 }
 

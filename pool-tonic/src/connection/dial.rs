@@ -95,8 +95,7 @@ async fn connect(
         .await
         .map_err(|_| timed_out("the TCP connection was being made"))?
         .map_err(|error| ConnectError::tcp(address, error))?;
-    io.set_nodelay(true)
-        .map_err(|error| ConnectError::tcp(address, error))?;
+    io.set_nodelay(true).map_err(|error| ConnectError::tcp(address, error))?;
     let Ok(handshaken) = timeout_at(deadline, handshake(io)).await else {
         return Err(timed_out(
             "its HTTP/2 settings were awaited (is it a gRPC server without TLS?)",
@@ -167,11 +166,5 @@ where
         Arc::clone(totals),
     );
     tokio::spawn(driver);
-    Connection {
-        sender,
-        address,
-        places,
-        totals: Arc::clone(totals),
-        _dropped,
-    }
+    Connection { sender, address, places, totals: Arc::clone(totals), _dropped }
 }

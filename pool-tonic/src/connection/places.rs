@@ -73,9 +73,7 @@ impl Places {
     pub(super) fn refuse(&self) {
         let limit = self.own_cap.min(self.peer_limit.load(Ordering::SeqCst));
         let less = |refused: usize| Some((refused + 1).min(limit.saturating_sub(1)));
-        let _ = self
-            .refused
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        let _ = self.refused.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         self.refused_at.store(self.millis(), Ordering::SeqCst);
         self.publish();
     }

@@ -31,10 +31,7 @@ pub struct BooksNow {
 
 impl Books {
     pub(crate) fn new() -> Self {
-        Self {
-            now: Arc::new(watch::Sender::new(BooksNow::default())),
-            streams: Arc::default(),
-        }
+        Self { now: Arc::new(watch::Sender::new(BooksNow::default())), streams: Arc::default() }
     }
 
     /// What they say now.
@@ -64,10 +61,7 @@ impl Books {
             now.connections += usize::from(first);
             now.most_streams = now.most_streams.max(*on_connection);
         });
-        Entered {
-            books: self.clone(),
-            peer,
-        }
+        Entered { books: self.clone(), peer }
     }
 }
 

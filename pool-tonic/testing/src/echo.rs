@@ -46,10 +46,7 @@ impl Service {
 }
 
 fn echo(ask: Ask) -> Answer {
-    Answer {
-        text: ask.text,
-        messages: 1,
-    }
+    Answer { text: ask.text, messages: 1 }
 }
 
 /// The answers of a call, which is over when they are.
@@ -92,10 +89,7 @@ impl Echo for Service {
             let (service, ask) = (service.clone(), ask.clone());
             async move { service.act(&ask).await.map(|()| echo(ask)) }
         });
-        Ok(Response::new(Answers {
-            inner: Box::pin(first.chain(rest)),
-            _entered: entered,
-        }))
+        Ok(Response::new(Answers { inner: Box::pin(first.chain(rest)), _entered: entered }))
     }
 
     async fn client_stream(

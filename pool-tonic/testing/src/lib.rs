@@ -1,9 +1,10 @@
 //! Servers for pool-tonic's tests: an [echo service](EchoServer) that keeps books of its connections and
-//! streams, and a [scripted peer](peer) on raw HTTP/2 for what no server does on demand.
+//! streams, and a [scripted peer](peer) for what no server does on demand.
 
 mod books;
 mod echo;
 pub mod peer;
+pub mod raw;
 mod server;
 
 pub use books::{Books, BooksNow};

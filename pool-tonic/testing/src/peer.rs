@@ -1,4 +1,5 @@
-//! A peer on raw HTTP/2 that does what the test says, frame by frame where it matters.
+//! A listener whose connections do what the test says: as [frames](crate::raw), or through h2's server
+//! where only requests and answers matter.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +9,8 @@ use h2::server::{Builder, Connection, SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::raw::Raw;
+
 /// A listener for scripted connections.
 #[derive(Debug)]
 pub struct Peer {
@@ -15,11 +18,8 @@ pub struct Peer {
     addr: SocketAddr,
 }
 
-/// A connection to a scripted peer.
+/// A connection through h2's server.
 pub type PeerConnection = Connection<TcpStream, Bytes>;
-
-/// A request that a scripted peer has read.
-pub type PeerRequest = (Request<h2::RecvStream>, SendResponse<Bytes>);
 
 impl Peer {
     /// Listens on a port of the system's choice.
@@ -48,24 +48,30 @@ impl Peer {
     /// # Errors
     ///
     /// If accepting fails.
-    pub async fn accept_raw(&self) -> io::Result<TcpStream> {
+    pub async fn accept_tcp(&self) -> io::Result<TcpStream> {
         let (stream, _) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         Ok(stream)
     }
 
-    /// The next connection, after the HTTP/2 handshake with this limit of streams.
+    /// The next connection, as frames, greeted with this limit of streams.
+    ///
+    /// # Errors
+    ///
+    /// If reading or writing fails.
+    pub async fn accept_raw(&self, max_streams: u32) -> io::Result<Raw> {
+        Raw::greet(self.accept_tcp().await?, max_streams).await
+    }
+
+    /// The next connection, through h2's server.
     ///
     /// # Panics
     ///
     /// If the client does not speak HTTP/2.
-    pub async fn accept(&self, max_streams: u32) -> PeerConnection {
-        let stream = self.accept_raw().await.expect("the peer accepts");
-        Builder::new()
-            .max_concurrent_streams(max_streams)
-            .handshake(stream)
-            .await
-            .expect("the client speaks HTTP/2")
+    pub async fn accept(&self) -> PeerConnection {
+        let stream = self.accept_tcp().await.expect("the peer accepts");
+        let handshake = Builder::new().handshake(stream).await;
+        handshake.expect("the client speaks HTTP/2")
     }
 }
 
@@ -74,16 +80,11 @@ impl Peer {
 /// # Panics
 ///
 /// If the connection ends first.
-pub async fn next(connection: &mut PeerConnection) -> PeerRequest {
+pub async fn next(
+    connection: &mut PeerConnection,
+) -> (Request<h2::RecvStream>, SendResponse<Bytes>) {
     let accepted = connection.accept().await;
-    accepted
-        .expect("the connection goes on")
-        .expect("the connection is whole")
-}
-
-/// Drives a connection to its end.
-pub async fn drive(connection: &mut PeerConnection) {
-    while let Some(Ok(_)) = connection.accept().await {}
+    accepted.expect("the connection goes on").expect("the connection is whole")
 }
 
 /// Answers a unary call with an empty message and status OK.
@@ -93,14 +94,11 @@ pub async fn drive(connection: &mut PeerConnection) {
 /// If the stream is gone.
 pub fn answer(mut respond: SendResponse<Bytes>) {
     let mut response = Response::new(());
-    let headers = response.headers_mut();
-    headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-    let mut body = respond
-        .send_response(response, false)
-        .expect("the stream is open");
+    let content_type = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert("content-type", content_type);
+    let mut body = respond.send_response(response, false).expect("the stream is open");
     // An empty message: not compressed, length 0.
-    body.send_data(Bytes::from_static(&[0; 5]), false)
-        .expect("the stream is open");
+    body.send_data(Bytes::from_static(&[0; 5]), false).expect("the stream is open");
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     body.send_trailers(trailers).expect("the stream is open");

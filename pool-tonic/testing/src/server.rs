@@ -46,27 +46,19 @@ impl EchoServer {
         let addr = listener.local_addr()?;
         let books = Books::new();
         let gate = watch::Sender::new(false);
-        let service = Service {
-            books: books.clone(),
-            gate: gate.clone(),
-        };
+        let service = Service { books: books.clone(), gate: gate.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
         let mut server = configure(Server::builder().tcp_nodelay(true));
-        let serving = server
-            .add_service(Generated::new(service))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+        let serving = server.add_service(Generated::new(service)).serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            async {
                 let _ = stopped.await;
-            });
+            },
+        );
         let task = tokio::spawn(async move {
             serving.await.expect("the echo server serves until it is stopped");
         });
-        Ok(Self {
-            addr,
-            books,
-            gate,
-            stop: Some(stop),
-            task,
-        })
+        Ok(Self { addr, books, gate, stop: Some(stop), task })
     }
 
     /// Where it listens.

@@ -1,0 +1,51 @@
+//! What the tests share.
+
+// Each test binary uses its part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::future::Future;
+use std::time::Duration;
+
+use pool_tonic::{ChannelPool, PooledChannel};
+use pool_tonic_testing::proto::echo_client::EchoClient;
+use pool_tonic_testing::proto::{Ask, Do};
+use tokio::time::timeout;
+
+/// A test that hangs fails after this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits for what is to come, but not for ever.
+pub async fn soon<F: Future>(future: F) -> F::Output {
+    timeout(PATIENCE, future).await.expect("it should have happened by now")
+}
+
+/// Lets the other tasks run until something is so.
+pub async fn until(mut is_so: impl FnMut() -> bool) {
+    soon(async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until no call holds a slot.
+pub async fn all_slots_free(pool: &ChannelPool) {
+    until(|| pool.status().streams == 0).await;
+}
+
+pub fn client(pool: &ChannelPool) -> EchoClient<PooledChannel> {
+    EchoClient::new(pool.channel())
+}
+
+pub fn ask(r#do: Do) -> Ask {
+    Ask { text: "hello".to_owned(), r#do: r#do.into(), answers: 3 }
+}
+
+/// A port of loopback where nobody listens: one that was free a moment ago.
+pub async fn dead_uri() -> String {
+    let listener =
+        tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
+    let addr = listener.local_addr().expect("it is bound");
+    format!("http://{addr}")
+}
