@@ -1,5 +1,6 @@
 //! A server that is nothing but frames: it sends exactly what the test says, and reads what comes.
 
+use std::collections::HashMap;
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -51,6 +52,8 @@ pub struct Raw {
     stream: TcpStream,
     /// A frame that is two things at once says them one by one.
     held: Option<Heard>,
+    /// Requests that have begun, while whole ones are waited for.
+    begun: HashMap<u32, Vec<u8>>,
 }
 
 impl Raw {
@@ -63,7 +66,7 @@ impl Raw {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).await?;
         assert_eq!(preface, PREFACE, "the client speaks HTTP/2");
-        Ok(Self { stream, held: None })
+        Ok(Self { stream, held: None, begun: HashMap::new() })
     }
 
     /// Reads the client's preface and sends settings with this limit of streams.
@@ -215,14 +218,17 @@ impl Raw {
     ///
     /// If it says goodbye instead.
     pub async fn request(&mut self) -> (u32, Vec<u8>) {
-        let stream = self.opened().await;
-        let mut body = Vec::new();
         loop {
             match self.hear().await {
-                Heard::Data(of, data) if of == stream => body.extend(data),
-                Heard::End(of) if of == stream => return (stream, body),
-                Heard::Goaway | Heard::Closed => panic!("the client went within a request"),
-                _ => {}
+                Heard::Open(stream) => {
+                    self.begun.insert(stream, Vec::new());
+                }
+                Heard::Data(stream, data) => self.begun.entry(stream).or_default().extend(data),
+                Heard::End(stream) => {
+                    return (stream, self.begun.remove(&stream).unwrap_or_default());
+                }
+                Heard::Reset(..) => {}
+                Heard::Goaway | Heard::Closed => panic!("the client went before its request"),
             }
         }
     }

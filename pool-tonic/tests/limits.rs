@@ -1,0 +1,154 @@
+//! The server's limit of streams, as announced and as changed.
+
+mod common;
+
+use std::net::SocketAddr;
+
+use common::{all_slots_free, ask, client, soon, until};
+use pool_tonic::ChannelPool;
+use pool_tonic_testing::EchoServer;
+use pool_tonic_testing::peer::Peer;
+use pool_tonic_testing::proto::Do;
+use tokio::task::JoinSet;
+use tonic::{Code, Status};
+
+const STREAMS: usize = 35;
+
+async fn limited_server() -> EchoServer {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    EchoServer::start_with(any, |server| server.max_concurrent_streams(10)).await.unwrap()
+}
+
+/// Opens bidirectional streams whose server waits for its gate.
+fn open_streams(pool: &ChannelPool) -> JoinSet<Result<usize, Status>> {
+    let mut streams = JoinSet::new();
+    for _ in 0..STREAMS {
+        let mut client = client(pool);
+        streams.spawn(async move {
+            let asks = tokio_stream::iter([ask(Do::Wait), ask(Do::Echo)]);
+            let mut answers = client.bidi(asks).await?.into_inner();
+            let mut messages = 0;
+            while answers.message().await?.is_some() {
+                messages += 1;
+            }
+            Ok(messages)
+        });
+    }
+    streams
+}
+
+async fn all_answered(streams: JoinSet<Result<usize, Status>>) {
+    for messages in soon(streams.join_all()).await {
+        assert_eq!(messages.unwrap(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_five_streams_fill_four_connections_of_ten() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri()).max_connections(4).build().unwrap();
+    let streams = open_streams(&pool);
+    soon(server.books().until(|now| now.active == STREAMS)).await;
+    let books = server.books().now();
+    assert_eq!(books.connections, 4);
+    assert!(books.most_streams <= 10, "{books:?}");
+    assert_eq!(pool.status().capacity, 40);
+    server.open_gate();
+    all_answered(streams).await;
+    all_slots_free(&pool).await;
+    assert_eq!(server.books().now().calls, STREAMS, "none was sent twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_beyond_every_slot_wait_and_are_answered_when_slots_free() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri()).max_connections(2).build().unwrap();
+    let streams = open_streams(&pool);
+    soon(server.books().until(|now| now.active == 20)).await;
+    until(|| pool.status().waiting == STREAMS - 20).await;
+    assert_eq!(server.books().now().active, 20);
+    server.open_gate();
+    all_answered(streams).await;
+    let books = server.books().now();
+    assert_eq!(books.connections, 2);
+    assert!(books.most_streams <= 10, "{books:?}");
+    assert_eq!(pool.counters().calls_ended.get(Code::Ok), STREAMS as u64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_bound_at_most_five_connections_are_opened() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri()).max_connections(1000).build().unwrap();
+    let streams = open_streams(&pool);
+    soon(server.books().until(|now| now.active == STREAMS)).await;
+    server.open_gate();
+    all_answered(streams).await;
+    assert!(server.books().now().most_streams <= 10);
+    assert!(pool.counters().connections_opened <= 5, "{:?}", pool.counters());
+}
+
+#[tokio::test]
+async fn the_pools_own_cap_holds_below_the_servers_limit() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri())
+        .max_connections(2)
+        .max_streams_per_connection(3)
+        .build()
+        .unwrap();
+    let streams = open_streams(&pool);
+    soon(server.books().until(|now| now.active == 6)).await;
+    server.open_gate();
+    all_answered(streams).await;
+    assert_eq!(server.books().now().most_streams, 3);
+}
+
+#[tokio::test]
+async fn calls_beyond_the_queues_bound_are_turned_away() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri())
+        .max_connections(1)
+        .max_streams_per_connection(1)
+        .max_waiting_calls(1)
+        .build()
+        .unwrap();
+    let (mut first, mut second) = (client(&pool), client(&pool));
+    let first = tokio::spawn(async move { first.unary(ask(Do::Wait)).await });
+    soon(server.books().until(|now| now.active == 1)).await;
+    let second = tokio::spawn(async move { second.unary(ask(Do::Echo)).await });
+    until(|| pool.status().waiting == 1).await;
+    let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("1 calls wait"), "{status}");
+    server.open_gate();
+    soon(first).await.unwrap().unwrap();
+    soon(second).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_changed_limit_is_taken_up_as_it_is_read() {
+    let peer = Peer::listen().await.unwrap();
+    let pool =
+        ChannelPool::builder(peer.uri()).min_connections(1).max_connections(1).build().unwrap();
+    let mut raw = soon(peer.accept_raw(7)).await.unwrap();
+    until(|| pool.status().capacity == 7).await;
+    for limit in [3, 0, 5, u32::MAX] {
+        raw.limit(limit).await.unwrap();
+        let capacity = usize::try_from(limit).unwrap().min(1000);
+        until(|| pool.status().capacity == capacity).await;
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_zero_lets_calls_wait_until_it_is_lifted() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });
+    let mut raw = soon(peer.accept_raw(0)).await.unwrap();
+    until(|| pool.status().ready == 1).await;
+    until(|| pool.status().waiting == 1).await;
+    raw.limit(1).await.unwrap();
+    let (stream, _) = soon(raw.request()).await;
+    raw.answer(stream).await.unwrap();
+    soon(call).await.unwrap().unwrap();
+}
