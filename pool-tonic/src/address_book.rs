@@ -49,7 +49,7 @@ struct Entry {
     draining: usize,
     /// Failed attempts since the last connection.
     failures: u32,
-    /// The last attempt failed and no connection is ready since: TRANSIENT_FAILURE, which is sticky.
+    /// The last attempt failed and no connection is ready since: `TRANSIENT_FAILURE`, which is sticky.
     failing: bool,
     /// No attempt before this.
     retry_at: Option<Instant>,

@@ -56,8 +56,8 @@ pub struct ChannelPoolBuilder {
     max_waiting: Option<usize>,
     wait_timeout: Duration,
     connect_timeout: Duration,
-    idle_timeout: Option<Option<Duration>>,
-    max_connection_age: Option<Option<Duration>>,
+    idle_timeout: Option<Duration>,
+    max_connection_age: Option<Duration>,
     shrink_delay: Option<Duration>,
     retry_buffer_size: usize,
     max_transparent_retries: u32,
@@ -87,8 +87,8 @@ impl ChannelPoolBuilder {
             max_waiting: None,
             wait_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(20),
-            idle_timeout: None,
-            max_connection_age: None,
+            idle_timeout: Some(Duration::from_secs(10 * 60)),
+            max_connection_age: Some(Duration::from_secs(30 * 60)),
             shrink_delay: None,
             retry_buffer_size: 256 * 1024,
             max_transparent_retries: 16,
@@ -157,17 +157,17 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// How long a connection without calls is kept; `None` keeps it. Default: the pool's own, 10 min.
+    /// How long a connection without calls is kept; `None` keeps it. Default 10 min.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.idle_timeout = Some(timeout.into());
+        self.idle_timeout = timeout.into();
         self
     }
 
     /// After this time (less a jitter) a connection takes no more calls and is replaced; `None` never
-    /// does so. Default: the pool's own, 30 min. Below the age at which the server ends connections it
+    /// does so. Default 30 min. Below the age at which the server ends connections it
     /// spares calls that server's ways of doing so.
     pub fn max_connection_age(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.max_connection_age = Some(age.into());
+        self.max_connection_age = age.into();
         self
     }
 
@@ -259,6 +259,8 @@ impl ChannelPoolBuilder {
             .soft_max_size(target_connections.min(self.max_connections))
             // A connection says itself what becomes of it.
             .check(CheckPolicy::Never)
+            .idle_timeout(self.idle_timeout)
+            .max_lifetime(self.max_connection_age)
             .wait_timeout(self.wait_timeout)
             .create_timeout(self.connect_timeout.saturating_add(CONNECT_SLACK));
         if let Some(connections) = self.max_idle_connections {
@@ -266,12 +268,6 @@ impl ChannelPoolBuilder {
         }
         if let Some(calls) = self.max_waiting {
             pool = pool.max_waiters(calls);
-        }
-        if let Some(timeout) = self.idle_timeout {
-            pool = pool.idle_timeout(timeout);
-        }
-        if let Some(age) = self.max_connection_age {
-            pool = pool.max_lifetime(age);
         }
         if let Some(delay) = self.shrink_delay {
             pool = pool.shrink_delay(delay);

@@ -37,7 +37,7 @@ impl ConnectivityState {
     }
 
     /// One state for several addresses, by the rule of gRPC's round robin: the first of READY,
-    /// CONNECTING, IDLE that any of them is in, TRANSIENT_FAILURE if all failed.
+    /// CONNECTING, IDLE that any of them is in, `TRANSIENT_FAILURE` if all failed.
     pub(crate) fn aggregate(states: impl Iterator<Item = Self>) -> Self {
         let rank = |state: &Self| match state {
             Self::Ready => 0,

@@ -1,5 +1,7 @@
 //! The four kinds of calls through a generated client, and where their stream slots go.
 
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
 mod common;
 
 use common::{all_slots_free, ask, client, soon, until};

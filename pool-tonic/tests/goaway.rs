@@ -1,5 +1,7 @@
 //! GOAWAY, refusals and losses: what is sent again, and what is not.
 
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
 mod common;
 
 use std::net::SocketAddr;

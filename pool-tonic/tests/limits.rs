@@ -1,5 +1,7 @@
 //! The server's limit of streams, as announced and as changed.
 
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
 mod common;
 
 use std::net::SocketAddr;

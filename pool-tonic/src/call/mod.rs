@@ -142,20 +142,19 @@ impl Call<'_> {
     /// Reserves a stream slot.
     async fn slot(&mut self) -> Result<Lease, Status> {
         let shared = self.shared;
-        let lease = match shared.pool().try_get_owned() {
-            Some(lease) => lease,
-            None => {
-                if let Some(error) = shared.book().refusal() {
-                    return Err(status::refused(error));
-                }
-                self.late = true;
-                let options = match &self.deadline {
-                    Some(deadline) => GetOptions::new().deadline(deadline.at()),
-                    None => GetOptions::new(),
-                };
-                let got = shared.pool().get_owned_with(options).await;
-                got.map_err(|error| status::no_slot(error, shared.book(), self.deadline.as_ref()))?
+        let lease = if let Some(lease) = shared.pool().try_get_owned() {
+            lease
+        } else {
+            if let Some(error) = shared.book().refusal() {
+                return Err(status::refused(&error));
             }
+            self.late = true;
+            let options = match &self.deadline {
+                Some(deadline) => GetOptions::new().deadline(deadline.at()),
+                None => GetOptions::new(),
+            };
+            let got = shared.pool().get_owned_with(options).await;
+            got.map_err(|error| status::no_slot(error, shared.book(), self.deadline.as_ref()))?
         };
         if self.late
             && let Some(deadline) = &self.deadline

@@ -147,8 +147,8 @@ fn read(body: &mut Body, cx: &mut Context<'_>) -> Result<Poll<Piece>, Status> {
 /// Beyond the limit, or once an answer has come, only chunks that were not handed out yet are kept.
 pub(crate) struct RequestStream {
     body: Body,
-    /// Set when the body has ended; its trailers inside.
-    end: Option<Option<HeaderMap>>,
+    ended: bool,
+    trailers: Option<HeaderMap>,
     kept: VecDeque<Bytes>,
     next: usize,
     size: usize,
@@ -158,7 +158,16 @@ pub(crate) struct RequestStream {
 
 impl RequestStream {
     fn new(body: Body, limit: usize) -> Self {
-        Self { body, end: None, kept: VecDeque::new(), next: 0, size: 0, limit, complete: true }
+        Self {
+            body,
+            ended: false,
+            trailers: None,
+            kept: VecDeque::new(),
+            next: 0,
+            size: 0,
+            limit,
+            complete: true,
+        }
     }
 
     /// The next piece to send.
@@ -167,8 +176,8 @@ impl RequestStream {
             if let Some(data) = self.take() {
                 return Ok(Poll::Ready(Piece::Data(data)));
             }
-            if let Some(trailers) = &self.end {
-                return Ok(Poll::Ready(Piece::End(trailers.clone())));
+            if self.ended {
+                return Ok(Poll::Ready(Piece::End(self.trailers.clone())));
             }
             match read(&mut self.body, cx)? {
                 Poll::Ready(piece) => self.store(piece),
@@ -195,7 +204,10 @@ impl RequestStream {
                     self.forget();
                 }
             }
-            Piece::End(trailers) => self.end = Some(trailers),
+            Piece::End(trailers) => {
+                self.ended = true;
+                self.trailers = trailers;
+            }
         }
     }
 
@@ -219,7 +231,7 @@ impl fmt::Debug for RequestStream {
         f.debug_struct("RequestStream")
             .field("size", &self.size)
             .field("complete", &self.complete)
-            .field("ended", &self.end.is_some())
+            .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
 }

@@ -74,8 +74,8 @@ pub(crate) fn passed(deadline: &Deadline, what: impl fmt::Display) -> Status {
 }
 
 /// The status of a call that fails at once, since no address can be connected to.
-pub(crate) fn refused(error: ConnectError) -> Status {
-    with_source(Code::Unavailable, &error, error.clone())
+pub(crate) fn refused(error: &ConnectError) -> Status {
+    with_source(Code::Unavailable, error, error.clone())
 }
 
 /// The status of a call that did not get a stream slot.

@@ -155,7 +155,7 @@ where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let places = Arc::new(Places::new(handle, config.max_streams));
-    let (_dropped, dropped) = oneshot::channel();
+    let (alive, dropped) = oneshot::channel();
     let address = dial.address().clone();
     let driver = Driver::new(
         connection,
@@ -166,5 +166,5 @@ where
         Arc::clone(totals),
     );
     tokio::spawn(driver);
-    Connection { sender, address, places, totals: Arc::clone(totals), _dropped }
+    Connection { sender, address, places, totals: Arc::clone(totals), _alive: alive }
 }

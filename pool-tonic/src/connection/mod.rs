@@ -34,7 +34,7 @@ pub struct Connection {
     totals: Arc<Totals>,
     /// Dropped with the connection, which the driver sees. After `sender`, so that the driver finds no
     /// handle left that would keep the connection open.
-    _dropped: oneshot::Sender<std::convert::Infallible>,
+    _alive: oneshot::Sender<std::convert::Infallible>,
 }
 
 impl Connection {

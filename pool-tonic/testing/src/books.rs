@@ -40,6 +40,10 @@ impl Books {
     }
 
     /// Waits until they say what is wanted, and returns it.
+    ///
+    /// # Panics
+    ///
+    /// Never, since the books are here.
     pub async fn until(&self, wanted: impl FnMut(&BooksNow) -> bool) -> BooksNow {
         let mut watch = self.now.subscribe();
         *watch.wait_for(wanted).await.expect("the sender lives in self")

@@ -62,6 +62,10 @@ impl Raw {
     /// # Errors
     ///
     /// If reading fails.
+    ///
+    /// # Panics
+    ///
+    /// If what comes is no preface.
     pub async fn mute(mut stream: TcpStream) -> io::Result<Self> {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).await?;

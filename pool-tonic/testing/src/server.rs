@@ -38,6 +38,10 @@ impl EchoServer {
     /// # Errors
     ///
     /// If it cannot listen.
+    ///
+    /// # Panics
+    ///
+    /// Later, in its task, if it cannot serve.
     pub async fn start_with(
         addr: SocketAddr,
         configure: impl FnOnce(Server) -> Server,
@@ -82,6 +86,10 @@ impl EchoServer {
     }
 
     /// Stops in good order: GOAWAY, running calls finish. Returns when they have.
+    ///
+    /// # Panics
+    ///
+    /// If it had failed.
     pub async fn stop(mut self) {
         drop(self.stop.take());
         // A failed server has panicked, and the test with it.
