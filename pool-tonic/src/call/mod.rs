@@ -26,13 +26,15 @@ mod request;
 mod response;
 mod status;
 
-use std::future::poll_fn;
+use std::fmt;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use h2::RecvStream;
 use pool_core::{GetOptions, SharedLease};
 use tokio::runtime::Handle;
 use tokio::time::{Sleep, sleep};
@@ -46,27 +48,26 @@ use deadline::{Deadline, Passed, within};
 use outcome::Outcome;
 use pump::PumpHandle;
 use request::{Head, Payload};
-use response::{ResponseBody, Slot, Stream};
+use response::{Held, ResponseBody, Slot};
 
 type Lease = SharedLease<'static, ConnectionManager>;
 
 /// Longest pause between two attempts, before jitter.
 const MAX_PAUSE: Duration = Duration::from_millis(128);
 
-/// Makes a call.
+/// Makes a call, which begins now: its deadline counts from here.
 ///
 /// # Cancel safety
 ///
 /// Dropped, the call gives back its slot or its turn, and its stream is reset.
-pub(crate) async fn call(
+pub(crate) fn call(
     shared: Arc<Shared>,
     request: http::Request<Body>,
-) -> Result<http::Response<Body>, Status> {
+) -> impl Future<Output = Result<http::Response<Body>, Status>> + Send {
     let mut outcome = Outcome::begin(Arc::clone(shared.totals()));
-    let (head, body) = Head::split(request, shared.user_agent());
-    let deadline = head.deadline();
+    let (head, deadline, body) = Head::split(request, shared.user_agent());
     let mut call = Call {
-        shared: &shared,
+        shared,
         head,
         payload: Payload::Unread(body),
         deadline,
@@ -74,20 +75,24 @@ pub(crate) async fn call(
         late: false,
         retries: 0,
     };
-    match call.answer().await {
-        Ok((head, stream)) => {
-            let deadline = deadline.zip(call.timer);
-            Ok(ResponseBody::respond(head, stream, outcome, deadline))
-        }
-        Err(status) => {
-            outcome.end(status.code());
-            Err(status)
+    async move {
+        match call.answer().await {
+            Ok((response, stream)) => {
+                let deadline = call.deadline.zip(call.timer.take());
+                Ok(ResponseBody::respond(response, stream, outcome, deadline))
+            }
+            Err(status) => {
+                outcome.end(status.code());
+                Err(status)
+            }
         }
     }
 }
 
-struct Call<'a> {
-    shared: &'a Shared,
+/// Every call has room for this in its future, so what is rare (waiting for a slot, sending again) is in
+/// boxes of its own.
+struct Call {
+    shared: Arc<Shared>,
     head: Head,
     payload: Payload,
     deadline: Option<Deadline>,
@@ -116,22 +121,30 @@ impl From<Status> for Failed {
     }
 }
 
-impl Call<'_> {
-    async fn answer(&mut self) -> Result<(http::Response<()>, Stream), Status> {
+type Answer = (http::Response<RecvStream>, Held);
+
+impl Call {
+    async fn answer(&mut self) -> Result<Answer, Status> {
         loop {
-            let lease = self.slot().await?;
+            let lease = match self.shared.pool().try_get_owned() {
+                Some(lease) => lease,
+                None => Box::pin(self.wait()).await?,
+            };
+            if self.late {
+                self.rewrite_deadline()?;
+            }
             match self.attempt(lease).await {
                 Ok(answer) => return Ok(answer),
                 Err(Failed::NotSent) => {}
                 Err(Failed::NotProcessed { refused, status }) => {
-                    let max = self.shared.max_transparent_retries();
-                    if self.retries >= max || !self.payload.rewind() {
+                    if self.retries >= self.shared.max_transparent_retries()
+                        || !self.payload.rewind()
+                    {
                         return Err(status);
                     }
                     self.retries += 1;
-                    let totals = self.shared.totals();
-                    totals.transparent_retries.fetch_add(1, Ordering::Relaxed);
-                    self.pause(refused).await?;
+                    self.shared.totals().transparent_retries.fetch_add(1, Ordering::Relaxed);
+                    Box::pin(self.pause(refused)).await?;
                 }
                 Err(Failed::Final(status)) => return Err(status),
             }
@@ -139,109 +152,105 @@ impl Call<'_> {
         }
     }
 
-    /// Reserves a stream slot.
-    async fn slot(&mut self) -> Result<Lease, Status> {
-        let shared = self.shared;
-        let lease = if let Some(lease) = shared.pool().try_get_owned() {
-            lease
-        } else {
-            if let Some(error) = shared.book().refusal() {
-                return Err(status::refused(&error));
-            }
-            self.late = true;
-            let options = match &self.deadline {
-                Some(deadline) => GetOptions::new().deadline(deadline.at()),
-                None => GetOptions::new(),
-            };
-            let got = shared.pool().get_owned_with(options).await;
-            got.map_err(|error| status::no_slot(error, shared.book(), self.deadline.as_ref()))?
-        };
-        if self.late
-            && let Some(deadline) = &self.deadline
-        {
-            let Some(left) = deadline.left() else {
-                return Err(status::passed(
-                    deadline,
-                    format_args!("a stream slot to {}", shared.book()),
-                ));
-            };
-            self.head.set_deadline(left);
+    /// Waits for a stream slot.
+    async fn wait(&mut self) -> Result<Lease, Status> {
+        let book = self.shared.book();
+        if let Some(error) = book.refusal() {
+            return Err(status::refused(&error));
         }
-        Ok(lease)
+        self.late = true;
+        let options = match &self.deadline {
+            Some(deadline) => GetOptions::new().deadline(deadline.at()),
+            None => GetOptions::new(),
+        };
+        let got = self.shared.pool().get_owned_with(options).await;
+        got.map_err(|error| status::no_slot(error, book, self.deadline.as_ref()))
+    }
+
+    /// Tells the server what is left.
+    fn rewrite_deadline(&mut self) -> Result<(), Status> {
+        let Some(deadline) = &self.deadline else { return Ok(()) };
+        let Some(left) = deadline.left() else {
+            let what = format_args!("a stream slot to {}", self.shared.book());
+            return Err(status::passed(deadline, what));
+        };
+        self.head.set_deadline(left);
+        Ok(())
     }
 
     /// Sends the request, and waits for the headers of the answer.
-    async fn attempt(&mut self, lease: Lease) -> Result<(http::Response<()>, Stream), Failed> {
+    async fn attempt(&mut self, lease: Lease) -> Result<Answer, Failed> {
         let limit = self.shared.retry_buffer_size();
         poll_fn(|cx| Poll::Ready(self.payload.look(cx, limit))).await?;
+        let (mut response, mut held) = self.send(lease)?;
+        let answer = within(self.timer.as_mut(), &mut response).await;
+        match answer {
+            Ok(Ok(response)) => {
+                if let Some(pump) = &mut held.pump {
+                    pump.commit();
+                }
+                Ok((response, held))
+            }
+            Ok(Err(error)) => Err(Box::pin(self.failed(error, held)).await),
+            Err(Passed) => Err(Failed::Final(
+                self.passed(&format_args!("{} to answer", held.slot.lease().address())),
+            )),
+        }
+    }
+
+    /// Sends what is there of the request, and starts what sends the rest.
+    fn send(&mut self, lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
         let address = lease.address();
         let request = self.head.request(address);
-        let whole = matches!(self.payload, Payload::Whole(None));
-        let (response, mut send) = match lease.send(request, whole) {
+        let is_whole = matches!(self.payload, Payload::Whole(None));
+        let (response, mut send) = match lease.send(request, is_whole) {
             Ok(sent) => sent,
             Err(SendError::Connection) => return Err(Failed::NotSent),
             Err(SendError::Request(error)) => {
                 return Err(Failed::Final(status::broken(error, address, None)));
             }
         };
-        let (slot, mut pump) = match std::mem::replace(&mut self.payload, Payload::Lost) {
-            Payload::Stream(stream) => {
-                let runtime = runtime()?;
-                let lease = Arc::new(lease);
-                let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
-                (Slot::Shared(lease), Some(pump))
-            }
-            payload => {
-                if let Payload::Whole(Some(data)) = &payload {
-                    // Fails only if the stream is over already, and then the response says why.
-                    let _ = send.send_data(data.clone(), true);
-                }
-                self.payload = payload;
-                (Slot::Own(lease), None)
-            }
-        };
-        if let Some(deadline) = &self.deadline
-            && self.timer.is_none()
+        if self.timer.is_none()
+            && let Some(deadline) = &self.deadline
         {
             runtime()?;
             self.timer = Some(deadline.sleep());
         }
-        let answer = within(self.timer.as_mut(), response).await;
-        let address = slot.lease().address();
-        match (answer, &self.deadline) {
-            (Ok(Ok(response)), _) => {
-                if let Some(pump) = &mut pump {
-                    pump.commit();
-                }
-                let (head, recv) = response.into_parts();
-                let head = http::Response::from_parts(head, ());
-                Ok((head, Stream { recv, pump, slot }))
+        if let Payload::Stream(_) = &self.payload {
+            let runtime = runtime()?;
+            if let Payload::Stream(stream) = std::mem::replace(&mut self.payload, Payload::Lost) {
+                let lease = Arc::new(lease);
+                let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
+                return Ok((response, Held { pump: Some(pump), slot: Slot::Shared(lease) }));
             }
-            (Ok(Err(error)), deadline) => {
-                if let Some(failure) = pump.as_ref().and_then(PumpHandle::failure) {
-                    return Err(Failed::Final(failure));
-                }
-                let not_processed = status::never_processed(&error);
-                let refused = status::is_refused(&error);
-                let status = status::broken(error, address, deadline.as_ref());
-                if !not_processed {
-                    return Err(Failed::Final(status));
-                }
-                if refused {
-                    slot.lease().refused();
-                }
-                if let Some(pump) = pump
-                    && let Some(stream) = pump.take_back().await
-                {
-                    self.payload = Payload::Stream(stream);
-                }
-                Err(Failed::NotProcessed { refused, status })
-            }
-            (Err(Passed), Some(deadline)) => {
-                Err(Failed::Final(status::passed(deadline, format_args!("{address} to answer"))))
-            }
-            (Err(Passed), None) => unreachable!("bug: a timer without a deadline"),
+        } else if let Payload::Whole(Some(data)) = &self.payload {
+            // Fails only if the stream is over already, and then the response says why.
+            let _ = send.send_data(data.clone(), true);
         }
+        Ok((response, Held { pump: None, slot: Slot::Own(lease) }))
+    }
+
+    /// What follows from an error of the stream before the answer has begun.
+    async fn failed(&mut self, error: h2::Error, held: Held) -> Failed {
+        let Held { pump, slot } = held;
+        if let Some(failure) = pump.as_ref().and_then(PumpHandle::failure) {
+            return Failed::Final(failure);
+        }
+        let not_processed = status::never_processed(&error);
+        let refused = status::is_refused(&error);
+        let status = status::broken(error, slot.lease().address(), self.deadline.as_ref());
+        if !not_processed {
+            return Failed::Final(status);
+        }
+        if refused {
+            slot.lease().refused();
+        }
+        if let Some(pump) = pump
+            && let Some(stream) = pump.take_back().await
+        {
+            self.payload = Payload::Stream(stream);
+        }
+        Failed::NotProcessed { refused, status }
     }
 
     /// Waits before another attempt. Not at all after the first GOAWAY, since another connection is
@@ -252,12 +261,18 @@ impl Call<'_> {
         }
         let nominal = Duration::from_millis(1 << self.retries.min(7)).min(MAX_PAUSE);
         let pause = std::pin::pin!(sleep(nominal.mul_f64(0.5 + 0.5 * fastrand::f64())));
-        match (within(self.timer.as_mut(), pause).await, &self.deadline) {
-            (Err(Passed), Some(deadline)) => Err(status::passed(
-                deadline,
-                format_args!("{} to take the call", self.shared.book()),
-            )),
-            _ => Ok(()),
+        match within(self.timer.as_mut(), pause).await {
+            Ok(()) => Ok(()),
+            Err(Passed) => {
+                Err(self.passed(&format_args!("{} to take the call", self.shared.book())))
+            }
+        }
+    }
+
+    fn passed(&self, what: &fmt::Arguments<'_>) -> Status {
+        match &self.deadline {
+            Some(deadline) => status::passed(deadline, what),
+            None => unreachable!("bug: a timer without a deadline"),
         }
     }
 }

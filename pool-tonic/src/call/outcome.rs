@@ -33,9 +33,9 @@ impl Outcome {
 
     /// Ends with what the server said in its trailers, or in the headers of an answer without a body.
     pub(crate) fn end_with(&mut self, trailers: &HeaderMap) {
-        let code = trailers
-            .get(GRPC_STATUS)
-            .map_or(Code::Unknown, |code| Code::from_bytes(code.as_bytes()));
+        // A pass over the few there are costs less than a look-up.
+        let status = trailers.iter().find(|(name, _)| **name == GRPC_STATUS);
+        let code = status.map_or(Code::Unknown, |(_, code)| Code::from_bytes(code.as_bytes()));
         self.end(code);
     }
 }

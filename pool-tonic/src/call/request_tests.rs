@@ -111,15 +111,18 @@ fn the_bodys_own_error_comes_out() {
     assert_eq!(looked_at(&[Some("error")], 9).unwrap_err().message(), "no encoding");
 }
 
+fn split(request: http::request::Builder) -> (Head, Option<Deadline>) {
+    let ours = HeaderValue::from_static("pool-tonic/1");
+    let (head, deadline, _) = Head::split(request.body(Body::empty()).unwrap(), &ours);
+    (head, deadline)
+}
+
 #[test]
 fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
     let address = Address::parse("http://orders:1").unwrap();
-    let ours = HeaderValue::from_static("pool-tonic/1");
-    let request = http::Request::post("http://elsewhere/shop.Orders/Get")
-        .header("x", "y")
-        .body(Body::empty())
-        .unwrap();
-    let (head, _) = Head::split(request, &ours);
+    let request = http::Request::post("http://elsewhere/shop.Orders/Get").header("x", "y");
+    let (mut head, deadline) = split(request);
+    assert!(deadline.is_none());
     let sent = head.request(&address);
     assert_eq!(sent.uri(), "http://orders:1/shop.Orders/Get");
     assert_eq!(sent.method(), http::Method::POST);
@@ -127,7 +130,25 @@ fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
     assert_eq!(sent.headers()["user-agent"], "pool-tonic/1");
     assert_eq!(sent.headers()["x"], "y");
 
-    let theirs = http::Request::post("/").header(USER_AGENT, "shop/2").body(Body::empty()).unwrap();
-    let (head, _) = Head::split(theirs, &ours);
+    let (mut head, _) = split(http::Request::post("/").header(USER_AGENT, "shop/2"));
     assert_eq!(head.request(&address).headers()["user-agent"], "shop/2");
+}
+
+#[test]
+fn a_head_is_the_same_each_time_it_is_sent_but_for_what_is_left() {
+    let address = Address::parse("http://orders:1").unwrap();
+    let request = http::Request::post("/").header("x", "1").header("x", "2");
+    let (mut head, deadline) = split(request.header(GRPC_TIMEOUT, "1S"));
+    assert_eq!(deadline.unwrap().timeout(), Duration::from_secs(1));
+    let first = head.request(&address);
+    assert_eq!(first.headers().get_all("x").iter().count(), 2);
+    assert_eq!(head.request(&address).headers(), first.headers());
+    head.set_deadline(Duration::from_millis(50));
+    let third = head.request(&address);
+    assert_eq!(third.headers()[GRPC_TIMEOUT], "50000000n");
+    assert_eq!(third.headers().len(), first.headers().len());
+
+    let (mut head, _) = split(http::Request::post("/").header(GRPC_TIMEOUT, "1S"));
+    head.set_deadline(Duration::from_millis(50));
+    assert_eq!(head.request(&address).headers()[GRPC_TIMEOUT], "50000000n");
 }

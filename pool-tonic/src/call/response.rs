@@ -35,16 +35,25 @@ impl Slot {
     }
 }
 
-/// A stream whose answer has begun. Dropped from first to last: the stream is over when its slot is free.
-pub(super) struct Stream {
-    pub(super) recv: RecvStream,
+/// What a call holds besides its response, from the sending to the end. Dropped from first to last: the
+/// request is over when the slot is free.
+pub(super) struct Held {
     pub(super) pump: Option<PumpHandle>,
     pub(super) slot: Slot,
 }
 
+/// A stream whose answer has begun.
+struct Stream {
+    /// First, so that the stream is over when the slot is free.
+    recv: RecvStream,
+    held: Held,
+}
+
 impl Stream {
+    /// The answer is complete.
     fn finish(self) {
-        if let Some(pump) = self.pump {
+        drop(self.recv);
+        if let Some(pump) = self.held.pump {
             pump.finish();
         }
     }
@@ -59,19 +68,22 @@ pub(super) struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// Makes a response of a stream. An answer without a body (trailers only) frees the slot here.
+    /// Makes the caller's response of h2's. An answer without a body (trailers only) frees the slot here.
     pub(super) fn respond(
-        head: http::Response<()>,
-        stream: Stream,
+        response: http::Response<RecvStream>,
+        held: Held,
         mut outcome: Outcome,
         deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     ) -> http::Response<Body> {
-        if stream.recv.is_end_stream() {
-            outcome.end_with(head.headers());
-            stream.finish();
-            return head.map(|()| Body::empty());
+        if response.body().is_end_stream() {
+            outcome.end_with(response.headers());
+            return response.map(|recv| {
+                Stream { recv, held }.finish();
+                Body::empty()
+            });
         }
-        head.map(|()| Body::new(Self { stream: Some(stream), outcome, deadline }))
+        response
+            .map(|recv| Body::new(Self { stream: Some(Stream { recv, held }), outcome, deadline }))
     }
 
     /// The next frame of the stream; an error is final.
@@ -94,10 +106,10 @@ impl ResponseBody {
             Poll::Pending => Poll::Pending,
         };
         let deadline_at = deadline.as_ref().map(|(deadline, _)| deadline);
-        let address = stream.slot.lease().address();
+        let address = stream.held.slot.lease().address();
         match polled {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
-                let failure = stream.pump.as_ref().and_then(PumpHandle::failure);
+                let failure = stream.held.pump.as_ref().and_then(PumpHandle::failure);
                 failure.unwrap_or_else(|| status::broken(error, address, deadline_at))
             })),
             Poll::Pending => {
