@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
@@ -52,9 +53,13 @@ impl EchoServer {
         let gate = watch::Sender::new(false);
         let service = Service { books: books.clone(), gate: gate.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
-        let mut server = configure(Server::builder().tcp_nodelay(true));
+        let incoming = TcpListenerStream::new(listener).map(|accepted| {
+            // The server's own setting does not reach a listener that it did not make.
+            accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
+        });
+        let mut server = configure(Server::builder());
         let serving = server.add_service(Generated::new(service)).serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            incoming,
             async {
                 let _ = stopped.await;
             },
