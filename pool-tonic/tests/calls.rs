@@ -175,6 +175,46 @@ async fn an_error_of_the_request_itself_reaches_the_caller() {
 }
 
 #[tokio::test]
+async fn a_request_stream_that_panics_fails_its_call() {
+    let (server, pool) = server_and_pool().await;
+    let asks = tokio_stream::iter(0..3).map(|n| {
+        assert!(n < 2, "a panic that this test asks for");
+        ask(Do::Echo)
+    });
+    let (send, receive) = mpsc::channel::<Ask>(1);
+    // Not ready at first, so that it panics in the pump and not in the caller's task.
+    let asks = ReceiverStream::new(receive).chain(asks);
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.client_stream(asks).await });
+    soon(server.books().until(|now| now.active == 1)).await;
+    drop(send);
+    let status = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Internal, "{status}");
+    assert!(status.message().contains("panicked"), "{status}");
+    all_slots_free(&pool).await;
+    soon(server.books().until(|now| now.active == 0)).await;
+}
+
+#[test]
+fn a_pool_outlives_the_runtime_of_its_connections() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().unwrap()
+    };
+    let servers = runtime();
+    let server = servers.block_on(EchoServer::start()).unwrap();
+    let pool = ChannelPool::builder(server.uri()).build().unwrap();
+    for calls in 1..=3 {
+        let runtime = runtime();
+        let answer = runtime.block_on(soon(client(&pool).unary(ask(Do::Echo))));
+        assert_eq!(answer.unwrap().into_inner().text, "hello");
+        assert_eq!(pool.status().streams, 0);
+        assert_eq!(pool.counters().connections_opened, calls);
+        drop(runtime);
+    }
+}
+
+#[tokio::test]
 async fn messages_larger_than_every_window_arrive_whole() {
     let (_server, pool) = server_and_pool().await;
     // Beyond the window of a stream (2 MiB here, 64 KiB at the server) and of the connection.

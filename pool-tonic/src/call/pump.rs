@@ -174,3 +174,17 @@ impl Future for Pump {
         Poll::Ready(stream)
     }
 }
+
+/// The body panicked, or the runtime ends: the rest of the request will not come, and the call must not
+/// wait for an answer to it.
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if self.stream.is_some() {
+            let status =
+                Status::internal("the task that sends the request has panicked or was ended");
+            // The body's own error, if there is one, says more.
+            let _ = self.link.failure.set(status);
+            self.send.send_reset(Reason::CANCEL);
+        }
+    }
+}
