@@ -1,0 +1,200 @@
+//! The registry: which pools are shown, under which names.
+//!
+//! Invariants: one entry a name; an entry does not keep its pool alive; a probe is neither called nor
+//! dropped under the lock (it is a user's code), which is why entries are shared and numbered: whoever
+//! found one dead removes that one, and not its successor of the same name.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+
+use crate::render;
+use crate::sample::Sample;
+use crate::source::{Probe, Source};
+
+/// Pools by name, whose numbers are read whenever somebody asks.
+///
+/// A clone is the same registry. A pool that is dropped disappears by itself, and its name is free
+/// again.
+///
+/// The functions of the crate's root use one registry for the whole process,
+/// [`Registry::global`]; a registry of one's own serves for tests, or for pools that are not to be
+/// seen beside the others.
+///
+/// # Examples
+///
+/// ```
+/// use pool_metrics::Registry;
+///
+/// let registry = Registry::new();
+/// assert_eq!(registry.render(), "");
+/// ```
+#[derive(Clone, Default)]
+pub struct Registry {
+    entries: Arc<Mutex<Entries>>,
+}
+
+#[derive(Default)]
+struct Entries {
+    by_name: BTreeMap<Arc<str>, Arc<Entry>>,
+    next: u64,
+}
+
+struct Entry {
+    /// Never used twice, so that a name's entries can be told apart.
+    number: u64,
+    probe: Probe,
+}
+
+/// One pool's numbers, as collected.
+pub(crate) struct Collected {
+    pub(crate) name: Arc<str>,
+    /// Another number under the same name is another pool.
+    pub(crate) number: u64,
+    pub(crate) sample: Sample,
+}
+
+/// Why a pool was not registered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// An empty label value is the same as none in Prometheus.
+    #[error("a pool was to be registered without a name: give it one, it becomes the label `pool`")]
+    NoName,
+    /// A pool of that name lives.
+    #[error(
+        "a pool named `{name}` is registered and alive: \
+         choose another name, or unregister that one first"
+    )]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Registry {
+    /// A registry without pools.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The registry of the process, which the functions of the crate's root use.
+    pub fn global() -> &'static Self {
+        static GLOBAL: LazyLock<Registry> = LazyLock::new(Registry::new);
+        &GLOBAL
+    }
+
+    /// Shows `source` under `name`, which becomes the label `pool` of its series.
+    ///
+    /// The registry does not keep the pool alive. When the pool is gone, so are its series, and the
+    /// name is free.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::NameTaken`] if a pool of that name is alive (`source` itself, perhaps), and
+    /// [`RegisterError::NoName`] if the name is empty.
+    pub fn register(
+        &self,
+        name: impl Into<String>,
+        source: &(impl Source + ?Sized),
+    ) -> Result<(), RegisterError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(RegisterError::NoName);
+        }
+        let key: Arc<str> = name.as_str().into();
+        let mut probe = source.probe();
+        loop {
+            let holder = match self.lock().insert(&key, probe) {
+                Ok(()) => return Ok(()),
+                Err((holder, refused)) => {
+                    probe = refused;
+                    holder
+                }
+            };
+            if holder.probe.sample().is_some() {
+                return Err(RegisterError::NameTaken { name });
+            }
+            let dead = self.lock().remove(&key, holder.number);
+            drop(dead);
+        }
+    }
+
+    /// Shows the pool of that name no more. Says whether there was one.
+    ///
+    /// A pool that is dropped needs no such call.
+    pub fn unregister(&self, name: &str) -> bool {
+        let removed = self.lock().by_name.remove(name);
+        removed.is_some_and(|entry| entry.probe.sample().is_some())
+    }
+
+    /// The numbers of all pools now, as Prometheus' text format 0.0.4.
+    ///
+    /// Each pool is asked once, so that its numbers are of one moment.
+    pub fn render(&self) -> String {
+        render::text(&self.collect())
+    }
+
+    /// Asks every pool, by name in order, and forgets those that are gone.
+    pub(crate) fn collect(&self) -> Vec<Collected> {
+        let entries: Vec<_> = {
+            let entries = self.lock();
+            entries
+                .by_name
+                .iter()
+                .map(|(name, entry)| (name.clone(), entry.clone()))
+                .collect()
+        };
+        let mut collected = Vec::with_capacity(entries.len());
+        for (name, entry) in entries {
+            let number = entry.number;
+            if let Some(sample) = entry.probe.sample() {
+                collected.push(Collected {
+                    name,
+                    number,
+                    sample,
+                });
+            } else {
+                let dead = self.lock().remove(&name, number);
+                drop(dead);
+            }
+        }
+        collected
+    }
+
+    // Nothing panics under the lock, and the map would be whole if something did.
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Gives the name to the probe, or the probe back with the one that has the name.
+    fn insert(&mut self, name: &Arc<str>, probe: Probe) -> Result<(), (Arc<Entry>, Probe)> {
+        if let Some(holder) = self.by_name.get(name) {
+            return Err((holder.clone(), probe));
+        }
+        let number = self.next;
+        self.next += 1;
+        self.by_name
+            .insert(name.clone(), Arc::new(Entry { number, probe }));
+        Ok(())
+    }
+
+    /// Takes the entry out if it is still that one. To be dropped outside the lock.
+    fn remove(&mut self, name: &Arc<str>, number: u64) -> Option<Arc<Entry>> {
+        if self.by_name.get(name)?.number != number {
+            return None;
+        }
+        self.by_name.remove(name)
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.lock().by_name.keys().cloned().collect();
+        f.debug_struct("Registry").field("names", &names).finish()
+    }
+}

@@ -1,0 +1,100 @@
+//! What a pool's numbers are at one moment.
+
+use crate::family::{Family, Labelled};
+
+/// The numbers of one pool at one moment, a series each.
+///
+/// The pool's name is no part of it: the registry knows under which name a pool was registered.
+///
+/// # Examples
+///
+/// ```
+/// use pool_metrics::{Family, Sample};
+///
+/// static OPEN: Family = Family::gauge("orders_open", "Orders under way.");
+///
+/// let mut sample = Sample::new();
+/// sample.set(&OPEN, 3);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    points: Vec<Point>,
+}
+
+/// One series' value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    pub(crate) series: Series,
+    pub(crate) value: u64,
+}
+
+/// One series of a pool: a family, and the value of its label if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Series {
+    pub(crate) family: &'static Family,
+    pub(crate) label: Option<(&'static str, &'static str)>,
+}
+
+impl Sample {
+    /// A sample without any series.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives `family` this value. Of two values, the later counts.
+    pub fn set(&mut self, family: &'static Family, value: u64) {
+        self.put(
+            Series {
+                family,
+                label: None,
+            },
+            value,
+        );
+    }
+
+    /// Gives the series of `family` whose label is `label` this value. Of two values, the later counts.
+    ///
+    /// Set every value that the label can have, at 0 if need be: a series that appears only with its
+    /// first event hides that event from `rate()`.
+    pub fn set_by(&mut self, family: &'static Labelled, label: &'static str, value: u64) {
+        self.put(
+            Series {
+                family: family.family(),
+                label: Some((family.label(), label)),
+            },
+            value,
+        );
+    }
+
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    // A scrape with the same series twice is refused as a whole, hence the search.
+    fn put(&mut self, series: Series, value: u64) {
+        match self.points.iter_mut().find(|point| point.series == series) {
+            Some(point) => point.value = value,
+            None => self.points.push(Point { series, value }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static PLAIN: Family = Family::gauge("plain", "Plain.");
+    static STATES: Labelled = Family::gauge("states", "States.").by("state");
+
+    #[test]
+    fn a_series_is_there_once_with_its_latest_value() {
+        let mut sample = Sample::new();
+        sample.set(&PLAIN, 1);
+        sample.set_by(&STATES, "on", 2);
+        sample.set_by(&STATES, "off", 3);
+        sample.set(&PLAIN, 4);
+        sample.set_by(&STATES, "on", 5);
+        let values: Vec<_> = sample.points().iter().map(|point| point.value).collect();
+        assert_eq!(values, [4, 5, 3]);
+    }
+}

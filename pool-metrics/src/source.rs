@@ -1,0 +1,74 @@
+//! How a pool plugs in.
+
+use std::fmt;
+
+use crate::sample::Sample;
+
+/// Something that can be registered: a pool, or a user's own type around one.
+///
+/// # Examples
+///
+/// A type of one's own, with a number beside those of its pool's:
+///
+/// ```
+/// use pool_metrics::{Family, Probe, Registry, Sample, Source};
+/// use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+///
+/// static SHIPPED: Family = Family::counter("orders_shipped_total", "Orders shipped.");
+///
+/// struct Orders {
+///     shipped: Arc<AtomicU64>,
+/// }
+///
+/// impl Source for Orders {
+///     fn probe(&self) -> Probe {
+///         let shipped = Arc::downgrade(&self.shipped);
+///         Probe::new(move || {
+///             let shipped = shipped.upgrade()?;
+///             let mut sample = Sample::new();
+///             sample.set(&SHIPPED, shipped.load(Ordering::Relaxed));
+///             Some(sample)
+///         })
+///     }
+/// }
+///
+/// let orders = Orders { shipped: Arc::new(AtomicU64::new(7)) };
+/// let registry = Registry::new();
+/// registry.register("orders", &orders)?;
+/// assert!(registry.render().contains("orders_shipped_total{pool=\"orders\"} 7"));
+/// # Ok::<(), pool_metrics::RegisterError>(())
+/// ```
+pub trait Source {
+    /// What the registry keeps: it reads the pool's numbers, and does not keep the pool alive.
+    fn probe(&self) -> Probe;
+}
+
+/// Reads the numbers of a pool for as long as the pool is alive.
+///
+/// Called at every scrape, from any thread, never under a lock of this crate. It should take
+/// microseconds, and not panic: a panic ends the scrape that asked.
+pub struct Probe {
+    read: Box<dyn Fn() -> Option<Sample> + Send + Sync>,
+}
+
+impl Probe {
+    /// A probe that asks `read`, which answers `None` once the pool is gone.
+    ///
+    /// `read` is to hold a weak reference, so that being registered does not keep a pool alive.
+    pub fn new(read: impl Fn() -> Option<Sample> + Send + Sync + 'static) -> Self {
+        Self {
+            read: Box::new(read),
+        }
+    }
+
+    /// The numbers now; `None` if the pool is gone.
+    pub fn sample(&self) -> Option<Sample> {
+        (self.read)()
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Probe").finish_non_exhaustive()
+    }
+}

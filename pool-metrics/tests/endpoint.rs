@@ -1,0 +1,161 @@
+//! The endpoint over a real socket.
+
+mod support;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pool_metrics::Registry;
+use support::Fake;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// A generous bound: reached only when the behaviour is broken.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    let answer = timeout(SOON, asked)
+        .await
+        .expect("answers and closes")
+        .expect("answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_lowercase(), body.to_owned())
+}
+
+#[tokio::test]
+async fn a_scrape_is_the_text_format_with_its_version() {
+    let registry = Registry::new();
+    let fake = Fake::new(3, 1);
+    registry.register("p", &fake).unwrap();
+    let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
+    let (head, body) = ask(endpoint.local_addr(), "GET", "/metrics").await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert!(
+        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
+        "{head}"
+    );
+    assert_eq!(body, registry.render());
+    assert!(body.contains("fake_served_total{pool=\"p\"} 3\n"), "{body}");
+}
+
+#[tokio::test]
+async fn head_is_the_same_without_the_text() {
+    let registry = Registry::new();
+    let fake = Fake::new(3, 1);
+    registry.register("p", &fake).unwrap();
+    let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
+    let (head, body) = ask(endpoint.local_addr(), "HEAD", "/metrics").await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+    assert!(
+        head.contains(&format!("content-length: {}", registry.render().len())),
+        "{head}"
+    );
+    assert_eq!(body, "");
+}
+
+#[tokio::test]
+async fn nothing_else_is_answered() {
+    let endpoint = Registry::new().serve("127.0.0.1:0").await.unwrap();
+    let (head, _) = ask(endpoint.local_addr(), "POST", "/metrics").await;
+    assert!(head.starts_with("http/1.1 405 "), "{head}");
+    assert!(head.contains("allow: get,head"), "{head}");
+    let (head, _) = ask(endpoint.local_addr(), "GET", "/").await;
+    assert!(head.starts_with("http/1.1 404 "), "{head}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_that_names_it() {
+    let registry = Registry::new();
+    let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
+    let address = endpoint.local_addr();
+    let error = registry.serve(address).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn without_a_runtime_there_is_an_error() {
+    let serve = std::pin::pin!(async { Registry::new().serve("127.0.0.1:0").await });
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(served) = serve.poll(&mut context) else {
+        panic!("waits")
+    };
+    assert!(served.unwrap_err().to_string().contains("tokio runtime"));
+}
+
+#[tokio::test]
+async fn after_shutdown_nothing_listens() {
+    let endpoint = Registry::new().serve("127.0.0.1:0").await.unwrap();
+    let address = endpoint.local_addr();
+    // One that has connected and says nothing does not hold it up until its time is over.
+    let silent = TcpStream::connect(address).await.unwrap();
+    ask(address, "GET", "/metrics").await;
+    timeout(SOON, endpoint.shutdown()).await.expect("ends");
+    let refused = TcpStream::connect(address).await.unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_dropped_endpoint_stops() {
+    let endpoint = Registry::new().serve("127.0.0.1:0").await.unwrap();
+    let mut silent = TcpStream::connect(endpoint.local_addr()).await.unwrap();
+    // So that the silent one, which came first, has been accepted.
+    ask(endpoint.local_addr(), "GET", "/metrics").await;
+    drop(endpoint);
+    let read = timeout(SOON, silent.read(&mut [0]))
+        .await
+        .expect("is closed");
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_says_nothing_is_closed_after_ten_seconds() {
+    let endpoint = Registry::new().serve("127.0.0.1:0").await.unwrap();
+    let mut silent = TcpStream::connect(endpoint.local_addr()).await.unwrap();
+    let start = tokio::time::Instant::now();
+    let read = silent.read(&mut [0]).await;
+    assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
+    assert!(
+        start.elapsed() >= Duration::from_secs(10),
+        "{:?}",
+        start.elapsed()
+    );
+    drop(endpoint);
+}
+
+#[tokio::test]
+async fn silent_connections_over_the_limit_wait_their_turn() {
+    let endpoint = Registry::new().serve("127.0.0.1:0").await.unwrap();
+    let address = endpoint.local_addr();
+    let mut silent = Vec::new();
+    for _ in 0..16 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut late = tokio::spawn(ask(address, "GET", "/metrics"));
+    tokio::select! {
+        biased;
+        _ = &mut late => panic!("a seventeenth connection was served"),
+        () = rounds(1_000) => {}
+    }
+    silent.pop();
+    let (head, _) = timeout(SOON, late).await.expect("is served").unwrap();
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+}
+
+/// Gives every task that can run the chance to.
+async fn rounds(times: usize) {
+    for _ in 0..times {
+        tokio::task::yield_now().await;
+    }
+}
