@@ -1,0 +1,34 @@
+# What the steps share. Sourced by each of them, from wherever it was called.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Tools that a step has to install go here, and not into anybody's home.
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+tools="$target/ci"
+mkdir -p "$tools"
+export PATH="$PATH:$tools/bin"
+
+# What could not be checked, and why: said again at the end of `.ci/run`.
+notes="${CI_NOTES:-/dev/null}"
+
+leave_out() {
+    echo "NOT CHECKED: $*" | tee -a "$notes" >&2
+}
+
+# cargo_tool SUBCOMMAND CRATE: installs a subcommand of Cargo that is missing.
+cargo_tool() {
+    if ! cargo "$1" --version >/dev/null 2>&1; then
+        echo "installing $2 into $tools" >&2
+        # A debug build takes a third of the time, and no step waits for these tools.
+        cargo install "$2" --locked --debug --root "$tools" --target-dir "$tools/build" --quiet
+        rm -rf "$tools/build"
+    fi
+}
+
+# component NAME COMMAND: adds a component of the toolchain that is missing.
+component() {
+    if ! cargo "$2" --version >/dev/null 2>&1; then
+        rustup component add "$1"
+    fi
+}
