@@ -11,7 +11,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header;
 use axum::routing::get;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::registry::Registry;
 
 /// What a scrape's `content-type` says.
-pub const CONTENT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Prometheus needs one, and a second one for each replica.
 const MAX_CONNECTIONS: usize = 16;
@@ -111,11 +111,7 @@ impl Registry {
         let address = listener.local_addr().map_err(refused)?;
         let (stop, stopped) = watch::channel(());
         let task = runtime.spawn(accept(listener, self.router(), stopped));
-        Ok(Endpoint {
-            address,
-            stop,
-            task,
-        })
+        Ok(Endpoint { address, stop, task })
     }
 
     /// `/metrics` as a router, to be merged into a server of one's own.
@@ -138,7 +134,7 @@ impl Registry {
             "/metrics",
             get(move || {
                 let text = registry.render();
-                async move { ([(CONTENT_TYPE, CONTENT)], text) }
+                async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }
             }),
         )
     }
@@ -169,9 +165,8 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
 
 async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
     let service = TowerToHyperService::new(router);
-    let connection = http1::Builder::new()
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     // Neither its time running out nor what went wrong on it is of interest to anyone but the peer.
     let _ = timeout(MAX_CONNECTION_TIME, async {

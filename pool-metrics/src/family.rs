@@ -67,18 +67,12 @@ impl Family {
     /// If `name` is not lower-case letters, digits and underscores beginning with a letter, or ends
     /// in what is reserved for other kinds (`_total`, `_count`, `_sum`, `_bucket`); if `help` is empty.
     pub const fn gauge(name: &'static str, help: &'static str) -> Self {
-        assert!(
-            !ends_with(name, "_total"),
-            "only a counter's name ends in _total"
-        );
+        assert!(!ends_with(name, "_total"), "only a counter's name ends in _total");
         Self::new(name, help, Kind::Gauge)
     }
 
     const fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
-        assert!(
-            is_name(name),
-            "a name is lower-case letters, digits and underscores"
-        );
+        assert!(is_name(name), "a name is lower-case letters, digits and underscores");
         assert!(
             !ends_with(name, "_count") && !ends_with(name, "_sum") && !ends_with(name, "_bucket"),
             "_count, _sum and _bucket belong to histograms"
@@ -94,18 +88,9 @@ impl Family {
     /// If `label` is not lower-case letters, digits and underscores beginning with a letter, or is
     /// `pool`, which every series has.
     pub const fn by(self, label: &'static str) -> Labelled {
-        assert!(
-            is_name(label),
-            "a label is lower-case letters, digits and underscores"
-        );
-        assert!(
-            !equal(label.as_bytes(), b"pool"),
-            "every series has the label pool already"
-        );
-        Labelled {
-            family: self,
-            label,
-        }
+        assert!(is_name(label), "a label is lower-case letters, digits and underscores");
+        assert!(!equal(label.as_bytes(), b"pool"), "every series has the label pool already");
+        Labelled { family: self, label }
     }
 
     /// The name, as it is scraped.

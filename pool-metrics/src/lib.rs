@@ -1,15 +1,140 @@
-//! What the pools do, as metrics.
+//! What the pools do, as metrics: an endpoint that Prometheus scrapes, and the same numbers for the
+//! `metrics` facade.
+//!
+//! A pool is registered under a name, which becomes the label `pool` of its series. The registry does
+//! not keep it alive; when it is dropped, its series disappear.
+//!
+//! ```
+//! # use pool_core::{CreateContext, Manager};
+//! # struct Buffers;
+//! # impl Manager for Buffers {
+//! #     type Resource = Vec<u8>;
+//! #     type Error = std::convert::Infallible;
+//! #     async fn create(&self, _cx: &CreateContext) -> Result<Vec<u8>, Self::Error> { Ok(Vec::new()) }
+//! # }
+//! use pool_core::Pool;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = Pool::builder(Buffers).max_size(4).build()?;
+//! pool_metrics::register("buffers", &pool)?;
+//!
+//! // Give Prometheus a port that stays, as "127.0.0.1:9000".
+//! let endpoint = pool_metrics::serve("127.0.0.1:0").await?;
+//! println!("http://{}/metrics", endpoint.local_addr());
+//!
+//! let _buffer = pool.get().await?;
+//! let scrape = pool_metrics::render();
+//! assert!(scrape.contains("pool_connections{pool=\"buffers\",state=\"used\"} 1"));
+//! assert!(scrape.contains("pool_acquires_total{pool=\"buffers\",outcome=\"ok\"} 1"));
+//! # endpoint.shutdown().await; Ok(()) }
+//! ```
+//!
+//! # What it costs
+//!
+//! Nothing is recorded while a pool is used: the pools count for themselves, and their numbers are read
+//! when somebody asks. A scrape takes each pool's lock twice, to copy some twenty numbers.
+//!
+//! # What there is
+//!
+//! Every pool, with the label `pool` on every series:
+//!
+//! | name | kind | label | |
+//! |---|---|---|---|
+//! | `pool_connections` | gauge | `state`: connecting, idle, used, draining, closing | connections by what they are doing |
+//! | `pool_connections_max`, `pool_connections_min` | gauge | | the limits |
+//! | `pool_leases` | gauge | | leases that are out; a shared connection may have several |
+//! | `pool_places` | gauge | | leases that the connections there are could have at once |
+//! | `pool_waiters` | gauge | | callers that wait |
+//! | `pool_acquires_total` | counter | `outcome`: ok, timeout, cancelled, closed, error, rejected | attempts to get a connection that have ended |
+//! | `pool_acquire_waits_total` | counter | | attempts that could not be served at once |
+//! | `pool_connections_created_total` | counter | | connections created |
+//! | `pool_create_failures_total` | counter | | creations that failed or took too long |
+//! | `pool_connections_closed_total` | counter | `reason`: see [`EndReason`](pool_core::EndReason) | connections that have left |
+//!
+//! Of what these say, the first to watch is `pool_waiters`: a pool without an idle connection is at a
+//! healthy peak, one with waiters is too small, or its holders are slow.
+//! `rate(pool_acquire_waits_total[5m]) / on(pool) sum by (pool) (rate(pool_acquires_total[5m]))` is the
+//! share of gets that had to wait.
+//!
+#![cfg_attr(feature = "tonic", doc = include_str!("grpc.md"))]
+//! # Beyond Prometheus
+//!
+//! [`Mirror`] hands the same numbers to the recorder of the `metrics` facade. [`Source`] is how a type
+//! of one's own is registered.
+
 mod endpoint;
 mod family;
 mod mirror;
+mod pool;
 mod registry;
 mod render;
 mod sample;
 mod source;
 
-pub use endpoint::{CONTENT, Endpoint};
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::ToSocketAddrs;
+
+pub use endpoint::{CONTENT_TYPE, Endpoint};
 pub use family::{Family, Kind, Labelled};
 pub use mirror::{Mirror, MirrorError, Mirroring};
 pub use registry::{RegisterError, Registry};
 pub use sample::Sample;
 pub use source::{Probe, Source};
+
+/// Shows `source` under `name` in the registry of the process: see [`Registry::register`].
+///
+/// # Errors
+///
+/// If a pool of that name is registered and alive, and if the name is empty.
+pub fn register(
+    name: impl Into<String>,
+    source: &(impl Source + ?Sized),
+) -> Result<(), RegisterError> {
+    Registry::global().register(name, source)
+}
+
+/// Shows the pool of that name no more: see [`Registry::unregister`].
+pub fn unregister(name: &str) -> bool {
+    Registry::global().unregister(name)
+}
+
+/// The numbers of the process's pools now, as Prometheus' text format: see [`Registry::render`].
+pub fn render() -> String {
+    Registry::global().render()
+}
+
+/// Serves the numbers of the process's pools at `/metrics`: see [`Registry::serve`].
+///
+/// # Errors
+///
+/// If the address cannot be listened on, and outside a tokio runtime.
+///
+/// # Panics
+///
+/// In a tokio runtime without I/O or time.
+///
+/// # Cancel safety
+///
+/// Dropped half-way, nothing listens.
+pub async fn serve(address: impl ToSocketAddrs + Debug) -> io::Result<Endpoint> {
+    Registry::global().serve(address).await
+}
+
+/// `/metrics` of the process's pools, for a server of one's own: see [`Registry::router`].
+pub fn router() -> Router {
+    Registry::global().router()
+}
+
+/// Hands the numbers of the process's pools to the recorder of the `metrics` facade, at every
+/// `interval`: see [`Mirror`].
+///
+/// # Errors
+///
+/// Outside a tokio runtime, and if `interval` is zero.
+pub fn mirror(interval: Duration) -> Result<Mirroring, MirrorError> {
+    Mirror::new(Registry::global()).start(interval)
+}

@@ -49,6 +49,7 @@ static METADATA: Metadata<'static> =
 /// ```
 pub struct Mirror {
     registry: Registry,
+    /// Names stay, as their series do in the recorder.
     names: HashMap<Arc<str>, Mirrored>,
     pass: u64,
 }
@@ -69,15 +70,8 @@ struct Mirrors {
 }
 
 enum Value {
-    Counter {
-        handle: Counter,
-        base: u64,
-        last: u64,
-    },
-    Gauge {
-        handle: Gauge,
-        last: u64,
-    },
+    Counter { handle: Counter, base: u64, last: u64 },
+    Gauge { handle: Gauge, last: u64 },
 }
 
 /// A mirror at work in a task of its own, which ends with this handle.
@@ -103,11 +97,7 @@ pub enum MirrorError {
 impl Mirror {
     /// A mirror of the registry's pools, those of now and those to come.
     pub fn new(registry: &Registry) -> Self {
-        Self {
-            registry: registry.clone(),
-            names: HashMap::new(),
-            pass: 0,
-        }
+        Self { registry: registry.clone(), names: HashMap::new(), pass: 0 }
     }
 
     /// Mirrors all pools now.
@@ -125,31 +115,20 @@ impl Mirror {
     /// ```
     pub fn sync(&mut self) {
         self.pass += 1;
-        for Collected {
-            name,
-            number,
-            sample,
-        } in self.registry.collect()
-        {
-            let mirrored = self.names.entry(name.clone()).or_insert_with(|| Mirrored {
-                number,
-                series: Vec::new(),
-            });
+        for Collected { name, number, sample } in self.registry.collect() {
+            let mirrored = self
+                .names
+                .entry(name.clone())
+                .or_insert_with(|| Mirrored { number, series: Vec::new() });
             if mirrored.number != number {
                 mirrored.number = number;
                 mirrored.series.iter_mut().for_each(Mirrors::succeed);
             }
             for (index, point) in sample.points().iter().enumerate() {
-                mirrored
-                    .series(index, &name, point)
-                    .set(point.value, self.pass);
+                mirrored.series(index, &name, point).set(point.value, self.pass);
             }
         }
-        for mirrors in self
-            .names
-            .values_mut()
-            .flat_map(|mirrored| &mut mirrored.series)
-        {
+        for mirrors in self.names.values_mut().flat_map(|mirrored| &mut mirrored.series) {
             if mirrors.pass != self.pass {
                 mirrors.clear();
             }
@@ -185,9 +164,7 @@ impl Mirror {
 
 impl fmt::Debug for Mirror {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mirror")
-            .field("registry", &self.registry)
-            .finish_non_exhaustive()
+        f.debug_struct("Mirror").field("registry", &self.registry).finish_non_exhaustive()
     }
 }
 
@@ -210,10 +187,7 @@ impl Mirrored {
     fn series(&mut self, hint: usize, pool: &str, point: &Point) -> &mut Mirrors {
         let found = match self.series.get(hint) {
             Some(mirrors) if mirrors.series == point.series => Some(hint),
-            _ => self
-                .series
-                .iter()
-                .position(|mirrors| mirrors.series == point.series),
+            _ => self.series.iter().position(|mirrors| mirrors.series == point.series),
         };
         let index = found.unwrap_or_else(|| {
             self.series.push(Mirrors::look_up(pool, point.series));
@@ -235,25 +209,14 @@ impl Mirrors {
             Kind::Counter => {
                 recorder.describe_counter(family.name().into(), None, family.help().into());
                 let handle = recorder.register_counter(&key, &METADATA);
-                Value::Counter {
-                    handle,
-                    base: 0,
-                    last: 0,
-                }
+                Value::Counter { handle, base: 0, last: 0 }
             }
             Kind::Gauge => {
                 recorder.describe_gauge(family.name().into(), None, family.help().into());
-                Value::Gauge {
-                    handle: recorder.register_gauge(&key, &METADATA),
-                    last: 0,
-                }
+                Value::Gauge { handle: recorder.register_gauge(&key, &METADATA), last: 0 }
             }
         });
-        Self {
-            series,
-            pass: 0,
-            value,
-        }
+        Self { series, pass: 0, value }
     }
 
     fn set(&mut self, value: u64, pass: u64) {

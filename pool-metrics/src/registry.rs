@@ -141,21 +141,13 @@ impl Registry {
     pub(crate) fn collect(&self) -> Vec<Collected> {
         let entries: Vec<_> = {
             let entries = self.lock();
-            entries
-                .by_name
-                .iter()
-                .map(|(name, entry)| (name.clone(), entry.clone()))
-                .collect()
+            entries.by_name.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
         };
         let mut collected = Vec::with_capacity(entries.len());
         for (name, entry) in entries {
             let number = entry.number;
             if let Some(sample) = entry.probe.sample() {
-                collected.push(Collected {
-                    name,
-                    number,
-                    sample,
-                });
+                collected.push(Collected { name, number, sample });
             } else {
                 let dead = self.lock().remove(&name, number);
                 drop(dead);
@@ -178,8 +170,7 @@ impl Entries {
         }
         let number = self.next;
         self.next += 1;
-        self.by_name
-            .insert(name.clone(), Arc::new(Entry { number, probe }));
+        self.by_name.insert(name.clone(), Arc::new(Entry { number, probe }));
         Ok(())
     }
 

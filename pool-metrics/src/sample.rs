@@ -43,13 +43,7 @@ impl Sample {
 
     /// Gives `family` this value. Of two values, the later counts.
     pub fn set(&mut self, family: &'static Family, value: u64) {
-        self.put(
-            Series {
-                family,
-                label: None,
-            },
-            value,
-        );
+        self.put(Series { family, label: None }, value);
     }
 
     /// Gives the series of `family` whose label is `label` this value. Of two values, the later counts.
@@ -57,13 +51,7 @@ impl Sample {
     /// Set every value that the label can have, at 0 if need be: a series that appears only with its
     /// first event hides that event from `rate()`.
     pub fn set_by(&mut self, family: &'static Labelled, label: &'static str, value: u64) {
-        self.put(
-            Series {
-                family: family.family(),
-                label: Some((family.label(), label)),
-            },
-            value,
-        );
+        self.put(Series { family: family.family(), label: Some((family.label(), label)) }, value);
     }
 
     pub(crate) fn points(&self) -> &[Point] {

@@ -56,9 +56,7 @@ impl Probe {
     ///
     /// `read` is to hold a weak reference, so that being registered does not keep a pool alive.
     pub fn new(read: impl Fn() -> Option<Sample> + Send + Sync + 'static) -> Self {
-        Self {
-            read: Box::new(read),
-        }
+        Self { read: Box::new(read) }
     }
 
     /// The numbers now; `None` if the pool is gone.

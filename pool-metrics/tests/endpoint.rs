@@ -24,10 +24,7 @@ async fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) 
         stream.read_to_string(&mut answer).await?;
         io::Result::Ok(answer)
     };
-    let answer = timeout(SOON, asked)
-        .await
-        .expect("answers and closes")
-        .expect("answers");
+    let answer = timeout(SOON, asked).await.expect("answers and closes").expect("answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.to_lowercase(), body.to_owned())
 }
@@ -40,10 +37,7 @@ async fn a_scrape_is_the_text_format_with_its_version() {
     let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
     let (head, body) = ask(endpoint.local_addr(), "GET", "/metrics").await;
     assert!(head.starts_with("http/1.1 200 "), "{head}");
-    assert!(
-        head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"),
-        "{head}"
-    );
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     assert_eq!(body, registry.render());
     assert!(body.contains("fake_served_total{pool=\"p\"} 3\n"), "{body}");
 }
@@ -56,10 +50,7 @@ async fn head_is_the_same_without_the_text() {
     let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
     let (head, body) = ask(endpoint.local_addr(), "HEAD", "/metrics").await;
     assert!(head.starts_with("http/1.1 200 "), "{head}");
-    assert!(
-        head.contains(&format!("content-length: {}", registry.render().len())),
-        "{head}"
-    );
+    assert!(head.contains(&format!("content-length: {}", registry.render().len())), "{head}");
     assert_eq!(body, "");
 }
 
@@ -87,9 +78,7 @@ async fn an_address_in_use_is_an_error_that_names_it() {
 fn without_a_runtime_there_is_an_error() {
     let serve = std::pin::pin!(async { Registry::new().serve("127.0.0.1:0").await });
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let std::task::Poll::Ready(served) = serve.poll(&mut context) else {
-        panic!("waits")
-    };
+    let std::task::Poll::Ready(served) = serve.poll(&mut context) else { panic!("waits") };
     assert!(served.unwrap_err().to_string().contains("tokio runtime"));
 }
 
@@ -113,9 +102,7 @@ async fn a_dropped_endpoint_stops() {
     // So that the silent one, which came first, has been accepted.
     ask(endpoint.local_addr(), "GET", "/metrics").await;
     drop(endpoint);
-    let read = timeout(SOON, silent.read(&mut [0]))
-        .await
-        .expect("is closed");
+    let read = timeout(SOON, silent.read(&mut [0])).await.expect("is closed");
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
@@ -126,11 +113,7 @@ async fn one_that_says_nothing_is_closed_after_ten_seconds() {
     let start = tokio::time::Instant::now();
     let read = silent.read(&mut [0]).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
-    assert!(
-        start.elapsed() >= Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() >= Duration::from_secs(10), "{:?}", start.elapsed());
     drop(endpoint);
 }
 

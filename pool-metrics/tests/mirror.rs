@@ -12,24 +12,18 @@ use support::Fake;
 
 /// What the recorder has, by `name{label=value,...}`. Reading resets the recorder.
 fn read(snapshotter: &Snapshotter) -> HashMap<String, u64> {
-    let series = snapshotter
-        .snapshot()
-        .into_vec()
-        .into_iter()
-        .map(|(key, _, _, value)| {
-            let key = key.key();
-            let labels: Vec<_> = key
-                .labels()
-                .map(|label| format!("{}={}", label.key(), label.value()))
-                .collect();
-            let value = match value {
-                DebugValue::Counter(value) => value,
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-                DebugValue::Gauge(value) => value.into_inner() as u64,
-                DebugValue::Histogram(_) => panic!("no histograms"),
-            };
-            (format!("{}{{{}}}", key.name(), labels.join(",")), value)
-        });
+    let series = snapshotter.snapshot().into_vec().into_iter().map(|(key, _, _, value)| {
+        let key = key.key();
+        let labels: Vec<_> =
+            key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+        let value = match value {
+            DebugValue::Counter(value) => value,
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            DebugValue::Gauge(value) => value.into_inner() as u64,
+            DebugValue::Histogram(_) => panic!("no histograms"),
+        };
+        (format!("{}{{{}}}", key.name(), labels.join(",")), value)
+    });
     series.collect()
 }
 
@@ -105,24 +99,14 @@ async fn a_started_mirror_follows_at_its_interval_and_once_more_at_its_end() {
     let registry = Registry::new();
     let fake = Fake::new(1, 0);
     registry.register("p", &fake).unwrap();
-    let served = || {
-        read(&recorder.snapshotter())
-            .get("fake_served_total{pool=p}")
-            .copied()
-    };
+    let served = || read(&recorder.snapshotter()).get("fake_served_total{pool=p}").copied();
 
-    let mirroring = Mirror::new(&registry)
-        .start(Duration::from_secs(10))
-        .unwrap();
+    let mirroring = Mirror::new(&registry).start(Duration::from_secs(10)).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(served(), Some(1), "at once");
     fake.set(2, 0);
     tokio::time::sleep(Duration::from_secs(8)).await;
-    assert_eq!(
-        served(),
-        Some(0),
-        "not before its time: the recorder was reset by reading"
-    );
+    assert_eq!(served(), Some(0), "not before its time: the recorder was reset by reading");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(served(), Some(2));
     fake.set(3, 0);
@@ -137,18 +121,13 @@ async fn a_dropped_mirror_stops() {
     let registry = Registry::new();
     let fake = Fake::new(1, 0);
     registry.register("p", &fake).unwrap();
-    let mirroring = Mirror::new(&registry)
-        .start(Duration::from_secs(10))
-        .unwrap();
+    let mirroring = Mirror::new(&registry).start(Duration::from_secs(10)).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     drop(mirroring);
     tokio::time::sleep(Duration::from_secs(1)).await;
     read(&recorder.snapshotter());
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(
-        read(&recorder.snapshotter())["fake_served_total{pool=p}"],
-        0
-    );
+    assert_eq!(read(&recorder.snapshotter())["fake_served_total{pool=p}"], 0);
 }
 
 #[test]

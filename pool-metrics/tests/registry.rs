@@ -30,17 +30,9 @@ fn a_scrape_shows_the_numbers_of_its_moment() {
     let registry = Registry::new();
     let fake = Fake::new(1, 0);
     registry.register("p", &fake).unwrap();
-    assert!(
-        registry
-            .render()
-            .contains("fake_served_total{pool=\"p\"} 1\n")
-    );
+    assert!(registry.render().contains("fake_served_total{pool=\"p\"} 1\n"));
     fake.set(2, 0);
-    assert!(
-        registry
-            .render()
-            .contains("fake_served_total{pool=\"p\"} 2\n")
-    );
+    assert!(registry.render().contains("fake_served_total{pool=\"p\"} 2\n"));
 }
 
 #[test]
@@ -49,17 +41,9 @@ fn a_name_is_taken_while_its_pool_lives() {
     let fake = Fake::new(1, 0);
     registry.register("p", &fake).unwrap();
     let error = registry.register("p", &Fake::new(2, 0)).unwrap_err();
-    assert_eq!(
-        error,
-        RegisterError::NameTaken {
-            name: "p".to_owned()
-        }
-    );
+    assert_eq!(error, RegisterError::NameTaken { name: "p".to_owned() });
     assert!(error.to_string().contains("`p`"), "{error}");
-    assert!(
-        registry.render().contains("} 1\n"),
-        "the first one keeps the name"
-    );
+    assert!(registry.render().contains("} 1\n"), "the first one keeps the name");
 }
 
 #[test]
@@ -81,11 +65,7 @@ fn the_name_of_a_dropped_pool_is_free_before_any_scrape() {
     registry.register("p", &Fake::new(1, 0)).unwrap();
     let second = Fake::new(2, 0);
     registry.register("p", &second).unwrap();
-    assert!(
-        registry
-            .render()
-            .contains("fake_served_total{pool=\"p\"} 2\n")
-    );
+    assert!(registry.render().contains("fake_served_total{pool=\"p\"} 2\n"));
 }
 
 #[test]
@@ -129,9 +109,6 @@ fn a_probe_may_use_the_registry() {
     }
     let registry = Registry::new();
     registry.register("nosy", &Nosy(registry.clone())).unwrap();
-    assert!(
-        registry.render().contains("} 9\n"),
-        "a probe called under the lock would hang here"
-    );
+    assert!(registry.render().contains("} 9\n"), "a probe called under the lock would hang here");
     assert!(registry.register("nosy", &Nosy(registry.clone())).is_err());
 }

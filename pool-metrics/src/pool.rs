@@ -1,0 +1,105 @@
+//! The numbers of `pool-core`'s pools.
+
+use pool_core::{Counters, Kind, Manager, ResourcePool, Status};
+
+use crate::family::{Family, Labelled};
+use crate::sample::Sample;
+use crate::source::{Probe, Source};
+
+static CONNECTIONS: Labelled = Family::gauge(
+    "pool_connections",
+    "Connections by what they are doing; all but the draining ones count towards the maximum.",
+)
+.by("state");
+
+static CONNECTIONS_MAX: Family =
+    Family::gauge("pool_connections_max", "Connections that there may be at most.");
+
+static CONNECTIONS_MIN: Family =
+    Family::gauge("pool_connections_min", "Connections that are kept at least.");
+
+static LEASES: Family =
+    Family::gauge("pool_leases", "Leases that are out; a shared connection may have several.");
+
+static PLACES: Family =
+    Family::gauge("pool_places", "Leases that the connections there are could have at once.");
+
+static WAITERS: Family = Family::gauge("pool_waiters", "Callers that wait for a connection.");
+
+static ACQUIRES: Labelled = Family::counter(
+    "pool_acquires_total",
+    "Attempts to get a connection that have ended, by outcome.",
+)
+.by("outcome");
+
+static ACQUIRE_WAITS: Family = Family::counter(
+    "pool_acquire_waits_total",
+    "Attempts to get a connection that could not be served at once.",
+);
+
+static CREATED: Family = Family::counter("pool_connections_created_total", "Connections created.");
+
+static CREATE_FAILURES: Family = Family::counter(
+    "pool_create_failures_total",
+    "Attempts to create a connection that failed or took too long.",
+);
+
+static CLOSED: Labelled = Family::counter(
+    "pool_connections_closed_total",
+    "Connections that have left the pool, by reason.",
+)
+.by("reason");
+
+impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
+    fn probe(&self) -> Probe {
+        let pool = self.downgrade();
+        Probe::new(move || {
+            let pool = pool.upgrade()?;
+            Some(sample(&pool.status(), &pool.counters()))
+        })
+    }
+}
+
+fn sample(status: &Status, counters: &Counters) -> Sample {
+    let mut sample = Sample::new();
+    put_status(&mut sample, status);
+    put_counters(&mut sample, counters);
+    sample
+}
+
+fn put_status(sample: &mut Sample, status: &Status) {
+    let used = status.size.saturating_sub(status.idle + status.creating + status.closing);
+    for (state, number) in [
+        ("connecting", status.creating),
+        ("idle", status.idle),
+        ("used", used),
+        ("draining", status.draining),
+        ("closing", status.closing),
+    ] {
+        sample.set_by(&CONNECTIONS, state, number as u64);
+    }
+    sample.set(&CONNECTIONS_MAX, status.max_size as u64);
+    sample.set(&CONNECTIONS_MIN, status.min_size as u64);
+    sample.set(&LEASES, status.in_use as u64);
+    sample.set(&PLACES, status.places as u64);
+    sample.set(&WAITERS, status.waiting as u64);
+}
+
+fn put_counters(sample: &mut Sample, counters: &Counters) {
+    for (outcome, number) in [
+        ("ok", counters.gets_ok),
+        ("timeout", counters.gets_timeout),
+        ("cancelled", counters.gets_cancelled),
+        ("closed", counters.gets_closed),
+        ("error", counters.gets_error),
+        ("rejected", counters.gets_rejected),
+    ] {
+        sample.set_by(&ACQUIRES, outcome, number);
+    }
+    sample.set(&ACQUIRE_WAITS, counters.waits);
+    sample.set(&CREATED, counters.created);
+    sample.set(&CREATE_FAILURES, counters.create_failed);
+    for (reason, number) in counters.ended.iter() {
+        sample.set_by(&CLOSED, reason.as_str(), number);
+    }
+}
