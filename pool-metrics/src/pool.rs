@@ -60,7 +60,7 @@ impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
     }
 }
 
-fn sample(status: &Status, counters: &Counters) -> Sample {
+pub(crate) fn sample(status: &Status, counters: &Counters) -> Sample {
     let mut sample = Sample::new();
     put_status(&mut sample, status);
     put_counters(&mut sample, counters);

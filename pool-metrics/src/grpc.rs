@@ -1,0 +1,153 @@
+//! The numbers of `pool-tonic`'s pools: those of the pool of connections below, and of the calls.
+
+use pool_tonic::{AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState};
+
+use crate::family::{Family, Labelled};
+use crate::pool;
+use crate::sample::Sample;
+use crate::source::{Probe, Source};
+
+static STATE: Labelled = Family::gauge(
+    "grpc_pool_state",
+    "Connectivity over all endpoints: 1 for the state that the pool is in, 0 for the others.",
+)
+.by("state");
+
+static ENDPOINTS: Labelled =
+    Family::gauge("grpc_pool_endpoints", "Endpoints by connectivity.").by("state");
+
+static CHANNELS: Labelled = Family::gauge(
+    "grpc_pool_channels",
+    "HTTP/2 connections by state; a draining one finishes its calls and takes no more.",
+)
+.by("state");
+
+static CHANNELS_MAX: Family = Family::gauge(
+    "grpc_pool_channels_max",
+    "HTTP/2 connections that there may be at most, beside draining ones.",
+);
+
+static STREAMS: Family = Family::gauge("grpc_pool_streams", "Calls that hold a stream.");
+
+static STREAM_CAPACITY: Family = Family::gauge(
+    "grpc_pool_stream_capacity",
+    "Streams that the connections there are can carry at once, by the servers' limits and ours.",
+);
+
+static QUEUED_CALLS: Family =
+    Family::gauge("grpc_pool_queued_calls", "Calls that wait for a stream.");
+
+static CALLS_STARTED: Family = Family::counter("grpc_pool_calls_started_total", "Calls begun.");
+
+static CALLS_ENDED: Labelled =
+    Family::counter("grpc_pool_calls_ended_total", "Calls ended, by gRPC code.").by("code");
+
+static TRANSPARENT_RETRIES: Family = Family::counter(
+    "grpc_pool_transparent_retries_total",
+    "Times that a call which no server had processed was sent again.",
+);
+
+static STREAMS_REFUSED: Family = Family::counter(
+    "grpc_pool_streams_refused_total",
+    "Streams that a server refused though they were within its limit.",
+);
+
+static GOAWAYS: Family = Family::counter("grpc_pool_goaways_total", "GOAWAYs received.");
+
+static CONNECTIONS_LOST: Family = Family::counter(
+    "grpc_pool_connections_lost_total",
+    "HTTP/2 connections that ended without a GOAWAY and without the pool's doing.",
+);
+
+// The next two are gRFC A94's.
+
+static ATTEMPTS_SUCCEEDED: Family = Family::counter(
+    "grpc_subchannel_connection_attempts_succeeded_total",
+    "Attempts to connect that made a connection ready for calls.",
+);
+
+static ATTEMPTS_FAILED: Family = Family::counter(
+    "grpc_subchannel_connection_attempts_failed_total",
+    "Attempts to connect that failed or took too long.",
+);
+
+impl Source for ChannelPool {
+    fn probe(&self) -> Probe {
+        let pool = self.downgrade();
+        Probe::new(move || {
+            let pool = pool.upgrade()?;
+            let connections = pool.connections();
+            let mut sample = pool::sample(&connections.status(), &connections.counters());
+            put_status(&mut sample, &pool.status());
+            put_endpoints(&mut sample, &pool.addresses());
+            put_counters(&mut sample, &pool.counters());
+            Some(sample)
+        })
+    }
+}
+
+fn put_status(sample: &mut Sample, status: &ChannelStatus) {
+    for state in ConnectivityState::ALL {
+        sample.set_by(&STATE, label(state), u64::from(state == status.state));
+    }
+    for (state, number) in
+        [("connecting", status.connecting), ("ready", status.ready), ("draining", status.draining)]
+    {
+        sample.set_by(&CHANNELS, state, number as u64);
+    }
+    sample.set(&CHANNELS_MAX, status.max_connections as u64);
+    sample.set(&STREAMS, status.streams as u64);
+    sample.set(&STREAM_CAPACITY, status.capacity as u64);
+    sample.set(&QUEUED_CALLS, status.waiting as u64);
+}
+
+fn put_endpoints(sample: &mut Sample, endpoints: &[AddressStatus]) {
+    for state in ConnectivityState::ALL {
+        let number = endpoints.iter().filter(|endpoint| endpoint.state == state).count();
+        sample.set_by(&ENDPOINTS, label(state), number as u64);
+    }
+}
+
+fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
+    sample.set(&CALLS_STARTED, counters.calls_started);
+    for (code, number) in CODES.into_iter().zip(counters.calls_ended.iter()) {
+        sample.set_by(&CALLS_ENDED, code, number.1);
+    }
+    sample.set(&TRANSPARENT_RETRIES, counters.transparent_retries);
+    sample.set(&STREAMS_REFUSED, counters.streams_refused);
+    sample.set(&GOAWAYS, counters.goaways);
+    sample.set(&CONNECTIONS_LOST, counters.connections_lost);
+    sample.set(&ATTEMPTS_SUCCEEDED, counters.connections_opened);
+    sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
+}
+
+fn label(state: ConnectivityState) -> &'static str {
+    match state {
+        ConnectivityState::Idle => "idle",
+        ConnectivityState::Connecting => "connecting",
+        ConnectivityState::Ready => "ready",
+        ConnectivityState::TransientFailure => "transient_failure",
+        ConnectivityState::Shutdown => "shutdown",
+    }
+}
+
+/// gRPC's status codes, 0 to 16, as its specification writes them.
+const CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];

@@ -1,0 +1,113 @@
+//! The series of a gRPC pool.
+#![cfg(feature = "tonic")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pool_metrics::Registry;
+use pool_tonic::ChannelPool;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, timeout};
+
+/// A generous bound: reached only when the behaviour is broken.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An HTTP/2 server that accepts connections and answers no call.
+async fn server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("a bound one has an address");
+    tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let mut connection = h2::server::Builder::new()
+                    .max_concurrent_streams(7)
+                    .handshake::<_, bytes::Bytes>(stream)
+                    .await?;
+                while connection.accept().await.transpose()?.is_some() {}
+                Ok::<_, h2::Error>(())
+            });
+        }
+    });
+    address
+}
+
+fn value(scrape: &str, series: &str) -> u64 {
+    let line = scrape.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{scrape}")).parse().expect("a whole number")
+}
+
+#[test]
+fn all_series_are_there_from_the_beginning() {
+    let registry = Registry::new();
+    let pool = ChannelPool::builder("http://127.0.0.1:1").max_connections(3).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let scrape = registry.render();
+    assert_eq!(value(&scrape, "grpc_pool_state{pool=\"p\",state=\"idle\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_endpoints{pool=\"p\",state=\"idle\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_channels_max{pool=\"p\"}"), 3);
+    assert_eq!(value(&scrape, "pool_connections_max{pool=\"p\"}"), 3);
+    let zeros = [
+        "grpc_pool_state{pool=\"p\",state=\"transient_failure\"}",
+        "grpc_pool_channels{pool=\"p\",state=\"connecting\"}",
+        "grpc_pool_channels{pool=\"p\",state=\"ready\"}",
+        "grpc_pool_channels{pool=\"p\",state=\"draining\"}",
+        "grpc_pool_streams{pool=\"p\"}",
+        "grpc_pool_stream_capacity{pool=\"p\"}",
+        "grpc_pool_queued_calls{pool=\"p\"}",
+        "grpc_pool_calls_started_total{pool=\"p\"}",
+        "grpc_pool_calls_ended_total{pool=\"p\",code=\"OK\"}",
+        "grpc_pool_calls_ended_total{pool=\"p\",code=\"UNAUTHENTICATED\"}",
+        "grpc_pool_transparent_retries_total{pool=\"p\"}",
+        "grpc_pool_streams_refused_total{pool=\"p\"}",
+        "grpc_pool_goaways_total{pool=\"p\"}",
+        "grpc_pool_connections_lost_total{pool=\"p\"}",
+        "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}",
+        "grpc_subchannel_connection_attempts_failed_total{pool=\"p\"}",
+    ];
+    for series in zeros {
+        assert_eq!(value(&scrape, series), 0, "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_shows_with_the_streams_that_it_can_carry() {
+    let registry = Registry::new();
+    let pool = ChannelPool::builder(format!("http://{}", server().await)).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    pool.wait_ready(Instant::now() + SOON).await.unwrap();
+    let scrape = registry.render();
+    assert_eq!(value(&scrape, "grpc_pool_state{pool=\"p\",state=\"ready\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_state{pool=\"p\",state=\"idle\"}"), 0);
+    assert_eq!(value(&scrape, "grpc_pool_endpoints{pool=\"p\",state=\"ready\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_channels{pool=\"p\",state=\"ready\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_stream_capacity{pool=\"p\"}"), 7);
+    let succeeded = "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}";
+    assert_eq!(value(&scrape, succeeded), 1);
+    assert_eq!(value(&scrape, "pool_connections_created_total{pool=\"p\"}"), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_shows_as_failed_attempts() {
+    let registry = Registry::new();
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");
+    assert!(get.is_err());
+    let scrape = registry.render();
+    assert_eq!(value(&scrape, "grpc_pool_state{pool=\"p\",state=\"transient_failure\"}"), 1);
+    let failed = "grpc_subchannel_connection_attempts_failed_total{pool=\"p\"}";
+    assert_eq!(value(&scrape, failed), 1);
+    assert_eq!(value(&scrape, "pool_create_failures_total{pool=\"p\"}"), 1);
+}
+
+#[tokio::test]
+async fn a_dropped_pool_is_gone_from_the_next_scrape() {
+    let registry = Registry::new();
+    let pool = ChannelPool::builder("http://127.0.0.1:1").build().unwrap();
+    registry.register("p", &pool).unwrap();
+    assert!(!registry.render().is_empty());
+    drop(pool);
+    assert_eq!(registry.render(), "");
+}
