@@ -46,5 +46,5 @@ pub use connection::Connection;
 pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use manager::ConnectionManager;
-pub use pool::ChannelPool;
+pub use pool::{ChannelPool, WeakChannelPool};
 pub use stats::{AddressStatus, CallsEnded, ChannelCounters, ChannelStatus};

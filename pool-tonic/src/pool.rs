@@ -1,7 +1,7 @@
 //! [`ChannelPool`]: the handle.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use http::HeaderValue;
 use pool_core::{GetOptions, SharedPool};
@@ -218,9 +218,33 @@ impl ChannelPool {
         self.shared.book.shutdown();
     }
 
+    /// A handle that does not keep the pool open.
+    pub fn downgrade(&self) -> WeakChannelPool {
+        WeakChannelPool { shared: Arc::downgrade(&self.shared) }
+    }
+
     /// Is the pool closed?
     pub fn is_closed(&self) -> bool {
         self.shared.pool.is_closed()
+    }
+}
+
+/// A handle of a [`ChannelPool`] that does not keep it open.
+#[derive(Clone)]
+pub struct WeakChannelPool {
+    shared: Weak<Shared>,
+}
+
+impl WeakChannelPool {
+    /// The pool, unless its last handle, channel and call are gone.
+    pub fn upgrade(&self) -> Option<ChannelPool> {
+        self.shared.upgrade().map(ChannelPool::from_shared)
+    }
+}
+
+impl fmt::Debug for WeakChannelPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WeakChannelPool")
     }
 }
 
