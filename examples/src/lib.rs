@@ -1,1 +1,21 @@
-//! What the examples share.
+//! What the examples share, and the parts of the demo (`src/bin/demo.rs`) from the outside in:
+//! the command line, the servers, the load, what is measured and how it is shown.
+
+pub mod calls;
+pub mod cli;
+pub mod error;
+pub mod live;
+pub mod load;
+pub mod measure;
+pub mod report;
+pub mod run;
+pub mod server;
+pub mod service;
+pub mod stats;
+pub mod supervisor;
+
+/// The service of `proto/demo.proto`.
+pub mod proto {
+    #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::pedantic)]
+    tonic::include_proto!("demo.v1");
+}

@@ -1,0 +1,129 @@
+//! One load over one system, from start to end: the callers, the restarts of the servers and the live
+//! line run side by side, and what came of it is counted.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{self, Instant, MissedTickBehavior};
+
+use crate::calls::Workload;
+use crate::error::Problem;
+use crate::live::{Live, PoolProgress, Progress};
+use crate::load;
+use crate::report::Outcome;
+use crate::stats::Stats;
+use crate::supervisor::Servers;
+
+/// The calls per second that are shown are those of this time.
+const RATE_WINDOW: Duration = Duration::from_secs(1);
+
+/// What all loads have in common.
+#[derive(Debug)]
+pub struct Loads<'a> {
+    /// Where progress is shown.
+    pub live: &'a Live,
+    /// Callers at work at once.
+    pub concurrency: usize,
+    /// How long each load runs.
+    pub duration: Duration,
+    /// Turns true when the user wants an end before that.
+    pub interrupted: watch::Receiver<bool>,
+}
+
+/// Says how a pool is doing.
+pub type Gauge<'a> = &'a (dyn Fn() -> PoolProgress + Sync);
+
+impl Loads<'_> {
+    /// Runs the load over what `system` names. `servers` are restarted meanwhile; `gauge` is asked for
+    /// the live line.
+    ///
+    /// # Errors
+    ///
+    /// A server could not be restarted.
+    pub async fn run<W: Workload>(
+        &self,
+        system: &str,
+        workload: W,
+        servers: Option<&mut Servers>,
+        gauge: Option<Gauge<'_>>,
+    ) -> Result<Outcome, Problem> {
+        let stats = Arc::new(Stats::new());
+        let (stop, stopped) = watch::channel(false);
+        let kinds = workload.kinds();
+        let start = Instant::now();
+
+        let callers = async {
+            load::run(workload, self.concurrency, &stats, &stopped).await;
+            start.elapsed()
+        };
+        let restarts = async {
+            let Some(servers) = servers else {
+                return Ok(None);
+            };
+            let (accepted, restarts) = (servers.accepted(), servers.restarts());
+            let restarted = servers.restart_in_turn(stopped.clone()).await;
+            // Without its servers the load is pointless; otherwise it has ended already.
+            stop.send_replace(true);
+            restarted?;
+            Ok(Some((servers.accepted() - accepted, servers.restarts() - restarts)))
+        };
+        let clock = async {
+            let (mut stopped, mut interrupted) = (stopped.clone(), self.interrupted.clone());
+            tokio::select! {
+                () = time::sleep(self.duration) => {}
+                _ = stopped.wait_for(|stopped| *stopped) => {}
+                // An error means that nobody listens for an interrupt.
+                Ok(_) = interrupted.wait_for(|interrupted| *interrupted) => {}
+            }
+            stop.send_replace(true);
+        };
+        let work = async { tokio::join!(callers, restarts, clock) };
+        let (ran, restarted, ()) = tokio::select! {
+            done = work => done,
+            never = self.show(system, start, &stats, gauge) => match never {},
+        };
+        self.live.clear();
+
+        let mut outcome = Outcome::new(stats.tally(), kinds, ran);
+        if let Some((accepted, restarts)) = restarted? {
+            outcome.connections_opened = Some(accepted);
+            outcome.server_restarts = Some(restarts);
+        }
+        Ok(outcome)
+    }
+
+    /// Keeps the live line up to date.
+    async fn show(
+        &self,
+        system: &str,
+        start: Instant,
+        stats: &Stats,
+        gauge: Option<Gauge<'_>>,
+    ) -> Infallible {
+        let mut ticks = time::interval(self.live.interval());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first is at once, when there is nothing to show.
+        ticks.tick().await;
+        let mut past = VecDeque::from([(start, 0)]);
+        loop {
+            let now = ticks.tick().await;
+            let (calls, failed) = stats.progress();
+            while past.len() > 1 && now - past[0].0 > RATE_WINDOW {
+                past.pop_front();
+            }
+            let (then, calls_then) = past[0];
+            past.push_back((now, calls));
+            self.live.show(&Progress {
+                system,
+                elapsed: now - start,
+                duration: self.duration,
+                pool: gauge.map(|gauge| gauge()),
+                calls_per_second: (calls - calls_then) as f64 / (now - then).as_secs_f64(),
+                failed,
+            });
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The demo from start to end: what is started, what is driven, and in which order.
+
+use std::io::{self, Write};
+use std::process;
+use std::time::Duration;
+
+use pool_metrics::Endpoint as MetricsEndpoint;
+use pool_tonic::{ChannelPool, ChannelPoolBuilder};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::calls::{DemoCalls, HealthCalls, Kind, Workload};
+use crate::cli::Args;
+use crate::error::{Problem, chain};
+use crate::live::{Live, PoolProgress};
+use crate::measure::Loads;
+use crate::report::{Outcome, Summary};
+use crate::supervisor::{CONNECTION_AGE, SERVERS, STREAMS, Servers};
+
+/// The name of the pool on the metrics endpoint.
+const POOL: &str = "demo";
+
+/// For a server to be there, before the load begins.
+const READY: Duration = Duration::from_secs(5);
+
+/// The exit status of a process that was interrupted, as shells have it: 128 and the signal's number.
+const INTERRUPTED: i32 = 130;
+
+/// Does what the command line asks for.
+///
+/// # Errors
+///
+/// The demo could not run. That calls failed is in the summary.
+pub async fn run(args: &Args) -> Result<Summary, Problem> {
+    // First of all, since a port in use is the user's to change, before anything is started.
+    let metrics =
+        pool_metrics::serve(args.metrics).await.map_err(|error| Problem::new(chain(&error)))?;
+    let live = Live::new();
+    let demo = Demo {
+        args,
+        loads: Loads {
+            live: &live,
+            concurrency: args.concurrency,
+            duration: args.duration,
+            interrupted: interrupts(),
+        },
+        metrics,
+    };
+    let summary = match &args.connect {
+        None => demo.drive_own_servers().await,
+        Some(uri) => demo.drive(uri).await,
+    };
+    demo.metrics.shutdown().await;
+    summary
+}
+
+struct Demo<'a> {
+    args: &'a Args,
+    loads: Loads<'a>,
+    metrics: MetricsEndpoint,
+}
+
+impl Demo<'_> {
+    /// All four kinds of calls, on three servers of the demo's own.
+    async fn drive_own_servers(&self) -> Result<Summary, Problem> {
+        let mut servers = Servers::start().await?;
+        let addresses = servers.addresses();
+        let uris: Vec<String> =
+            addresses.iter().map(|address| format!("http://{address}")).collect();
+        let pool = self.pool(ChannelPool::endpoints(&uris))?;
+        ready(&pool, &uris[0]).await?;
+        self.say(&format!(
+            "{SERVERS} servers on {}: {STREAMS} streams a connection, connections end after {CONNECTION_AGE:?}, \
+             one server after the other restarts",
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        ));
+        self.say_where_metrics_are();
+
+        let calls = DemoCalls::new(pool.channel());
+        let mut summary = self.summary(self.drive_pool(&pool, calls, Some(&mut servers)).await?);
+        if self.compares() {
+            let channel = connect(&uris[0]).await?;
+            let calls = DemoCalls::new(channel);
+            summary.channel =
+                Some(self.loads.run("Channel", calls, Some(&mut servers), None).await?);
+        }
+        if self.compares() {
+            let endpoints = uris.iter().map(|uri| endpoint(uri)).collect::<Result<Vec<_>, _>>()?;
+            let calls = DemoCalls::new(Channel::balance_list(endpoints.into_iter()));
+            summary.balance_list =
+                Some(self.loads.run("balance_list", calls, Some(&mut servers), None).await?);
+        }
+        servers.stop().await?;
+        Ok(summary)
+    }
+
+    /// Health checks, on a server that is somebody else's.
+    async fn drive(&self, uri: &Uri) -> Result<Summary, Problem> {
+        let uri = uri.to_string();
+        let pool = self.pool(ChannelPool::builder(&uri))?;
+        ready(&pool, &uri).await?;
+        let mut calls = HealthCalls::new(pool.channel());
+        calls.call(Kind::Unary).await.map_err(|failure| {
+            Problem::new(format!(
+                "the server at {uri} does not answer Check of grpc.health.v1: {} {}",
+                failure.code, failure.message
+            ))
+        })?;
+        self.say(&format!("calling Check and Watch of grpc.health.v1 at {uri}"));
+        self.say_where_metrics_are();
+
+        let mut summary = self.summary(self.drive_pool(&pool, calls, None).await?);
+        if self.compares() {
+            let calls = HealthCalls::new(connect(&uri).await?);
+            summary.channel = Some(self.loads.run("Channel", calls, None, None).await?);
+        }
+        Ok(summary)
+    }
+
+    /// The pool of these endpoints, to be seen on the metrics endpoint.
+    fn pool(&self, builder: ChannelPoolBuilder) -> Result<ChannelPool, Problem> {
+        let pool = builder
+            .max_connections(self.args.max_connections)
+            .build()
+            .map_err(|error| Problem::because("the pool cannot be built", &error))?;
+        pool_metrics::register(POOL, &pool)
+            .map_err(|error| Problem::because("the pool cannot be seen on /metrics", &error))?;
+        Ok(pool)
+    }
+
+    /// The load over the pool, which is closed then: what comes after has the servers to itself.
+    async fn drive_pool<W: Workload>(
+        &self,
+        pool: &ChannelPool,
+        calls: W,
+        servers: Option<&mut Servers>,
+    ) -> Result<Outcome, Problem> {
+        let gauge = || {
+            let status = pool.status();
+            PoolProgress {
+                connections: status.ready + status.draining,
+                streams: status.streams,
+                places: status.capacity,
+                waiting: status.waiting,
+            }
+        };
+        let outcome = self.loads.run("pool", calls, servers, Some(&gauge)).await?;
+        let counters = pool.counters();
+        pool.close();
+        Ok(Outcome {
+            retried: Some(counters.transparent_retries),
+            goaways: Some(counters.goaways),
+            connections_opened: Some(counters.connections_opened),
+            ..outcome
+        })
+    }
+
+    fn summary(&self, pool: Outcome) -> Summary {
+        Summary { concurrency: self.args.concurrency, pool, channel: None, balance_list: None }
+    }
+
+    fn compares(&self) -> bool {
+        !self.args.no_compare && !*self.loads.interrupted.borrow()
+    }
+
+    fn say_where_metrics_are(&self) {
+        self.say(&format!("metrics on http://{}/metrics", self.metrics.local_addr()));
+    }
+
+    fn say(&self, line: &str) {
+        self.loads.live.say(line);
+    }
+}
+
+/// Waits until the pool has a connection.
+async fn ready(pool: &ChannelPool, uri: &str) -> Result<(), Problem> {
+    pool.wait_ready(Instant::now() + READY)
+        .await
+        .map_err(|error| Problem::because(format_args!("no gRPC server at {uri}"), &error))
+}
+
+async fn connect(uri: &str) -> Result<Channel, Problem> {
+    endpoint(uri)?.connect().await.map_err(|error| {
+        Problem::because(format_args!("a Channel cannot connect to {uri}"), &error)
+    })
+}
+
+/// As tonic sets it up by default.
+fn endpoint(uri: &str) -> Result<Endpoint, Problem> {
+    Endpoint::from_shared(uri.to_owned())
+        .map_err(|error| Problem::because(format_args!("{uri} is no endpoint"), &error))
+}
+
+/// Turns true at the first interrupt, which ends the load and shows what there is. The second one ends
+/// the process there and then.
+fn interrupts() -> watch::Receiver<bool> {
+    let (interrupt, interrupted) = watch::channel(false);
+    tokio::spawn(async move {
+        // Where interrupts cannot be heard, the system ends the process as it always does.
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        interrupt.send_replace(true);
+        let _ = writeln!(io::stderr(), "interrupted: ending the calls under way");
+        if tokio::signal::ctrl_c().await.is_ok() {
+            process::exit(INTERRUPTED);
+        }
+    });
+    interrupted
+}

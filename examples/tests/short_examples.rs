@@ -1,0 +1,30 @@
+//! The short examples run to their end, and show what they are for.
+
+use std::process::Command;
+
+fn output_of(executable: &str) -> String {
+    let output = Command::new(executable).output().expect("the example starts");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn lines_shares_cleans_and_replaces_connections() {
+    let shown = output_of(env!("CARGO_BIN_EXE_lines"));
+    for line in [
+        "12 callers took turns on 3 connections",
+        "its next holder finds a connection without a name: \"hello\"",
+        "the pool let go of it, and keeps the other 2",
+        "the next caller gets an answer: \"hello again\"",
+        "closed: the pool is closed",
+    ] {
+        assert!(shown.lines().any(|shown| shown == line), "{line:?} is missing: {shown}");
+    }
+}
+
+#[test]
+fn tonic_channels_answers_all_calls_over_a_few_connections() {
+    let shown = output_of(env!("CARGO_BIN_EXE_tonic_channels"));
+    assert_eq!(shown, "200 of 200 calls answered over 4 connections, 10 at a time on each\n");
+}
