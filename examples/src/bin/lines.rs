@@ -8,14 +8,16 @@
 use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pool_core::{CheckPolicy, CreateContext, Manager, Metadata, Pool};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-/// More callers than connections, so that they wait for each other.
+/// More callers than connections, so that they wait for each other; a multiple of them.
 const CALLERS: usize = 12;
 const CONNECTIONS: usize = 3;
 
@@ -97,11 +99,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .wait_timeout(Duration::from_secs(5))
         .build()?;
 
+    // So that the callers are at work together, as many as there may be connections.
+    let together = Arc::new(Barrier::new(CONNECTIONS));
     let mut callers = JoinSet::new();
     for number in 0..CALLERS {
-        let pool = pool.clone();
+        let (pool, together) = (pool.clone(), Arc::clone(&together));
         callers.spawn(async move {
             let mut client = pool.get().await?;
+            together.wait().await;
             client.ask(&format!("name caller {number}")).await?;
             let answer = client.ask("hello").await?;
             Ok::<_, Box<dyn Error + Send + Sync>>((number, answer))
