@@ -3,11 +3,11 @@
 //! States:
 //!
 //! ```text
-//!   open ----GOAWAY read, or no stream ids left----> draining ---+
-//!     |                                                          | connection ended
-//!     +---------- connection dropped by the pool ---> closing ---+-----------------> ended
-//!     |                                               (bounded)                        ^
-//!     +-----------------------------------------------------------------------------+
+//!   open ---- GOAWAY read, or no stream ids left ---> draining --+
+//!     |                                                 |        | connection ended
+//!     +---------- connection dropped by the pool ----> closing --+----------------> ended
+//!     |                                               (bounded)                       ^
+//!     +-------------------------------------------------------------------------------+
 //! ```
 //!
 //! After each poll of h2 the driver looks at what that poll may have read: a changed stream limit is
@@ -15,9 +15,9 @@
 //! opened any more, and the pool is told to drain. Both happen in the very poll that read the frame.
 //!
 //! Invariants: while open, the driver holds the one handle beside the resource's own, and drops it on
-//! leaving that state, since h2 keeps a connection open for as long as there is a handle. The
-//! address's count of connections (`Live`) is held by the driver and so is true until the socket is
-//! closed, whatever ends the task.
+//! leaving that state, since h2 keeps a connection open for as long as there is a handle. The address
+//! counts the connection (`Live`) until it is closing or has ended, whatever ends the task: what the
+//! pool has let go of is not READY.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -50,7 +50,7 @@ pub(super) struct Driver<I> {
     close_timeout: Option<Pin<Box<Sleep>>>,
     peer_limit: usize,
     places: Arc<Places>,
-    /// Present until ended.
+    /// Present until closing or ended.
     live: Option<Live>,
     totals: Arc<Totals>,
 }
@@ -117,7 +117,6 @@ where
     /// -> ended.
     fn ended(&mut self, result: Result<(), h2::Error>, cx: &mut Context<'_>) {
         if self.close_timeout.is_some() {
-            self.live = None;
             return;
         }
         // A GOAWAY may have been read by the same poll as the end.
@@ -155,6 +154,7 @@ where
         let this = self.get_mut();
         if this.close_timeout.is_none() && Pin::new(&mut this.dropped).poll(cx).is_ready() {
             this.probe = None;
+            this.live = None;
             this.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
         }
         if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
@@ -164,7 +164,6 @@ where
         if let Some(timeout) = &mut this.close_timeout
             && timeout.as_mut().poll(cx).is_ready()
         {
-            this.live = None;
             return Poll::Ready(());
         }
         this.observe_limit();
