@@ -14,6 +14,11 @@
 //!                    in back-off, and failing until a connection is ready again
 //! ```
 //!
+//! The pool as a whole is *down*, `TRANSIENT_FAILURE`, from the moment when an attempt fails and there is
+//! nothing left to hope for: no address has a connection or an attempt, and the others are in back-off.
+//! Until a connection is ready again it stays so, attempts or not. An address that failed once and is out of
+//! its back-off is something to hope for: its server may long be back, and nobody has asked since.
+//!
 //! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready` or, once drained, in
 //! `draining`; both take themselves back when dropped, so a task that is dropped with its runtime leaves
 //! nothing behind. The watch channel always ends with the state of the last change, because the value is
@@ -49,7 +54,7 @@ struct Entry {
     draining: usize,
     /// Failed attempts since the last connection.
     failures: u32,
-    /// The last attempt failed and no connection is ready since: `TRANSIENT_FAILURE`, which is sticky.
+    /// The last attempt failed and no connection is ready since.
     failing: bool,
     /// No attempt before this.
     retry_at: Option<Instant>,
@@ -57,10 +62,12 @@ struct Entry {
 }
 
 impl Entry {
-    fn state(&self) -> ConnectivityState {
+    /// Out of its back-off, a failed address is idle again: the next call may dial it.
+    fn state(&self, now: Instant) -> ConnectivityState {
+        let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
         if self.ready > 0 {
             ConnectivityState::Ready
-        } else if self.failing {
+        } else if self.failing && !is_due {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
@@ -78,19 +85,33 @@ impl Entry {
 #[derive(Debug)]
 struct Addresses {
     entries: Vec<Entry>,
+    /// An attempt failed with nothing left to hope for, and no connection is ready since.
+    down: bool,
     shutdown: bool,
 }
 
 impl Addresses {
     fn new(len: usize) -> Self {
-        Self { entries: (0..len).map(|_| Entry::default()).collect(), shutdown: false }
+        let entries = (0..len).map(|_| Entry::default()).collect();
+        Self { entries, down: false, shutdown: false }
     }
 
     fn state(&self) -> ConnectivityState {
         if self.shutdown {
-            return ConnectivityState::Shutdown;
+            ConnectivityState::Shutdown
+        } else if self.entries.iter().any(|entry| entry.ready > 0) {
+            ConnectivityState::Ready
+        } else if self.down {
+            ConnectivityState::TransientFailure
+        } else if self.is_connecting() {
+            ConnectivityState::Connecting
+        } else {
+            ConnectivityState::Idle
         }
-        ConnectivityState::aggregate(self.entries.iter().map(Entry::state))
+    }
+
+    fn is_connecting(&self) -> bool {
+        self.entries.iter().any(|entry| entry.connecting > 0)
     }
 
     /// Takes the address to dial: one that is not in back-off, with the fewest connections, a random one
@@ -130,10 +151,17 @@ impl Addresses {
         entry.failing = false;
         entry.retry_at = None;
         entry.last_error = None;
+        self.down = false;
     }
 
-    /// An attempt that began at `started` failed.
-    fn failed(&mut self, index: usize, started: Instant, error: ConnectError, random: f64) {
+    /// An attempt that began at `started` has failed by `now`.
+    fn failed(
+        &mut self,
+        index: usize,
+        (started, now): (Instant, Instant),
+        error: ConnectError,
+        random: f64,
+    ) {
         let entry = &mut self.entries[index];
         entry.connecting -= 1;
         entry.failures = entry.failures.saturating_add(1);
@@ -141,6 +169,11 @@ impl Addresses {
         let retry_at = started + backoff::delay(entry.failures, random);
         entry.retry_at = entry.retry_at.max(Some(retry_at));
         entry.last_error = Some(error);
+        // This one has just shown that it cannot be reached, even if its back-off is over by now.
+        self.down |= self.entries.iter().enumerate().all(|(at, entry)| {
+            let is_hopeless = at == index || !entry.retry_in(now).is_zero();
+            entry.ready == 0 && entry.connecting == 0 && is_hopeless
+        });
     }
 
     /// A ready connection ended, `lived` after it was dialled. If it was shorter than `stable`, that
@@ -161,12 +194,11 @@ impl Addresses {
         }
     }
 
-    /// Should a call that finds no connection fail now? Yes if every address failed, unless its wait
-    /// would start the next attempt.
+    /// Should a call that finds no connection fail now? Yes if the pool is down, unless its wait would
+    /// start the next attempt.
     fn fails_fast(&self, now: Instant) -> bool {
         self.state() == ConnectivityState::TransientFailure
-            && (self.entries.iter().any(|entry| entry.connecting > 0)
-                || !self.retry_in(now).is_zero())
+            && (self.is_connecting() || !self.retry_in(now).is_zero())
     }
 
     /// The error of the address that will be tried next, which is the most telling one.
@@ -250,8 +282,8 @@ impl AddressBook {
         Some(last.unwrap_or_else(|| ConnectError::backing_off(self, None)))
     }
 
-    /// Has every address failed, and none been READY since?
-    pub(crate) fn all_failed(&self) -> bool {
+    /// Is there no address left that a waiting call could hope for?
+    pub(crate) fn is_down(&self) -> bool {
         self.lock().state() == ConnectivityState::TransientFailure
     }
 
@@ -268,7 +300,7 @@ impl AddressBook {
         let addresses = self.lock();
         let of = |(address, entry): (&Address, &Entry)| AddressStatus {
             address: address.to_string(),
-            state: entry.state(),
+            state: entry.state(now),
             connecting: entry.connecting,
             ready: entry.ready,
             draining: entry.draining,
@@ -325,7 +357,8 @@ impl Dial {
     fn fail(&mut self, error: ConnectError) {
         self.done = true;
         self.book.change(|addresses| {
-            addresses.failed(self.index, self.started, error, fastrand::f64());
+            let times = (self.started, Instant::now());
+            addresses.failed(self.index, times, error, fastrand::f64());
         });
     }
 }

@@ -12,7 +12,7 @@ fn first(_: usize) -> usize {
 /// Fails the next dial of each address at `now`, without jitter.
 fn fail_all(addresses: &mut Addresses, now: Instant) {
     while let Some(index) = addresses.pick(now, false, first) {
-        addresses.failed(index, now, error(), 0.5);
+        addresses.failed(index, (now, now), error(), 0.5);
     }
 }
 
@@ -46,14 +46,14 @@ fn a_failed_address_is_left_alone_for_its_back_off() {
     let mut now = Instant::now();
     for millis in [1000, 1600, 2560] {
         assert_eq!(addresses.pick(now, true, first), Some(0));
-        addresses.failed(0, now, error(), 0.5);
+        addresses.failed(0, (now, now), error(), 0.5);
         assert_eq!(addresses.retry_in(now), Duration::from_millis(millis));
         now += Duration::from_millis(millis);
         assert_eq!(addresses.pick(now - moment, true, first), None);
     }
     // The delay is counted from the start of an attempt, so a slow failure may be followed at once.
     assert_eq!(addresses.pick(now, true, first), Some(0));
-    addresses.failed(0, now, error(), 0.5);
+    addresses.failed(0, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now + Duration::from_secs(20)).is_zero());
 }
 
@@ -78,7 +78,7 @@ fn another_address_is_free_while_one_is_in_back_off() {
     let now = Instant::now();
     let mut addresses = Addresses::new(2);
     let index = addresses.pick(now, true, first).unwrap();
-    addresses.failed(index, now, error(), 0.5);
+    addresses.failed(index, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now).is_zero());
     assert_eq!(addresses.pick(now, true, first), Some(1 - index));
     assert_eq!(addresses.state(), Connecting);
@@ -89,7 +89,7 @@ fn a_waiting_call_gets_the_address_that_did_not_fail() {
     let now = Instant::now();
     let mut addresses = Addresses::new(2);
     let index = addresses.pick(now, true, first).unwrap();
-    addresses.failed(index, now, error(), 0.5);
+    addresses.failed(index, (now, now), error(), 0.5);
     for _ in 0..3 {
         let other = addresses.pick(now, true, first).unwrap();
         addresses.connected(other);
@@ -111,7 +111,7 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
     let mut addresses = Addresses::new(2);
     assert!(!addresses.fails_fast(now));
     let index = addresses.pick(now, true, first).unwrap();
-    addresses.failed(index, now, error(), 0.5);
+    addresses.failed(index, (now, now), error(), 0.5);
     assert!(!addresses.fails_fast(now), "the other address was not tried");
     fail_all(&mut addresses, now);
     assert!(addresses.fails_fast(now));
@@ -168,4 +168,35 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     book.shutdown();
     next(&mut watch);
     assert_eq!(states, [Idle, Connecting, Ready, Idle, TransientFailure, Ready, Idle, Shutdown]);
+}
+
+#[test]
+fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(2);
+    let first_down = addresses.pick(now, true, first).unwrap();
+    addresses.failed(first_down, (now, now), error(), 0.5);
+    let up = addresses.pick(now, true, first).unwrap();
+    addresses.connected(up);
+    // Ten seconds on, the first server is back and the other one goes.
+    let later = now + Duration::from_secs(10);
+    addresses.entries[up].ready -= 1;
+    assert_eq!(addresses.pick(later, true, first), Some(up));
+    addresses.failed(up, (later, later), error(), 0.5);
+    assert_eq!(addresses.state(), Idle);
+    assert!(!addresses.fails_fast(later));
+    // When that one fails, too, there is nothing left.
+    assert_eq!(addresses.pick(later, true, first), Some(first_down));
+    addresses.failed(first_down, (later, later), error(), 0.5);
+    assert_eq!(addresses.state(), TransientFailure);
+    assert!(addresses.fails_fast(later));
+}
+
+#[test]
+fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reached() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(1);
+    addresses.pick(now, true, first).unwrap();
+    addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
+    assert_eq!(addresses.state(), TransientFailure);
 }

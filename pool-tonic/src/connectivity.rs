@@ -1,4 +1,4 @@
-//! Connectivity states, and how those of several addresses make one.
+//! Connectivity states.
 
 use std::fmt;
 
@@ -35,38 +35,10 @@ impl ConnectivityState {
             Self::Shutdown => "SHUTDOWN",
         }
     }
-
-    /// One state for several addresses, by the rule of gRPC's round robin: the first of READY,
-    /// CONNECTING, IDLE that any of them is in, `TRANSIENT_FAILURE` if all failed.
-    pub(crate) fn aggregate(states: impl Iterator<Item = Self>) -> Self {
-        let rank = |state: &Self| match state {
-            Self::Ready => 0,
-            Self::Connecting => 1,
-            Self::Idle => 2,
-            Self::TransientFailure => 3,
-            Self::Shutdown => 4,
-        };
-        states.min_by_key(rank).unwrap_or(Self::Shutdown)
-    }
 }
 
 impl fmt::Display for ConnectivityState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::ConnectivityState::{self, Connecting, Idle, Ready, TransientFailure};
-
-    #[test]
-    fn one_ready_address_is_enough_and_only_all_failed_ones_fail() {
-        let of =
-            |states: &[ConnectivityState]| ConnectivityState::aggregate(states.iter().copied());
-        assert_eq!(of(&[TransientFailure, Ready, Connecting]), Ready);
-        assert_eq!(of(&[TransientFailure, Idle, Connecting]), Connecting);
-        assert_eq!(of(&[TransientFailure, Idle]), Idle);
-        assert_eq!(of(&[TransientFailure, TransientFailure]), TransientFailure);
     }
 }

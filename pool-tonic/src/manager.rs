@@ -39,7 +39,7 @@ impl Manager for ConnectionManager {
     }
 
     fn is_fatal(&self, _: &ConnectError) -> bool {
-        self.book.all_failed()
+        self.book.is_down()
     }
 
     fn retry_in(&self, _: &ConnectError) -> Option<Duration> {
