@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::Times;
 use crate::core::{Core, Place};
 use crate::error::{Error, Timeout};
-use crate::kind::Kind;
+use crate::kind::{CheckLimit, Kind, Unfit};
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
 use crate::state::{Answer, Failure, Key, Left, Lent, Polled, State, Unserved};
@@ -85,11 +85,26 @@ impl Patience {
         self.span.get_or_insert_with(|| Span { started: now, deadline: deadline() }).deadline
     }
 
-    /// When a check that starts now has to be over.
-    pub(crate) fn check_deadline(&mut self, times: &Times, clock: Clock) -> Instant {
+    /// Until when a check that starts now may run.
+    pub(crate) fn check_limit(&mut self, times: &Times, clock: Clock) -> CheckLimit {
         let now = clock.now();
-        let deadline = self.deadline(now, times, clock).min(now.after(times.check));
-        clock.instant(deadline).unwrap_or_else(|| Instant::now() + A_YEAR)
+        let (callers, checks) = (self.deadline(now, times, clock), now.after(times.check));
+        let (at, unfit) =
+            if callers <= checks { (callers, Unfit::OutOfTime) } else { (checks, Unfit::Failed) };
+        let at = clock.instant(at).unwrap_or_else(|| Instant::now() + A_YEAR);
+        CheckLimit { at, unfit }
+    }
+
+    #[cold]
+    pub(crate) fn timed_out<M: Manager, K: Kind<M>>(&self, core: &Core<M, K>) -> Error<M::Error> {
+        let now = core.clock.now();
+        let started = self.span.map_or(now, |span| span.started);
+        let state = core.state();
+        Error::Timeout(Box::new(Timeout {
+            waited: now.since(started),
+            status: state.status(),
+            last_error: state.last_error(),
+        }))
     }
 }
 
@@ -144,7 +159,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 Poll::Pending
             }
             Some(Answer::QueueFull(waiting)) => Poll::Ready(Err(Error::QueueFull { waiting })),
-            Some(Answer::Timeout) => Poll::Ready(Err(self.timed_out())),
+            Some(Answer::Timeout) => Poll::Ready(Err(self.patience.timed_out(self.core))),
             Some(Answer::Closed) => Poll::Ready(Err(Error::Closed)),
             None => Poll::Ready(Err(Error::NoRuntime)),
         }
@@ -173,7 +188,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         self.waiting = None;
         Poll::Ready(match outcome {
             Ok(place) => Ok(Lent { place, stale: false }),
-            Err(Failure::Timeout) => Err(self.timed_out()),
+            Err(Failure::Timeout) => Err(self.patience.timed_out(self.core)),
             Err(Failure::Closed) => Err(Error::Closed),
             Err(Failure::Fatal(error)) => Err(Error::Create(error)),
         })
@@ -186,18 +201,6 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         if let Left::Granted(place) = left {
             self.core.give_back(place);
         }
-    }
-
-    #[cold]
-    fn timed_out(&self) -> Error<M::Error> {
-        let now = self.core.clock.now();
-        let started = self.patience.span.map_or(now, |span| span.started);
-        let state = self.core.state();
-        Error::Timeout(Box::new(Timeout {
-            waited: now.since(started),
-            status: state.status(),
-            last_error: state.last_error(),
-        }))
     }
 }
 

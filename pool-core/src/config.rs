@@ -289,7 +289,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
     }
 
     /// The runtime in which the pool creates, destroys and keeps time. Default: that of the first
-    /// asynchronous call.
+    /// asynchronous call. It has to be driven for as long as the pool is used: a current-thread runtime
+    /// that nobody blocks on creates nothing and ends no wait.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
@@ -324,9 +325,11 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
                 format!("{min_idle} is above max_idle, which is {}", self.limits.max_idle());
             return Err(ConfigError::new("min_idle", problem));
         }
-        let Backoff { multiplier, jitter, .. } = self.times.backoff;
-        if !(multiplier.is_finite() && multiplier >= 1.0 && (0.0..=1.0).contains(&jitter)) {
-            let problem = "the multiplier must be at least 1, and the jitter from 0 to 1";
+        let Backoff { initial, multiplier, jitter, .. } = self.times.backoff;
+        let grows = !initial.is_zero() && multiplier.is_finite() && multiplier >= 1.0;
+        if !(grows && (0.0..=1.0).contains(&jitter)) {
+            let problem =
+                "initial must be above zero, the multiplier at least 1, the jitter from 0 to 1";
             return Err(ConfigError::new("backoff", problem));
         }
         let spans = [("idle_timeout", self.times.idle), ("max_lifetime", self.times.lifetime)];

@@ -139,14 +139,14 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         let end = match unserved {
             Unserved::GoesOn => Some(EndReason::CheckFailed),
             // Others hold it as well, or will: that one gives up says nothing about it.
-            Unserved::Cancelled | Unserved::NoRuntime if K::IS_SHARED => None,
-            Unserved::Cancelled | Unserved::NoRuntime => Some(EndReason::Discarded),
+            _ if K::IS_SHARED => None,
+            _ => Some(EndReason::Discarded),
         };
         self.update(|state, now, actions| {
             state.check_failed(unserved);
             match end {
                 Some(reason) => state.discard(place, reason, now, actions),
-                None => state.give_back(place, now, actions),
+                None => state.give_back_unchecked(place, now, actions),
             }
         });
     }

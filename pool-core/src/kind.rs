@@ -51,7 +51,7 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        deadline: impl FnMut() -> Instant + Send,
+        limit: impl FnMut() -> CheckLimit + Send,
     ) -> impl Future<Output = Result<(), Unfit>> + Send;
 }
 
@@ -63,6 +63,16 @@ pub enum Unfit {
     Failed,
     /// It takes time, and there is no runtime to bound it.
     NoRuntime,
+    /// The caller's time was over before it was known.
+    OutOfTime,
+}
+
+/// Until when a check may run, and what it means if it does not end by then.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub struct CheckLimit {
+    pub(crate) at: Instant,
+    pub(crate) unfit: Unfit,
 }
 
 /// One holder at a time, who may change the resource: [`Pool`](crate::Pool).
@@ -95,11 +105,18 @@ impl<M: Manager> Kind<M> for Exclusive {
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
         let meta = place.metadata(place.uses, clock);
-        if meta.uses() > 1 {
-            ready!(ask_now(manager.recycle(&mut place.resource, &meta)))?;
+        let recycle = meta.uses() > 1;
+        // Both or none, so that neither is asked twice.
+        if recycle && has_state(|| manager.recycle(&mut place.resource, &meta))
+            || check && has_state(|| manager.check(&mut place.resource, &meta))
+        {
+            return Poll::Pending;
+        }
+        if recycle {
+            ready!(ask(manager.recycle(&mut place.resource, &meta)))?;
         }
         if check {
-            ready!(ask_now(manager.check(&mut place.resource, &meta)))?;
+            ready!(ask(manager.check(&mut place.resource, &meta)))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -109,15 +126,15 @@ impl<M: Manager> Kind<M> for Exclusive {
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        mut deadline: impl FnMut() -> Instant + Send,
+        mut limit: impl FnMut() -> CheckLimit + Send,
     ) -> Result<(), Unfit> {
         let meta = place.metadata(place.uses, clock);
         // The present holder counts.
         if meta.uses() > 1 {
-            bounded(&mut deadline, manager.recycle(&mut place.resource, &meta)).await?;
+            bounded(&mut limit, manager.recycle(&mut place.resource, &meta)).await?;
         }
         if check {
-            bounded(&mut deadline, manager.check(&mut place.resource, &meta)).await?;
+            bounded(&mut limit, manager.check(&mut place.resource, &meta)).await?;
         }
         Ok(())
     }
@@ -143,11 +160,15 @@ impl<M: SharedManager> Kind<M> for Shared {
         check: bool,
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
-        if check {
-            let meta = place.metadata(clock);
-            ready!(ask_now(manager.check_shared(&place.slot.resource, &meta)))?;
+        let meta = place.metadata(clock);
+        let resource = &place.slot.resource;
+        if !check {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        if has_state(|| manager.check_shared(resource, &meta)) {
+            return Poll::Pending;
+        }
+        ask(manager.check_shared(resource, &meta))
     }
 
     async fn prepare(
@@ -155,30 +176,33 @@ impl<M: SharedManager> Kind<M> for Shared {
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        deadline: impl FnMut() -> Instant + Send,
+        limit: impl FnMut() -> CheckLimit + Send,
     ) -> Result<(), Unfit> {
         if check {
             let meta = place.metadata(clock);
-            bounded(deadline, manager.check_shared(&place.slot.resource, &meta)).await?;
+            bounded(limit, manager.check_shared(&place.slot.resource, &meta)).await?;
         }
         Ok(())
     }
 }
 
-/// Asks a check that has no state. Any other one is not begun, and one that does not answer at once may
-/// be made anew, since there is nothing that it could have kept.
+/// Whether the future of a check has state. Looks at its type and does not ask.
 #[inline]
-fn ask_now<E>(check: impl Future<Output = Result<(), E>>) -> Poll<Result<(), Unfit>> {
-    if size_of_val(&check) > 0 {
-        return Poll::Pending;
-    }
+fn has_state<F>(_ask: impl FnOnce() -> F) -> bool {
+    size_of::<F>() > 0
+}
+
+/// Asks a check that has no state. One that does not answer at once may be made anew, since there is
+/// nothing that it could have kept.
+#[inline]
+fn ask<E>(check: impl Future<Output = Result<(), E>>) -> Poll<Result<(), Unfit>> {
     let mut cx = Context::from_waker(Waker::noop());
     pin!(check).poll(&mut cx).map_err(|_error| Unfit::Failed)
 }
 
 /// Runs a check. One that is ready at once needs neither clock, timer nor runtime.
 async fn bounded<E>(
-    mut deadline: impl FnMut() -> Instant,
+    mut limit: impl FnMut() -> CheckLimit,
     check: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Unfit> {
     let mut check = pin!(check);
@@ -186,7 +210,10 @@ async fn bounded<E>(
     let passed = match first {
         Poll::Ready(passed) => passed,
         Poll::Pending if Handle::try_current().is_err() => return Err(Unfit::NoRuntime),
-        Poll::Pending => timeout_at(deadline(), check).await.map_err(|_elapsed| Unfit::Failed)?,
+        Poll::Pending => {
+            let CheckLimit { at, unfit } = limit();
+            timeout_at(at, check).await.map_err(|_elapsed| unfit)?
+        }
     };
     passed.map_err(|_error| Unfit::Failed)
 }

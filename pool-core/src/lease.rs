@@ -91,12 +91,13 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         let check = stale || self.core.times.check_policy == CheckPolicy::Always;
         if let Some(place) = &mut self.place {
             let Core { manager, clock, times, .. } = &*self.core;
-            let deadline = || patience.check_deadline(times, *clock);
-            let prepared = K::prepare(manager, place, check, *clock, deadline).await;
+            let limit = || patience.check_limit(times, *clock);
+            let prepared = K::prepare(manager, place, check, *clock, limit).await;
             if let Err(unfit) = prepared {
                 self.reject(match unfit {
                     Unfit::Failed => Unserved::GoesOn,
                     Unfit::NoRuntime => Unserved::NoRuntime,
+                    Unfit::OutOfTime => Unserved::TimedOut,
                 });
                 return Err(unfit);
             }

@@ -270,8 +270,8 @@ impl ResourceHandle {
     }
 
     /// The resource is to be used up: its holders keep it, nobody else gets it, and it goes with the
-    /// last of them. It does not count towards the maximum size any more, so that a successor is
-    /// created at once.
+    /// last of them. A shared one does not count towards the maximum size any more, so that a successor
+    /// is created at once.
     pub fn drain(&self, reason: impl Into<Cow<'static, str>>) {
         if let Some(target) = self.target.upgrade() {
             target.drain(self.id, reason.into());

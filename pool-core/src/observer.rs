@@ -50,7 +50,8 @@ pub enum Event {
         /// Why it left.
         reason: EndReason,
     },
-    /// A shared resource is used up from now on: no new holders.
+    /// A shared resource is used up from now on: no new holders, unless it is taken back because more are
+    /// needed again ([`EndReason::Excess`] only).
     Draining {
         /// The resource.
         id: ResourceId,

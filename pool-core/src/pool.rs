@@ -329,6 +329,7 @@ async fn lease_slow<'p, M: Manager, K: Kind<M>>(
             Ok(()) => return Ok(lease),
             Err(Unfit::Failed) => {}
             Err(Unfit::NoRuntime) => return Err(Error::NoRuntime),
+            Err(Unfit::OutOfTime) => return Err(patience.timed_out(core)),
         }
     }
 }

@@ -241,3 +241,14 @@ async fn resources_are_checked_as_the_policy_says() {
         assert_eq!(checked, checks, "{policy:?} after {idle:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_without_time_leaves_a_resource_to_the_next() {
+    let items = Items::default();
+    let pool = Pool::builder(items.clone()).wait_timeout(millis(0)).build().unwrap();
+    assert!(matches!(pool.get().await, Err(Error::Timeout(_))));
+    rest().await;
+    assert!(pool.get().await.is_ok());
+    rest().await;
+    assert_eq!(items.0.attempts(), 1);
+}

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::Duration;
 
 use pool_core::{
-    CheckPolicy, CreateContext, Error, Event, GetOptions, Manager, Observer, Pool, SharedPool,
+    CheckPolicy, CreateContext, EndReason, Error, Event, GetOptions, Manager, Metadata, Observer,
+    Pool, SharedPool,
 };
 use support::{Items, Step, millis, pass, rest, secs};
 use tokio::runtime;
@@ -527,4 +528,92 @@ async fn a_shared_resource_counts_its_uses() {
     let pool = SharedPool::builder(Items::default()).build().unwrap();
     drop(pool.get().await.unwrap());
     assert_eq!(pool.get().await.unwrap().metadata().uses(), 2);
+}
+
+// --- callers in a hurry, long streams, eager managers ---
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_get_does_not_use_up_all_idle_ones() {
+    let items = Items::default();
+    let pool = Pool::builder(items.clone()).min_size(10).idle_timeout(None).build().unwrap();
+    pass(secs(10)).await;
+    items.0.script_checks([Step::Slow(millis(50)); 10]);
+    assert!(pool.get_with(GetOptions::new().timeout(millis(10))).await.is_err());
+    let ended = pool.counters().ended;
+    assert_eq!((ended.get(EndReason::Discarded), ended.total()), (1, 1));
+}
+
+/// A manager whose `recycle` does its work before it returns its future.
+#[derive(Default)]
+struct Eager(AtomicUsize);
+
+impl Manager for Eager {
+    type Resource = ();
+    type Error = support::ItemError;
+
+    async fn create(&self, _cx: &CreateContext) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn recycle(
+        &self,
+        _resource: &mut (),
+        _meta: &Metadata,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.0.fetch_add(1, SeqCst);
+        std::future::ready(Ok(()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn recycle_is_called_once_a_get() {
+    let pool = Pool::builder(Eager::default()).build().unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.manager().0.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_successor_of_one_that_drains_is_not_replaced_again_and_again() {
+    let items = Items::default();
+    items.0.places.store(10, SeqCst);
+    let pool = SharedPool::builder(items.clone())
+        .idle_timeout(secs(60))
+        .max_lifetime(None)
+        .build()
+        .unwrap();
+    let stream = pool.get().await.unwrap();
+    items.0.handle(0).drain("the peer goes away");
+    pass(secs(3600)).await;
+    assert!(items.0.created() <= 3, "{} resources for one long lease", items.0.created());
+    drop(stream);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_impatient_get_does_not_end_what_others_share() {
+    let items = Items::default();
+    items.0.places.store(100, SeqCst);
+    let pool = SharedPool::builder(items.clone()).min_size(4).idle_timeout(None).build().unwrap();
+    pass(secs(10)).await;
+    items.0.script_checks([Step::Slow(millis(50)); 10]);
+    assert!(pool.get_with(GetOptions::new().timeout(millis(10))).await.is_err());
+    let ended = pool.counters().ended.get(EndReason::CheckFailed);
+    assert_eq!(ended, 0, "one get of 10 ms discarded {ended} resources whose check takes 50 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resource_whose_check_was_given_up_is_not_lent_as_fresh() {
+    let items = Items::default();
+    items.0.places.store(100, SeqCst);
+    let pool = SharedPool::builder(items.clone()).max_size(1).build().unwrap();
+    drop(pool.get().await.unwrap());
+    pass(secs(2)).await;
+    items.0.script_checks([Step::Never]);
+    let mut impatient = spawn(pool.get());
+    assert!(impatient.poll().is_pending());
+    pass(millis(100)).await;
+    drop(impatient);
+    let before = items.0.checked.load(SeqCst);
+    drop(pool.get().await.unwrap());
+    assert_eq!(items.0.checked.load(SeqCst), before + 1, "lent unchecked");
 }

@@ -8,16 +8,15 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
 use pool_core::{
-    CheckPolicy, CreateContext, EndReason, Error, Exclusive, GetOptions, Kind, Manager, Metadata,
-    Pool, ResourceHandle, ResourceId, ResourceLease, ResourcePool, Shared, SharedManager,
-    SharedPool,
+    CheckPolicy, CreateContext, Error, Exclusive, GetOptions, Kind, Manager, Metadata, Pool,
+    ResourceHandle, ResourceId, ResourceLease, ResourcePool, Shared, SharedManager, SharedPool,
 };
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
@@ -64,7 +63,7 @@ struct Thing {
 
 impl Drop for Thing {
     fn drop(&mut self) {
-        self.chaos.books.lock().unwrap().alive -= 1;
+        self.chaos.books.lock().unwrap_or_else(PoisonError::into_inner).alive -= 1;
     }
 }
 
@@ -83,7 +82,7 @@ struct Creating<'a>(&'a Chaos);
 
 impl Drop for Creating<'_> {
     fn drop(&mut self) {
-        self.0.books.lock().unwrap().creating -= 1;
+        self.0.books.lock().unwrap_or_else(PoisonError::into_inner).creating -= 1;
     }
 }
 
@@ -204,6 +203,8 @@ struct Run<K: Kind<Agent>> {
     order: u64,
     detach: fn(ResourceLease<'static, Agent, K>) -> Option<Thing>,
     detached: Vec<Thing>,
+    /// Since when somebody waits and nothing is under way, and how many had been created then.
+    stuck: Option<(Instant, u64)>,
 }
 
 async fn rest() {
@@ -293,7 +294,7 @@ impl<K: Kind<Agent>> Run<K> {
         }
     }
 
-    fn judge(&self) {
+    fn judge(&mut self) {
         let (status, counters) = (self.pool.status(), self.pool.counters());
         let now = Instant::now();
         let seen = format!("{status:?} {counters:?}");
@@ -349,16 +350,23 @@ impl<K: Kind<Agent>> Run<K> {
             assert!(status.waiting == 0 || status.idle == 0, "a place is kept back: {seen}");
         }
         // Whoever waits has something to wait for: a return, a creation, a destruction or the back-off.
-        if status.waiting > 0
+        let is_stuck = status.waiting > 0
             && status.creating == 0
             && status.size + status.draining < self.max_size
-        {
-            // A resource that died before it was of use holds up the next one, as a failure does.
-            let died = [EndReason::Broken, EndReason::Drained, EndReason::CheckFailed];
-            let infants = died.iter().any(|&reason| counters.ended.get(reason) > 0);
-            let backs_off = self.pool.last_error().is_some() || infants;
-            assert!(backs_off || self.shared, "nothing comes: {seen}");
+            && !self.shared
+            && self.pool.last_error().is_none();
+        if !is_stuck {
+            self.stuck = None;
+            return;
         }
+        // A back-off of its own follows on a resource that died before it was of use.
+        let now = Instant::now();
+        let (since, created) = *self.stuck.get_or_insert((now, counters.created));
+        if created != counters.created {
+            self.stuck = Some((now, counters.created));
+            return;
+        }
+        assert!(now - since <= millis(1_100), "nothing comes: {seen}");
     }
 
     fn any_handle(&mut self) -> Option<(u64, ResourceHandle)> {
@@ -541,6 +549,7 @@ async fn play<K: Kind<Agent>>(
         order: 0,
         detach,
         detached: Vec::new(),
+        stuck: None,
     };
     run.run().await;
     drop(run);
@@ -570,7 +579,9 @@ fn shared(seed: u64) {
     paused(async move {
         let (builder, settings) =
             settings(SharedPool::builder(agent.clone()), &mut rng, agent.0.checks);
-        let builder = builder.soft_target(rng.usize(1..6)).soft_max_size(rng.usize(1..4));
+        let min_idle = rng.usize(..=settings.max_size.min(2));
+        let builder =
+            builder.min_idle(min_idle).soft_target(rng.usize(1..6)).soft_max_size(rng.usize(1..4));
         let built = (builder.build().unwrap(), settings);
         let detach = |lease: ResourceLease<'static, Agent, Shared>| {
             drop(lease);

@@ -73,6 +73,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         1
     }
 
+    fn may_lose_idle(&self, limits: &Limits) -> bool {
+        self.size() > limits.min_size && self.idle.len() > limits.min_idle
+    }
+
     fn surplus(&self, limits: &Limits) -> usize {
         let idle = self.idle.len().saturating_sub(limits.max_idle());
         idle.min(self.size().saturating_sub(limits.min_size))
@@ -116,12 +120,12 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         self.doomed.is_empty()
     }
 
-    fn take_back(&mut self, mut lent: Box<Slot<R>>, now: Moment) -> Option<Ended<R>> {
+    fn take_back(&mut self, mut lent: Box<Slot<R>>, returned: Option<Moment>) -> Option<Ended<R>> {
         self.lent -= 1;
         if let Some(&reason) = self.doomed.get(&lent.id) {
             return Some(self.ended(lent, reason));
         }
-        lent.returned = now;
+        lent.returned = returned.unwrap_or(lent.returned);
         self.idle.push_back(lent);
         None
     }

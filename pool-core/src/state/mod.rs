@@ -71,6 +71,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     births: HashMap<ResourceId, Birth>,
     /// Resources that left the store and count until they are destroyed.
     closing: usize,
+    /// Somebody who had no time to wait found nothing.
+    wished: bool,
     /// Failed creations in a row.
     failures: u32,
     /// Resources in a row that died before they were of use, and when the last one did.
@@ -152,6 +154,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             waiters: Waiters::default(),
             births: HashMap::new(),
             closing: 0,
+            wished: false,
             failures: 0,
             infant_deaths: 0,
             infant_died: Moment::default(),

@@ -23,6 +23,7 @@ pub(crate) enum Unserved {
     GoesOn,
     Cancelled,
     NoRuntime,
+    TimedOut,
 }
 
 /// The answer to a request for a place.
@@ -66,7 +67,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if !self.ticking || !self.store.stays(&place) {
             return Err(place);
         }
-        let ended = self.store.take_back(place, self.coarse);
+        let ended = self.store.take_back(place, Some(self.coarse));
         debug_assert!(ended.is_none(), "bug: a resource that stays has ended");
         Ok((None, self.crossed()))
     }
@@ -87,6 +88,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Answer::Lent(lent);
         }
         if deadline <= now {
+            // Nobody waits for one, but the next caller will be glad of it.
+            self.wished = true;
+            self.supply(now, actions);
             self.counters.gets_timeout += 1;
             return Answer::Timeout;
         }
@@ -175,10 +179,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.store.take_back_ended(place, reason)
         } else {
             self.expires_at(expires);
-            self.store.take_back(place, now)
+            self.store.take_back(place, Some(now))
         };
         self.end(ended, now, actions);
         self.note_time(now);
+        self.settle(now, actions);
+    }
+
+    /// Takes a place back of a shared resource whose check was given up: it is as stale as it was.
+    pub(crate) fn give_back_unchecked(
+        &mut self,
+        place: S::Lent,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        let ended = self.store.take_back(place, None);
+        self.end(ended, now, actions);
         self.settle(now, actions);
     }
 
@@ -216,6 +232,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Unserved::GoesOn => {}
             Unserved::Cancelled => self.counters.gets_cancelled += 1,
             Unserved::NoRuntime => self.counters.gets_error += 1,
+            Unserved::TimedOut => self.counters.gets_timeout += 1,
         }
     }
 

@@ -216,6 +216,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.places_each(limits)
     }
 
+    fn may_lose_idle(&self, limits: &Limits) -> bool {
+        let size = self.size();
+        size > limits.min_size && size > self.needed(limits, self.in_use())
+    }
+
     fn surplus(&self, limits: &Limits) -> usize {
         let size = self.size();
         let needed = self.needed(limits, self.in_use()).max(1);
@@ -283,8 +288,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.rows[lent.key].draining.is_none()
     }
 
-    fn take_back(&mut self, lent: Arc<Share<R>>, now: Moment) -> Option<Ended<R>> {
-        let key = self.release(lent, Some(now));
+    fn take_back(&mut self, lent: Arc<Share<R>>, returned: Option<Moment>) -> Option<Ended<R>> {
+        let key = self.release(lent, returned);
         self.end_if_unused(key)
     }
 
@@ -352,11 +357,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn reclaim(&mut self) -> bool {
-        let mut draining = self.rows.iter();
-        let Some((key, _)) = draining.find(|(_, row)| row.draining == Some(EndReason::Excess))
-        else {
-            return false;
-        };
+        let excess = |row: &Row<R>| row.draining == Some(EndReason::Excess);
+        let draining = self.rows.iter().filter(|(_, row)| excess(row));
+        let roomiest = draining.max_by_key(|(_, row)| row.places.saturating_sub(row.in_use));
+        let Some((key, _)) = roomiest else { return false };
         let row = &mut self.rows[key];
         row.draining = None;
         self.draining -= 1;

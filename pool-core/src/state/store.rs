@@ -26,6 +26,8 @@ pub trait Store: Default + Send {
     fn places(&self) -> usize;
     /// How many places the next resource is likely to have.
     fn expected_places(&self, limits: &Limits) -> usize;
+    /// Whether an idle resource could go, for all that is needed and to be kept.
+    fn may_lose_idle(&self, limits: &Limits) -> bool;
     /// More active resources than are needed, or may stay idle.
     fn surplus(&self, limits: &Limits) -> usize;
     /// How many resources are missing for the load and the target of idle ones, beside those that come.
@@ -43,9 +45,13 @@ pub trait Store: Default + Send {
     /// Whether a resource stays when this place is taken back.
     fn stays(&self, lent: &Self::Lent) -> bool;
 
-    /// Takes a place back, of a resource that stays unless the store knows better. Hot: `now` may be
-    /// the coarse clock's.
-    fn take_back(&mut self, lent: Self::Lent, now: Moment) -> Option<Ended<Self::Resource>>;
+    /// Takes a place back, of a resource that stays unless the store knows better. It came back at
+    /// `returned`, perhaps by the coarse clock; `None` if it was of no use meanwhile.
+    fn take_back(
+        &mut self,
+        lent: Self::Lent,
+        returned: Option<Moment>,
+    ) -> Option<Ended<Self::Resource>>;
 
     /// Takes a place back, of a resource that is to end.
     fn take_back_ended(
@@ -70,7 +76,7 @@ pub trait Store: Default + Send {
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<Self::Resource>>;
     /// Ends a resource that is needed least.
     fn shrink(&mut self) -> Shrunk<Self::Resource>;
-    /// Takes a resource back into service that was to go as excess.
+    /// Takes a resource back into service that was to go as excess, one with a free place if it can.
     fn reclaim(&mut self) -> bool;
 
     /// Ends what has expired by `now`, and says when the next one in the store will.

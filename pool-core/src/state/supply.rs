@@ -36,7 +36,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return;
         }
         self.serve(actions);
-        while self.missing() > 0 && self.store.reclaim() {
+        while (!self.waiters.is_empty() || self.missing() > 0)
+            && self.size() < self.limits.max_size
+            && self.store.reclaim()
+        {
             self.serve(actions);
         }
         self.supply(now, actions);
@@ -87,6 +90,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let reason = self.reason();
             let id = ResourceId(self.next_id);
             self.next_id += 1;
+            self.wished = false;
             self.births.insert(id, Birth { started: now, places: None, end: None });
             if self.observed {
                 actions.events.push(Event::CreateStarted { id, reason });
@@ -183,7 +187,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return 0;
         }
         let shortage = self.store.shortage(&self.limits, self.waiters.waiting(), creating);
-        let wanted = self.demand().max(shortage).max(self.limits.min_size.saturating_sub(size));
+        let wished = usize::from(self.wished && creating == 0);
+        let wanted =
+            self.demand().max(shortage).max(wished).max(self.limits.min_size.saturating_sub(size));
         let max_size = self.limits.max_size;
         // Those that drain go with their last holder, which may take long: as many again, no more.
         let with_draining = size.saturating_add(self.store.draining());

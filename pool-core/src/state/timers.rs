@@ -134,8 +134,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// When the resource that has been idle for longest is to go. A return is stamped up to a tick
     /// early, and nothing goes early.
     fn idle_deadline(&self) -> Moment {
-        let may_go =
-            self.store.size() > self.limits.min_size && self.store.idle() > self.limits.min_idle;
+        let may_go = self.store.may_lose_idle(&self.limits);
         let (Some(timeout), Some(tick), true) = (self.times.idle, self.times.tick(), may_go) else {
             return Moment::NEVER;
         };
