@@ -216,6 +216,12 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         self.core.state().counters()
     }
 
+    /// How the pool stands and what it has done so far, at one moment: the one fits the other.
+    pub fn snapshot(&self) -> (Status, Counters) {
+        let mut state = self.core.state();
+        (state.status(), state.counters())
+    }
+
     /// The error of the last creation, if none has succeeded since.
     pub fn last_error(&self) -> Option<Arc<CreateError<M::Error>>> {
         self.core.state().last_error()

@@ -77,7 +77,8 @@ impl Source for ChannelPool {
         Probe::new(move || {
             let pool = pool.upgrade()?;
             let connections = pool.connections();
-            let mut sample = pool::sample(&connections.status(), &connections.counters());
+            let (status, counters) = connections.snapshot();
+            let mut sample = pool::sample(&status, &counters);
             put_status(&mut sample, &pool.status());
             put_endpoints(&mut sample, &pool.addresses());
             put_counters(&mut sample, &pool.counters());

@@ -32,7 +32,7 @@
 //! # What it costs
 //!
 //! Nothing is recorded while a pool is used: the pools count for themselves, and their numbers are read
-//! when somebody asks. A scrape takes each pool's lock twice, to copy some twenty numbers.
+//! when somebody asks. A scrape takes each pool's lock once, to copy some twenty numbers that fit each other.
 //!
 //! # What there is
 //!

@@ -55,7 +55,8 @@ impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
         let pool = self.downgrade();
         Probe::new(move || {
             let pool = pool.upgrade()?;
-            Some(sample(&pool.status(), &pool.counters()))
+            let (status, counters) = pool.snapshot();
+            Some(sample(&status, &counters))
         })
     }
 }

@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use common::{all_slots_free, ask, client, soon, until};
 use pool_tonic::ChannelPool;
@@ -87,6 +88,25 @@ async fn without_a_bound_at_most_five_connections_are_opened() {
     all_answered(streams).await;
     assert!(server.books().now().most_streams <= 10);
     assert!(pool.counters().connections_opened <= 5, "{:?}", pool.counters());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_the_load_needs_no_more_are_closed_after_the_delay() {
+    let server = limited_server().await;
+    let pool = ChannelPool::builder(server.uri())
+        .max_connections(4)
+        .shrink_delay(Duration::from_millis(50))
+        .build()
+        .unwrap();
+    let streams = open_streams(&pool);
+    soon(server.books().until(|now| now.active == STREAMS)).await;
+    assert_eq!(pool.status().ready, 4);
+    server.open_gate();
+    all_answered(streams).await;
+    until(|| pool.status().ready == 1 && pool.status().draining == 0).await;
+    assert_eq!(pool.counters().connections_lost, 0, "they were closed, not lost");
+    client(&pool).unary(ask(Do::Echo)).await.unwrap();
+    assert_eq!(pool.counters().connections_opened, 4, "the one that is left takes the next call");
 }
 
 #[tokio::test]
