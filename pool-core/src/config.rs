@@ -184,7 +184,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         }
     }
 
-    /// The most resources at a time, idle, lent, being created and being destroyed together.
+    /// The most resources at a time: idle, lent, being created and being destroyed together. In a
+    /// shared pool those that drain or are being destroyed come beside that, up to as many again.
     /// Default 10.
     pub fn max_size(mut self, max_size: usize) -> Self {
         self.limits.max_size = max_size;

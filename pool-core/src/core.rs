@@ -16,7 +16,7 @@ use crate::kind::Kind;
 use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
 use crate::moment::{Clock, Moment};
-use crate::observer::{EndReason, Observer};
+use crate::observer::{EndReason, Event, Observer};
 use crate::state::{Actions, Ended, Lent, State, Stillborn, Unserved, Work};
 
 /// What a holder of `K`'s resources carries.
@@ -95,10 +95,9 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         drop(error);
         for ended in ended {
-            let counted = ended.counted;
             dispose_here(&*self.manager, ended);
             // Nobody destroys in the background now: `ended` above is all of it.
-            self.update(|state, now, actions| state.disposed(counted, now, actions));
+            self.disposed();
         }
     }
 
@@ -192,8 +191,15 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         self.update(|state, now, actions| state.abandoned(id, now, actions));
     }
 
-    pub(crate) fn disposed(&self, counted: bool) {
-        self.update(|state, now, actions| state.disposed(counted, now, actions));
+    pub(crate) fn disposed(&self) {
+        self.update(State::disposed);
+    }
+
+    fn end_resource(&self, id: ResourceId, reason: EndReason, text: Cow<'static, str>) {
+        if let Some(observer) = &self.observer {
+            contain(|| observer.event(&Event::Reported { id, reason, text }));
+        }
+        self.update(|state, now, actions| state.end_resource(id, reason, now, actions));
     }
 
     pub(crate) fn orphan(&self) {
@@ -229,20 +235,16 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
 }
 
 impl<M: Manager, K: Kind<M>> HandleTarget for Core<M, K> {
-    fn broken(self: Arc<Self>, id: ResourceId, _reason: Cow<'static, str>) {
-        self.update(|state, now, actions| {
-            state.end_resource(id, EndReason::Broken, now, actions);
-        });
+    fn broken(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
+        self.end_resource(id, EndReason::Broken, text);
     }
 
     fn set_places(self: Arc<Self>, id: ResourceId, places: usize) {
         self.update(|state, now, actions| state.set_places(id, places, now, actions));
     }
 
-    fn drain(self: Arc<Self>, id: ResourceId, _reason: Cow<'static, str>) {
-        self.update(|state, now, actions| {
-            state.end_resource(id, EndReason::Drained, now, actions);
-        });
+    fn drain(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
+        self.end_resource(id, EndReason::Drained, text);
     }
 }
 

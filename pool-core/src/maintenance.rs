@@ -64,7 +64,7 @@ fn dispose<M: Manager, K: Kind<M>>(
 ) -> impl Future<Output = ()> + Send + use<M, K> {
     let limit = core.times.destroy;
     let manager = Arc::clone(&core.manager);
-    let place = Closing { core: Arc::downgrade(core), counted: ended.counted };
+    let place = Closing { core: Arc::downgrade(core) };
     contain(|| manager.detached(&mut ended.slot.resource));
     async move {
         let _place = place;
@@ -76,13 +76,12 @@ fn dispose<M: Manager, K: Kind<M>>(
 /// The place of a resource that is being destroyed.
 struct Closing<M: Manager, K: Kind<M>> {
     core: Weak<Core<M, K>>,
-    counted: bool,
 }
 
 impl<M: Manager, K: Kind<M>> Drop for Closing<M, K> {
     fn drop(&mut self) {
         if let Some(core) = self.core.upgrade() {
-            core.disposed(self.counted);
+            core.disposed();
         }
     }
 }

@@ -250,7 +250,7 @@ impl ResourceHandle {
     }
 
     /// The resource is broken: it is lent no more, and goes at once when idle, with its last holder
-    /// otherwise.
+    /// otherwise. An observer is told the reason.
     pub fn broken(&self, reason: impl Into<Cow<'static, str>>) {
         if let Some(target) = self.target.upgrade() {
             target.broken(self.id, reason.into());

@@ -1,5 +1,6 @@
 //! Events out: an [`Observer`] is told what the pool does.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::manager::{CreateReason, ResourceId};
@@ -42,6 +43,15 @@ pub enum Event {
         error: String,
         /// How long the pool waits before the next attempt.
         retry_in: Duration,
+    },
+    /// A manager reported, through its handle, that a resource is broken or is to be used up.
+    Reported {
+        /// The resource.
+        id: ResourceId,
+        /// Which of the two.
+        reason: EndReason,
+        /// Why, in the manager's words.
+        text: Cow<'static, str>,
     },
     /// A resource left the pool.
     Ended {

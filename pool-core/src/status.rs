@@ -11,10 +11,13 @@ pub struct Status {
     pub max_size: usize,
     /// The fewest that the pool keeps.
     pub min_size: usize,
-    /// Resources that count towards the maximum: idle, lent, being created, being destroyed.
+    /// Resources that count towards the maximum: idle, lent, being created; and being destroyed, in an
+    /// exclusive pool.
     pub size: usize,
     /// Resources that nobody holds.
     pub idle: usize,
+    /// Resources that somebody holds, without those that drain.
+    pub lent: usize,
     /// Leases that are out. In a shared pool a resource may have several.
     pub in_use: usize,
     /// Creations that run.
@@ -25,7 +28,7 @@ pub struct Status {
     pub checking: usize,
     /// Shared resources that are being used up: lent no more, beside the size.
     pub draining: usize,
-    /// Resources that are being destroyed.
+    /// Resources that are being destroyed: in a shared pool beside the size.
     pub closing: usize,
     /// Places of the resources that may be lent: one each in an exclusive pool, what their manager
     /// says in a shared one.

@@ -54,7 +54,7 @@ struct Chaos {
 }
 
 #[derive(Clone)]
-struct Agent(Arc<Chaos>);
+struct Keeper(Arc<Chaos>);
 
 struct Thing {
     number: u64,
@@ -110,7 +110,7 @@ impl Chaos {
     }
 }
 
-impl Manager for Agent {
+impl Manager for Keeper {
     type Resource = Thing;
     type Error = Failed;
 
@@ -172,16 +172,16 @@ impl Manager for Agent {
     }
 }
 
-impl SharedManager for Agent {
+impl SharedManager for Keeper {
     async fn check_shared(&self, _thing: &Thing, _meta: &Metadata) -> Result<(), Failed> {
         self.0.check().await
     }
 }
 
-type Got<K> = Result<ResourceLease<'static, Agent, K>, Error<Failed>>;
+type Got<K> = Result<ResourceLease<'static, Keeper, K>, Error<Failed>>;
 type Get<K> = Spawn<Pin<Box<dyn Future<Output = Got<K>>>>>;
 
-struct Pending<K: Kind<Agent>> {
+struct Pending<K: Kind<Keeper>> {
     get: Get<K>,
     /// Its number among those that had to wait.
     order: u64,
@@ -189,19 +189,19 @@ struct Pending<K: Kind<Agent>> {
     due: Instant,
 }
 
-struct Run<K: Kind<Agent>> {
+struct Run<K: Kind<Keeper>> {
     chaos: Arc<Chaos>,
     rng: Rng,
-    pool: ResourcePool<Agent, K>,
+    pool: ResourcePool<Keeper, K>,
     shared: bool,
     max_size: usize,
     wait: Duration,
     lifetime: Option<Duration>,
     pending: Vec<Pending<K>>,
-    held: Vec<ResourceLease<'static, Agent, K>>,
+    held: Vec<ResourceLease<'static, Keeper, K>>,
     started: u64,
     order: u64,
-    detach: fn(ResourceLease<'static, Agent, K>) -> Option<Thing>,
+    detach: fn(ResourceLease<'static, Keeper, K>) -> Option<Thing>,
     detached: Vec<Thing>,
     /// Since when somebody waits and nothing is under way, and how many had been created then.
     stuck: Option<(Instant, u64)>,
@@ -213,7 +213,7 @@ async fn rest() {
     }
 }
 
-impl<K: Kind<Agent>> Run<K> {
+impl<K: Kind<Keeper>> Run<K> {
     fn start_get(&mut self) {
         let pool = self.pool.clone();
         let mut options = GetOptions::new();
@@ -489,11 +489,11 @@ struct Settings {
     lifetime: Option<Duration>,
 }
 
-fn settings<K: Kind<Agent>>(
-    mut builder: pool_core::Builder<Agent, K>,
+fn settings<K: Kind<Keeper>>(
+    mut builder: pool_core::Builder<Keeper, K>,
     rng: &mut Rng,
     checks: bool,
-) -> (pool_core::Builder<Agent, K>, Settings) {
+) -> (pool_core::Builder<Keeper, K>, Settings) {
     let max_size = rng.usize(1..6);
     let wait = millis(rng.u64(100..10_000));
     let lifetime = rng.bool().then(|| millis(rng.u64(2_000..60_000)));
@@ -517,8 +517,8 @@ fn settings<K: Kind<Agent>>(
     (builder, Settings { max_size, wait, lifetime })
 }
 
-fn chaos(rng: &mut Rng) -> Agent {
-    Agent(Arc::new(Chaos {
+fn chaos(rng: &mut Rng) -> Keeper {
+    Keeper(Arc::new(Chaos {
         books: Mutex::default(),
         rng: Mutex::new(rng.fork()),
         faults: Mutex::new(*rng.choice(&[0, 0, 5, 30]).unwrap()),
@@ -527,12 +527,12 @@ fn chaos(rng: &mut Rng) -> Agent {
     }))
 }
 
-async fn play<K: Kind<Agent>>(
-    agent: Agent,
+async fn play<K: Kind<Keeper>>(
+    agent: Keeper,
     mut rng: Rng,
     shared: bool,
-    (pool, settings): (ResourcePool<Agent, K>, Settings),
-    detach: fn(ResourceLease<'static, Agent, K>) -> Option<Thing>,
+    (pool, settings): (ResourcePool<Keeper, K>, Settings),
+    detach: fn(ResourceLease<'static, Keeper, K>) -> Option<Thing>,
 ) {
     let Settings { max_size, wait, lifetime } = settings;
     let mut run = Run {
@@ -568,7 +568,7 @@ fn exclusive(seed: u64) {
         let min_idle = rng.usize(..=max_size);
         let builder = builder.min_idle(min_idle).max_idle(rng.usize(min_idle..=max_size));
         let built = (builder.build().unwrap(), settings);
-        let detach = |lease| Some(ResourceLease::<Agent, Exclusive>::detach(lease));
+        let detach = |lease| Some(ResourceLease::<Keeper, Exclusive>::detach(lease));
         play(agent, rng, false, built, detach).await;
     });
 }
@@ -583,7 +583,7 @@ fn shared(seed: u64) {
         let builder =
             builder.min_idle(min_idle).soft_target(rng.usize(1..6)).soft_max_size(rng.usize(1..4));
         let built = (builder.build().unwrap(), settings);
-        let detach = |lease: ResourceLease<'static, Agent, Shared>| {
+        let detach = |lease: ResourceLease<'static, Keeper, Shared>| {
             drop(lease);
             None
         };

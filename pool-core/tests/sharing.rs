@@ -2,11 +2,12 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
-use pool_core::{EndReason, SharedLease, SharedPool, SharedPoolBuilder};
-use support::{Items, Step, millis, pass, rest, secs};
+use pool_core::{EndReason, Event, SharedLease, SharedPool, SharedPoolBuilder};
+use support::{Events, Items, Step, millis, pass, rest, secs};
 use tokio_test::task::spawn;
 
 fn pool_of(items: &Items, places: usize) -> SharedPoolBuilder<Items> {
@@ -220,4 +221,36 @@ async fn what_a_manager_says_before_the_resource_is_there_counts() {
     pass(secs(2)).await;
     let Poll::Ready(Ok(item)) = get.poll() else { panic!("not replaced") };
     assert_eq!(item.number, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn resources_that_are_being_destroyed_are_bounded_too() {
+    let items = Items::default();
+    items.0.destroy_never_ends.store(true, SeqCst);
+    let pool = pool_of(&items, 1).max_size(2).destroy_timeout(secs(4)).build().unwrap();
+    for _ in 0..20 {
+        SharedLease::discard(pool.get().await.unwrap());
+        rest().await;
+    }
+    assert_eq!(items.0.most_live.load(SeqCst), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_is_told_what_a_manager_reports() {
+    let items = Items::default();
+    let events = Arc::new(Events::default());
+    let pool = pool_of(&items, 2).observer(events.clone()).build().unwrap();
+    let lease = pool.get().await.unwrap();
+    items.0.handle(0).drain("GOAWAY");
+    drop(lease);
+    let events = events.0.lock().unwrap();
+    let id = items.0.handle(0).id();
+    let reason = EndReason::Drained;
+    let told = [
+        Event::Reported { id, reason, text: "GOAWAY".into() },
+        Event::Draining { id, reason },
+        Event::Ended { id, reason },
+    ];
+    let of_its_end: Vec<_> = events.iter().filter(|event| told.contains(event)).cloned().collect();
+    assert_eq!(of_its_end, told);
 }

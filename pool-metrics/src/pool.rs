@@ -69,11 +69,10 @@ pub(crate) fn sample(status: &Status, counters: &Counters) -> Sample {
 }
 
 fn put_status(sample: &mut Sample, status: &Status) {
-    let used = status.size.saturating_sub(status.idle + status.creating + status.closing);
     for (state, number) in [
         ("connecting", status.creating),
         ("idle", status.idle),
-        ("used", used),
+        ("used", status.lent),
         ("draining", status.draining),
         ("closing", status.closing),
     ] {

@@ -48,6 +48,7 @@ impl<R> IdleStore<R> {
 impl<R: Send + 'static> Store for IdleStore<R> {
     type Resource = R;
     type Lent = Box<Slot<R>>;
+    const CLOSING_HOLDS_PLACE: bool = true;
 
     fn size(&self) -> usize {
         self.idle.len() + self.lent

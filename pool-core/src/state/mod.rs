@@ -23,7 +23,8 @@
 //!
 //! # Invariants
 //!
-//! 1. idle + lent + births + closing ≤ `max_size`, but for what `resize` leaves over and the draining.
+//! 1. idle + lent + births + closing ≤ `max_size`, but for what `resize` leaves over. In a shared pool
+//!    the closing count beside that, with the draining, and all together are at most twice as many.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival.
 //! 3. Waiters ⇒ a birth under way, a birth due (`retry_at`, or maintenance notified), or no room.
@@ -69,7 +70,7 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     waiters: Waiters<S::Lent, Failure<E>>,
     /// Creations under way.
     births: HashMap<ResourceId, Birth>,
-    /// Resources that left the store and count until they are destroyed.
+    /// Resources that left the store and are not destroyed yet.
     closing: usize,
     /// Somebody who had no time to wait found nothing.
     wished: bool,
@@ -250,8 +251,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource has been destroyed: its place is free.
-    pub(crate) fn disposed(&mut self, counted: bool, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.closing -= usize::from(counted);
+    pub(crate) fn disposed(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        self.closing -= 1;
         self.settle(now, actions);
     }
 
@@ -290,6 +291,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             min_size: self.limits.min_size,
             size: self.size(),
             idle: self.store.idle(),
+            lent: self.store.size() - self.store.idle(),
             in_use: self.store.in_use(),
             creating: self.births.len(),
             waiting: self.waiters.waiting(),
@@ -310,7 +312,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// What counts towards the maximum size.
     fn size(&self) -> usize {
-        self.store.size() + self.births.len() + self.closing
+        let closing = if S::CLOSING_HOLDS_PLACE { self.closing } else { 0 };
+        self.store.size() + self.births.len() + closing
+    }
+
+    /// What there is beside that.
+    fn beside(&self) -> usize {
+        let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
+        self.store.draining() + closing
     }
 
     /// A resource has left the store.
@@ -328,7 +337,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.observed {
             actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });
         }
-        self.closing += usize::from(ended.counted);
+        self.closing += 1;
         if self.maintained {
             self.outbox.push(ended);
             self.notify(actions);

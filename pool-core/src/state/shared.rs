@@ -138,7 +138,7 @@ impl<R: Send + 'static> ShareStore<R> {
         // Holders give their share back under the lock, so the row's is the last one.
         let Share { mut slot, uses, .. } = Arc::into_inner(row.share)?;
         slot.uses = uses.into_inner();
-        Some(Ended { counted: false, ..Ended::new(Box::new(slot), reason) })
+        Some(Ended::new(Box::new(slot), reason))
     }
 
     /// Takes a place back, and says of which row.
@@ -191,6 +191,7 @@ impl<R: Send + 'static> ShareStore<R> {
 impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     type Resource = R;
     type Lent = Arc<Share<R>>;
+    const CLOSING_HOLDS_PLACE: bool = false;
 
     fn size(&self) -> usize {
         self.rows.len() - self.draining

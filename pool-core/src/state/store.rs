@@ -15,6 +15,10 @@ pub trait Store: Default + Send {
     /// What a holder carries.
     type Lent: Send;
 
+    /// Whether a resource that is being destroyed counts towards the maximum size. Otherwise it counts
+    /// beside it, as those that drain do: its successor has to be there already.
+    const CLOSING_HOLDS_PLACE: bool;
+
     /// Resources that count towards the maximum size.
     fn size(&self) -> usize;
     /// Active resources without a holder.
@@ -90,13 +94,11 @@ pub trait Store: Default + Send {
 pub struct Ended<R> {
     pub(crate) slot: Box<Slot<R>>,
     pub(crate) reason: EndReason,
-    /// Whether it counts towards the size until it is destroyed.
-    pub(crate) counted: bool,
 }
 
 impl<R> Ended<R> {
     pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason) -> Self {
-        Self { slot, reason, counted: true }
+        Self { slot, reason }
     }
 
     /// It died before it was of use to anybody.

@@ -192,10 +192,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.demand().max(shortage).max(wished).max(self.limits.min_size.saturating_sub(size));
         let max_size = self.limits.max_size;
         // Those that drain go with their last holder, which may take long: as many again, no more.
-        let with_draining = size.saturating_add(self.store.draining());
+        let in_all = size.saturating_add(self.beside());
         wanted
             .min(max_size.saturating_sub(size))
-            .min(max_size.saturating_mul(2).saturating_sub(with_draining))
+            .min(max_size.saturating_mul(2).saturating_sub(in_all))
             .min(self.max_creating().saturating_sub(creating))
     }
 
