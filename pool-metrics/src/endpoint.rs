@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -26,6 +26,10 @@ use crate::registry::Registry;
 
 /// What a scrape's `content-type` says.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Where to serve unless there is a reason to serve elsewhere: on loopback, so that nobody else sees the
+/// numbers, at the port that exporters of the `metrics` facade use.
+pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
 
 /// Prometheus needs one, and a second one for each replica.
 const MAX_CONNECTIONS: usize = 16;

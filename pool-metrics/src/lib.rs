@@ -18,7 +18,7 @@
 //! let pool = Pool::builder(Buffers).max_size(4).build()?;
 //! pool_metrics::register("buffers", &pool)?;
 //!
-//! // Give Prometheus a port that stays, as "127.0.0.1:9000".
+//! // Give Prometheus a port that stays, as `pool_metrics::DEFAULT_ADDRESS`.
 //! let endpoint = pool_metrics::serve("127.0.0.1:0").await?;
 //! println!("http://{}/metrics", endpoint.local_addr());
 //!
@@ -80,7 +80,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::ToSocketAddrs;
 
-pub use endpoint::{CONTENT_TYPE, Endpoint};
+pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint};
 pub use family::{Family, Kind, Labelled};
 pub use mirror::{Mirror, MirrorError, Mirroring};
 pub use registry::{RegisterError, Registry};
@@ -109,7 +109,8 @@ pub fn render() -> String {
     Registry::global().render()
 }
 
-/// Serves the numbers of the process's pools at `/metrics`: see [`Registry::serve`].
+/// Serves the numbers of the process's pools at `/metrics`, on [`DEFAULT_ADDRESS`] or any other: see
+/// [`Registry::serve`].
 ///
 /// # Errors
 ///
