@@ -47,4 +47,4 @@ pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use manager::ConnectionManager;
 pub use pool::{ChannelPool, WeakChannelPool};
-pub use stats::{AddressStatus, CallsEnded, ChannelCounters, ChannelStatus};
+pub use stats::{AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus};

@@ -14,7 +14,7 @@ use crate::config::ChannelPoolBuilder;
 use crate::connectivity::ConnectivityState;
 use crate::error::{ConnectError, NotReady};
 use crate::manager::ConnectionManager;
-use crate::stats::{AddressStatus, ChannelCounters, ChannelStatus, Totals};
+use crate::stats::{AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, Totals};
 
 /// What calls need to know.
 #[derive(Debug)]
@@ -128,17 +128,18 @@ impl ChannelPool {
 
     /// How the pool stands.
     pub fn status(&self) -> ChannelStatus {
-        let pool = self.shared.pool.status();
-        ChannelStatus {
-            state: self.state(),
-            max_connections: pool.max_size,
-            ready: pool.size.saturating_sub(pool.creating + pool.closing),
-            idle: pool.idle,
-            connecting: pool.creating,
-            draining: pool.draining,
-            streams: pool.in_use,
-            capacity: pool.places,
-            waiting: pool.waiting,
+        ChannelStatus::new(self.state(), &self.shared.pool.status())
+    }
+
+    /// All numbers at once: [`status`](Self::status), [`counters`](Self::counters), and those of the
+    /// [`connections`](Self::connections) below.
+    pub fn snapshot(&self) -> ChannelSnapshot {
+        let (connections, connection_counters) = self.shared.pool.snapshot();
+        ChannelSnapshot {
+            status: ChannelStatus::new(self.state(), &connections),
+            counters: self.counters(),
+            connections,
+            connection_counters,
         }
     }
 

@@ -38,6 +38,40 @@ pub struct ChannelStatus {
     pub waiting: usize,
 }
 
+impl ChannelStatus {
+    pub(crate) fn new(state: ConnectivityState, pool: &pool_core::Status) -> Self {
+        Self {
+            state,
+            max_connections: pool.max_size,
+            ready: pool.size.saturating_sub(pool.creating + pool.closing),
+            idle: pool.idle,
+            connecting: pool.creating,
+            draining: pool.draining,
+            streams: pool.in_use,
+            capacity: pool.places,
+            waiting: pool.waiting,
+        }
+    }
+}
+
+/// All numbers of a channel pool at one moment, for those that export them.
+///
+/// `status`, `connections` and `connection_counters` come from one look at the pool's state under its
+/// lock, so they fit each other. The state of connectivity and `counters` are kept beside that lock, and
+/// read right after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChannelSnapshot {
+    /// How the pool stands.
+    pub status: ChannelStatus,
+    /// What it has done since it was built.
+    pub counters: ChannelCounters,
+    /// How the pool of connections below stands.
+    pub connections: pool_core::Status,
+    /// What the pool of connections below has done since it was built.
+    pub connection_counters: pool_core::Counters,
+}
+
 /// How one address stands.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

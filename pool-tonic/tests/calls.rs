@@ -56,6 +56,9 @@ async fn all_four_kinds_of_calls_are_answered_over_one_connection() {
     assert_eq!(counters.calls_started, 4);
     assert_eq!(counters.calls_ended.get(Code::Ok), 4);
     assert_eq!(counters.connections_opened, 1);
+    let snapshot = pool.snapshot();
+    assert_eq!((snapshot.status, snapshot.counters), (status, counters));
+    assert_eq!((snapshot.connections.size, snapshot.connection_counters.gets_ok), (1, 4));
     assert_eq!(server.books().now().connections, 1);
 }
 
