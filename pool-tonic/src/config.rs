@@ -236,8 +236,19 @@ impl ChannelPoolBuilder {
                 return Err(ConfigError::Zero { setting });
             }
         }
-        if self.connect_timeout.is_zero() {
-            return Err(ConfigError::Zero { setting: "connect_timeout" });
+        // The pool below would refuse these too, by names that are not this builder's.
+        for (setting, time) in [
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("idle_timeout", self.idle_timeout),
+            ("max_connection_age", self.max_connection_age),
+        ] {
+            if time == Some(Duration::ZERO) {
+                return Err(ConfigError::ZeroTime { setting });
+            }
+        }
+        if self.min_connections > self.max_connections {
+            let (min, max) = (self.min_connections, self.max_connections);
+            return Err(ConfigError::MinAboveMax { min, max });
         }
         let calls = CallConfig {
             user_agent: user_agent(self.user_agent.as_deref())?,
@@ -312,9 +323,13 @@ mod tests {
         assert!(error(ChannelPool::builder("https://orders")).contains("TLS"));
         assert!(error(ok().max_connections(0)).contains("max_connections is 0"));
         assert!(error(ok().max_streams_per_connection(0)).contains("max_streams_per_connection"));
-        assert!(error(ok().connect_timeout(Duration::ZERO)).contains("connect_timeout"));
+        let age = error(ok().max_connection_age(Duration::ZERO));
+        assert!(age.contains("max_connection_age is zero"), "{age}");
+        assert!(error(ok().idle_timeout(Duration::ZERO)).contains("idle_timeout is zero"));
+        assert!(error(ok().connect_timeout(Duration::ZERO)).contains("connect_timeout is zero"));
         assert!(error(ok().user_agent("a\nb")).contains("user agent"));
-        assert!(ok().min_connections(11).build().is_err(), "more than the maximum");
+        let min = error(ok().min_connections(11));
+        assert_eq!(min, "min_connections is 11, which is above max_connections, 10");
     }
 
     #[test]

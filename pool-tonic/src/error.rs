@@ -37,13 +37,28 @@ pub enum ConfigError {
         /// The builder's method.
         setting: &'static str,
     },
+    /// A time that has to be above zero is not.
+    #[error("{setting} is zero: it has to be some time")]
+    ZeroTime {
+        /// The builder's method.
+        setting: &'static str,
+    },
+    /// More connections are to be kept than there may be.
+    #[error("min_connections is {min}, which is above max_connections, {max}")]
+    MinAboveMax {
+        /// What `min_connections` was given.
+        min: usize,
+        /// What `max_connections` is.
+        max: usize,
+    },
     /// The user agent is no header value.
     #[error("{value:?} cannot be sent as user agent: only visible ASCII characters and spaces can")]
     UserAgent {
         /// The text given.
         value: String,
     },
-    /// The pool below refused its settings.
+    /// The pool below refused its settings, and names them its own way. What the builder can be given
+    /// is checked before that.
     #[error(transparent)]
     Pool(#[from] pool_core::ConfigError),
 }

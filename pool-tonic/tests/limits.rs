@@ -141,6 +141,7 @@ async fn calls_beyond_the_queues_bound_are_turned_away() {
     let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("1 calls wait"), "{status}");
+    assert!(status.message().contains("max_waiting_calls"), "{status}");
     server.open_gate();
     soon(first).await.unwrap().unwrap();
     soon(second).await.unwrap().unwrap();

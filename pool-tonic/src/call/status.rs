@@ -114,7 +114,7 @@ pub(crate) fn no_slot(error: PoolError, book: &AddressBook, deadline: Option<&De
         }
         (PoolError::QueueFull { waiting }, _) => {
             let message = format!(
-                "{waiting} calls wait for a stream slot to {book} already, as many as may: raise max_waiters, or send less"
+                "{waiting} calls wait for a stream slot to {book} already, as many as may: raise max_waiting_calls, or send less"
             );
             with_source(Code::ResourceExhausted, message, error)
         }
