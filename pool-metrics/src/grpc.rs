@@ -76,12 +76,11 @@ impl Source for ChannelPool {
         let pool = self.downgrade();
         Probe::new(move || {
             let pool = pool.upgrade()?;
-            let connections = pool.connections();
-            let (status, counters) = connections.snapshot();
-            let mut sample = pool::sample(&status, &counters);
-            put_status(&mut sample, &pool.status());
+            let now = pool.snapshot();
+            let mut sample = pool::sample(&now.connections, &now.connection_counters);
+            put_status(&mut sample, &now.status);
             put_endpoints(&mut sample, &pool.addresses());
-            put_counters(&mut sample, &pool.counters());
+            put_counters(&mut sample, &now.counters);
             Some(sample)
         })
     }
