@@ -23,7 +23,8 @@ use crate::pool::{ChannelPool, Shared};
 ///
 /// A deadline (`grpc-timeout`, which [`tonic::Request::set_timeout`] sets) covers the whole call: the
 /// wait for a slot, for a connection, for the answer and for the rest of its body. The server is told
-/// what is left of it. Errors are [`Status`]es:
+/// what is left of it. It takes effect when the response, or its body, is polled: an answer that is held
+/// and not read keeps its slot beyond the deadline, until it is read or dropped. Errors are [`Status`]es:
 ///
 /// | code | |
 /// |---|---|

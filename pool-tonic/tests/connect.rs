@@ -153,6 +153,42 @@ async fn the_deadline_bounds_the_wait_for_an_answer_and_for_the_rest_of_it() {
     soon(server.books().until(|now| now.active == 0)).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_ends_an_answer_that_never_runs_dry() {
+    let server = EchoServer::start().await.unwrap();
+    let pool = ChannelPool::builder(server.uri()).build().unwrap();
+    let endless = |size: usize| {
+        let mut request = with_timeout(Do::Echo, Duration::from_millis(300));
+        request.get_mut().text = "x".repeat(size);
+        request.get_mut().answers = u32::MAX;
+        request
+    };
+
+    // Larger than a frame, so that tonic has no second message when the first one is complete.
+    let mut slow = soon(client(&pool).server_stream(endless(1 << 15))).await.unwrap().into_inner();
+    assert!(soon(slow.message()).await.unwrap().is_some());
+    // The deadline counts from before this. When it has passed, a window of data is there, too late.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = soon(slow.message()).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(pool.status().streams, 0);
+
+    let mut busy = soon(client(&pool).server_stream(endless(1))).await.unwrap().into_inner();
+    let status = soon(async {
+        loop {
+            match busy.message().await {
+                Ok(answer) => assert!(answer.is_some(), "it never ends by itself"),
+                Err(status) => break status,
+            }
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert_eq!(pool.status().streams, 0);
+    soon(server.books().until(|now| now.active == 0)).await;
+    assert_eq!(pool.counters().calls_ended.get(Code::DeadlineExceeded), 2);
+}
+
 #[tokio::test]
 async fn the_server_is_told_what_is_left_of_the_deadline_after_a_wait() {
     let peer = Peer::listen().await.unwrap();

@@ -3,6 +3,9 @@
 //! The slot is freed exactly once: at the trailers, at an error, or when the body is dropped, whichever
 //! comes first, by dropping [`Stream`]. Dropping it also ends the stream: what is still open of it
 //! is reset.
+//!
+//! The deadline takes effect when the body is polled, whether there is data or not. A body that nobody polls
+//! holds its slot and its stream beyond the deadline, until it is polled or dropped.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,6 +95,17 @@ impl ResponseBody {
         deadline: &mut Option<(Deadline, Pin<Box<Sleep>>)>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
+        let address = stream.held.slot.lease().address();
+        let passed = |deadline: &Deadline| {
+            Err(status::passed(deadline, format_args!("the rest of the answer of {address}")))
+        };
+        // By the clock: while there always is data the task may never yield, and then its budget in
+        // tokio is used up and no timer ends.
+        if let Some((deadline, _)) = deadline
+            && deadline.left().is_none()
+        {
+            return Poll::Ready(passed(deadline));
+        }
         let recv = &mut stream.recv;
         let polled = match recv.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
@@ -106,7 +120,6 @@ impl ResponseBody {
             Poll::Pending => Poll::Pending,
         };
         let deadline_at = deadline.as_ref().map(|(deadline, _)| deadline);
-        let address = stream.held.slot.lease().address();
         match polled {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
                 let failure = stream.held.pump.as_ref().and_then(PumpHandle::failure);
@@ -117,8 +130,7 @@ impl ResponseBody {
                     return Poll::Pending;
                 };
                 ready!(timer.as_mut().poll(cx));
-                let what = format_args!("the rest of the answer of {address}");
-                Poll::Ready(Err(status::passed(deadline, what)))
+                Poll::Ready(passed(deadline))
             }
         }
     }
