@@ -78,7 +78,10 @@ pub struct ChannelSnapshot {
 pub struct AddressStatus {
     /// `host:port`.
     pub address: String,
-    /// Its connectivity state.
+    /// Its own connectivity state: READY with a connection that takes calls; `TRANSIENT_FAILURE` if the
+    /// last attempt failed and it is in back-off or being tried again; CONNECTING while it is tried
+    /// otherwise; IDLE if there is nothing of that, so also when it failed and its back-off is over.
+    /// Never SHUTDOWN, which only the pool is.
     pub state: ConnectivityState,
     /// Attempts to connect that run.
     pub connecting: usize,
