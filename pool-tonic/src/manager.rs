@@ -1,4 +1,9 @@
 //! The [`Manager`] of connections: it picks the address and dials it.
+//!
+//! How connectivity becomes the health of the pool below: a READY connection is a resource to lend, with as
+//! many places as its peer, by what it last announced, and the pool's own cap allow streams. A GOAWAY drains it: it is lent no more, and a
+//! successor is made at once while its calls finish. A lost connection is broken, and goes. When the pool
+//! is down (`TRANSIENT_FAILURE`), a failed creation is fatal: it fails the calls that wait.
 
 use std::sync::Arc;
 use std::time::Duration;
