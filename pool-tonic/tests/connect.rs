@@ -24,7 +24,8 @@ fn with_timeout(r#do: Do, timeout: Duration) -> Request<Ask> {
 
 #[tokio::test]
 async fn a_closed_port_fails_calls_at_once_with_the_reason() {
-    let pool = ChannelPool::builder(dead_uri().await).build().unwrap();
+    let (uri, _port) = dead_uri();
+    let pool = ChannelPool::builder(uri).build().unwrap();
     let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("refused"), "{status}");
@@ -35,7 +36,8 @@ async fn a_closed_port_fails_calls_at_once_with_the_reason() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_left_alone_for_its_back_off() {
-    let pool = ChannelPool::builder(dead_uri().await).build().unwrap();
+    let (uri, _port) = dead_uri();
+    let pool = ChannelPool::builder(uri).build().unwrap();
     let start = Instant::now();
     for _ in 0..1000 {
         let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
@@ -51,10 +53,9 @@ async fn a_server_that_is_down_is_left_alone_for_its_back_off() {
 #[tokio::test]
 async fn one_dead_address_of_three_costs_no_call() {
     let (one, other) = (EchoServer::start().await.unwrap(), EchoServer::start().await.unwrap());
-    let pool = ChannelPool::endpoints([one.uri(), dead_uri().await, other.uri()])
-        .min_connections(4)
-        .build()
-        .unwrap();
+    let (dead, _port) = dead_uri();
+    let pool =
+        ChannelPool::endpoints([one.uri(), dead, other.uri()]).min_connections(4).build().unwrap();
     for _ in 0..200 {
         soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
     }
@@ -68,13 +69,12 @@ async fn one_dead_address_of_three_costs_no_call() {
 #[tokio::test]
 async fn calls_fail_when_every_address_has_failed_and_not_before() {
     let server = EchoServer::start().await.unwrap();
-    let uris = [dead_uri().await, dead_uri().await];
-    let pool = ChannelPool::endpoints(&uris).build().unwrap();
+    let ((one, _one_port), (other, _other_port)) = (dead_uri(), dead_uri());
+    let pool = ChannelPool::endpoints([&one, &other]).build().unwrap();
     let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert_eq!(pool.counters().connections_failed, 2, "both were tried");
 
-    let [one, other] = uris;
     let pool = ChannelPool::endpoints([one, other, server.uri()]).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
@@ -244,7 +244,8 @@ async fn a_restarted_server_is_found_again() {
 
 #[tokio::test]
 async fn waiting_for_a_server_that_never_comes_ends_with_the_reason() {
-    let pool = ChannelPool::builder(dead_uri().await).build().unwrap();
+    let (uri, _port) = dead_uri();
+    let pool = ChannelPool::builder(uri).build().unwrap();
     let deadline = Instant::now() + Duration::from_millis(50);
     let error = soon(pool.wait_ready(deadline)).await.unwrap_err();
     assert_eq!(error.state, ConnectivityState::TransientFailure);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use pool_tonic::{ChannelPool, PooledChannel};
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 /// A test that hangs fails after this.
@@ -42,10 +43,11 @@ pub fn ask(r#do: Do) -> Ask {
     Ask { text: "hello".to_owned(), r#do: r#do.into(), answers: 3 }
 }
 
-/// A port of loopback where nobody listens: one that was free a moment ago.
-pub async fn dead_uri() -> String {
-    let listener =
-        tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("loopback has a free port");
-    let addr = listener.local_addr().expect("it is bound");
-    format!("http://{addr}")
+/// A URI on loopback where nobody listens, for as long as the socket is kept: it holds the port, and never
+/// listens.
+pub fn dead_uri() -> (String, TcpSocket) {
+    let socket = TcpSocket::new_v4().expect("there may be a socket more");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has a free port");
+    let addr = socket.local_addr().expect("it is bound");
+    (format!("http://{addr}"), socket)
 }
