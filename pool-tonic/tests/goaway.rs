@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{all_slots_free, ask, client, soon, until};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder};
+use pool_tonic::{ChannelPool, ChannelPoolBuilder, PooledChannel};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
+use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Answer, Ask, Do};
 use pool_tonic_testing::raw::{Heard, Raw, code};
 use tokio::sync::mpsc;
@@ -240,6 +241,27 @@ async fn a_client_stream_beyond_the_buffer_is_not_sent_again() {
     all_slots_free(&pool).await;
 }
 
+/// A call of the first to the fourth kind, to its end.
+async fn call_of_kind(kind: u64, client: &mut EchoClient<PooledChannel>) -> Result<(), Status> {
+    let asks = || tokio_stream::iter([ask(Do::Echo), ask(Do::Echo)]);
+    let (mut answers, expected) = match kind {
+        0 => return client.unary(ask(Do::Echo)).await.map(drop),
+        1 => {
+            let answer = client.client_stream(asks()).await?.into_inner();
+            assert_eq!(answer.messages, 2);
+            return Ok(());
+        }
+        2 => (client.server_stream(ask(Do::Echo)).await?.into_inner(), 3),
+        _ => (client.bidi(asks()).await?.into_inner(), 2),
+    };
+    let mut messages = 0;
+    while answers.message().await?.is_some() {
+        messages += 1;
+    }
+    assert_eq!(messages, expected);
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_connections_by_age_costs_no_call() {
     const LASTS: Duration = Duration::from_secs(4);
@@ -251,12 +273,12 @@ async fn a_server_that_ends_connections_by_age_costs_no_call() {
     let pool = ChannelPool::builder(server.uri()).build().unwrap();
     let end = Instant::now() + LASTS;
     let mut callers = JoinSet::new();
-    for _ in 0..64 {
+    for caller in 0..64 {
         let mut client = client(&pool);
         callers.spawn(async move {
             let mut calls = 0;
             while Instant::now() < end {
-                client.unary(ask(Do::Echo)).await?;
+                call_of_kind((caller + calls) % 4, &mut client).await?;
                 calls += 1;
             }
             Ok::<u64, Status>(calls)
