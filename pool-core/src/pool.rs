@@ -317,6 +317,7 @@ async fn lease<'p, M: Manager, K: Kind<M>>(
     lease_slow(core, hit, options, lease_of).await
 }
 
+/// With what a hit has come to: a resource whose checks take a future, or nothing.
 async fn lease_slow<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     mut hit: Option<(ResourceLease<'p, M, K>, bool)>,
@@ -329,7 +330,11 @@ async fn lease_slow<'p, M: Manager, K: Kind<M>>(
             hit
         } else {
             let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
-            (lease_of(place), stale)
+            let mut lease = lease_of(place);
+            if lease.prepare_now(stale) {
+                return Ok(lease);
+            }
+            (lease, stale)
         };
         match lease.prepare(stale, &mut patience).await {
             Ok(()) => return Ok(lease),
