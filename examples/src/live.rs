@@ -102,18 +102,54 @@ impl Default for Live {
     }
 }
 
-/// What matters most comes first: a terminal that is too narrow cuts off the rest.
+/// What matters most comes first: a terminal that is too narrow cuts off the rest. One of 80 columns
+/// shows all of it, whatever the numbers.
 impl fmt::Display for Progress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (elapsed, duration) = (self.elapsed.as_secs_f64(), self.duration.as_secs_f64());
-        write!(f, "{:<12} {elapsed:>4.1}/{duration:.1} s", self.system)?;
-        write!(f, " | failed {} | {:>5.0} calls/s", self.failed, self.calls_per_second)?;
+        let (unit, seconds) = match self.duration.as_secs() {
+            ..99 => ("s", 1.0),
+            99..=3600 => ("m", 60.0),
+            _ => ("h", 3600.0),
+        };
+        let (elapsed, duration) = (elapsed / seconds, duration / seconds);
+        // The load may go on a little for the calls under way.
+        let elapsed_digits = usize::from(elapsed < 99.0);
+        let duration_digits = usize::from(duration < 10.0 && duration.fract() > 0.0);
+        write!(
+            f,
+            "{} {elapsed:.elapsed_digits$}/{duration:.duration_digits$} {unit}",
+            self.system
+        )?;
+        write!(
+            f,
+            "  failed {}  {}/s",
+            short(self.failed as f64, 4),
+            short(self.calls_per_second, 5)
+        )?;
         if let Some(PoolProgress { connections, streams, places, waiting }) = self.pool {
-            write!(f, " | connections {connections:>2} | streams {streams:>3}/{places:<3}")?;
-            write!(f, " | waiting {waiting}")?;
+            let [connections, streams, places, waiting] =
+                [connections, streams, places, waiting].map(|number| short(number as f64, 4));
+            write!(f, "  conns {connections}  streams {streams}/{places}  wait {waiting}")?;
         }
         Ok(())
     }
+}
+
+/// A number in full if it has at most this many digits (4 or more), else in thousands, millions and
+/// so on.
+fn short(number: f64, digits: i32) -> String {
+    let mut number = number.round();
+    if number < 10_f64.powi(digits) {
+        return format!("{number:.0}");
+    }
+    for unit in ["k", "M", "G", "T", "P"] {
+        number = (number / 1000.0).floor();
+        if number < 1000.0 {
+            return format!("{number:.0}{unit}");
+        }
+    }
+    format!("{:.0}E", (number / 1000.0).floor())
 }
 
 /// A standard error that is closed has no reader to miss anything.
@@ -137,11 +173,51 @@ mod tests {
         };
         assert_eq!(
             progress.to_string(),
-            "pool          3.2/10.0 s | failed 0 | 12346 calls/s \
-             | connections  9 | streams  61/90  | waiting 3"
+            "pool 3.2/10 s  failed 0  12346/s  conns 9  streams 61/90  wait 3"
         );
         progress.pool = None;
         progress.system = "Channel";
-        assert_eq!(progress.to_string(), "Channel       3.2/10.0 s | failed 0 | 12346 calls/s");
+        progress.duration = Duration::from_millis(1500);
+        assert_eq!(progress.to_string(), "Channel 3.2/1.5 s  failed 0  12346/s");
+    }
+
+    /// 80 columns, without those of the spinner and the space after it.
+    #[test]
+    fn the_line_fits_a_terminal_of_80_columns() {
+        for seconds in [9.9, 98.9, 99.0, 3600.0, 3601.0, 86_400.0] {
+            for number in [9_999, 99_999, 999_999, 999_999_999_999, usize::MAX] {
+                let duration = Duration::from_secs_f64(seconds);
+                let line = Progress {
+                    system: "pool",
+                    elapsed: duration + Duration::from_secs(15),
+                    duration,
+                    pool: Some(PoolProgress {
+                        connections: number,
+                        streams: number,
+                        places: number,
+                        waiting: number,
+                    }),
+                    calls_per_second: number as f64,
+                    failed: number as u64,
+                }
+                .to_string();
+                assert!(line.len() <= 78, "{} columns: {line}", line.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_number_is_shortened() {
+        for (number, text) in [
+            (0.0, "0"),
+            (9_999.4, "9999"),
+            (9_999.5, "10k"),
+            (999_999.0, "999k"),
+            (1_000_000.0, "1M"),
+            (u64::MAX as f64, "18E"),
+        ] {
+            assert_eq!(short(number, 4), text);
+        }
+        assert_eq!(short(99_999.0, 5), "99999");
     }
 }
