@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use tonic::transport::Uri;
 
@@ -127,7 +127,11 @@ where
             Err(Refusal::Shown(error.to_string()))
         }
         Err(error) => {
-            let text = error.to_string();
+            // In clap's words it is an unknown subcommand, of which no user has seen one.
+            let text = match error.get(ContextKind::InvalidSubcommand) {
+                Some(word) => format!("error: unexpected argument '{word}' found"),
+                None => error.to_string(),
+            };
             // After the first empty line, clap's message has usage and hints.
             let what = text.lines().map(str::trim).take_while(|line| !line.is_empty());
             let line = what.collect::<Vec<_>>().join(" ");
@@ -222,11 +226,14 @@ mod tests {
             (&["--metrics", "nowhere"], "--metrics"),
             (&["--connect", "127.0.0.1"], "--connect"),
             (&["--surprise"], "--surprise"),
-            (&["run"], "run"),
+            (&["run"], "unexpected argument 'run'"),
+            (&["help"], "unexpected argument 'help'"),
+            (&["serv"], "unexpected argument 'serv'"),
         ] {
             let line = bad(args);
             assert!(line.contains(named), "{line:?} does not name {named}");
             assert_eq!(line.lines().count(), 1, "{line:?}");
+            assert!(!line.contains("subcommand"), "{line:?}");
         }
     }
 
