@@ -80,8 +80,7 @@ impl Demo<'_> {
         let calls = DemoCalls::new(pool.channel());
         let mut summary = self.summary(self.drive_pool(&pool, calls, Some(&mut servers)).await?);
         if self.compares() {
-            let channel = connect(&uris[0]).await?;
-            let calls = DemoCalls::new(channel);
+            let calls = DemoCalls::new(endpoint(&uris[0])?.connect_lazy());
             summary.channel =
                 Some(self.loads.run("Channel", calls, Some(&mut servers), None).await?);
         }
@@ -112,7 +111,7 @@ impl Demo<'_> {
 
         let mut summary = self.summary(self.drive_pool(&pool, calls, None).await?);
         if self.compares() {
-            let calls = HealthCalls::new(connect(&uri).await?);
+            let calls = HealthCalls::new(endpoint(&uri)?.connect_lazy());
             summary.channel = Some(self.loads.run("Channel", calls, None, None).await?);
         }
         Ok(summary)
@@ -180,13 +179,8 @@ async fn ready(pool: &ChannelPool, uri: &str) -> Result<(), Problem> {
         .map_err(|error| Problem::because(format_args!("no gRPC server at {uri}"), &error))
 }
 
-async fn connect(uri: &str) -> Result<Channel, Problem> {
-    endpoint(uri)?.connect().await.map_err(|error| {
-        Problem::because(format_args!("a Channel cannot connect to {uri}"), &error)
-    })
-}
-
-/// As tonic sets it up by default.
+/// As tonic sets it up by default. To be connected lazily: a connection that is there before the load
+/// begins is not counted as opened by it.
 fn endpoint(uri: &str) -> Result<Endpoint, Problem> {
     Endpoint::from_shared(uri.to_owned())
         .map_err(|error| Problem::because(format_args!("{uri} is no endpoint"), &error))
