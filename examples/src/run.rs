@@ -24,6 +24,10 @@ const POOL: &str = "demo";
 /// For a server to be there, before the load begins.
 const READY: Duration = Duration::from_secs(5);
 
+/// For one attempt of the pool to connect. Well below [`READY`]: it is the attempt that knows what was
+/// missing.
+const CONNECT: Duration = Duration::from_secs(2);
+
 /// The exit status of a process that was interrupted, as shells have it: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
@@ -121,6 +125,7 @@ impl Demo<'_> {
     fn pool(&self, builder: ChannelPoolBuilder) -> Result<ChannelPool, Problem> {
         let pool = builder
             .max_connections(self.args.max_connections)
+            .connect_timeout(CONNECT)
             .build()
             .map_err(|error| Problem::because("the pool cannot be built", &error))?;
         pool_metrics::register(POOL, &pool)

@@ -197,6 +197,12 @@ async fn a_server_that_is_not_there_is_told_in_one_line() {
     let address = refusing.local_addr().unwrap().to_string();
     let output = run(&["--connect", &format!("http://{address}")]).await;
     assert_one_line(&output, 1, &["error: ", &address, "refused"]);
+
+    // One that listens and says nothing.
+    let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = mute.local_addr().unwrap().to_string();
+    let output = run(&["--connect", &format!("http://{address}")]).await;
+    assert_one_line(&output, 1, &["error: ", &address, "HTTP/2 settings were awaited"]);
 }
 
 #[tokio::test]
