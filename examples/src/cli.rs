@@ -24,7 +24,7 @@ pub enum Invocation {
 /// for comparison. A caller whose call failed pauses for 10 ms, on all of them alike.
 ///
 /// Exit status: 0 if no call through the pool failed, 1 if one did or the demo could not run, 2 for
-/// bad arguments.
+/// bad arguments, 130 if it was interrupted before the load began.
 #[derive(Debug, Parser)]
 #[command(
     name = "demo",

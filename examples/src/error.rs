@@ -3,25 +3,44 @@
 use std::error::Error;
 use std::fmt;
 
+/// A call failed, or the demo could not run.
+pub const FAILED: u8 = 1;
+
+/// The exit status of a process that was interrupted, as shells have it: 128 and the signal's number.
+pub const INTERRUPTED: u8 = 130;
+
 /// Why the demo cannot go on: one line for the one who started it.
 #[derive(Debug)]
-pub struct Problem(String);
+pub struct Problem {
+    what: String,
+    status: u8,
+}
 
 impl Problem {
     /// A problem in these words.
     pub fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self { what: what.into(), status: FAILED }
     }
 
     /// `what` could not be done, because of `error`, whose causes are named too.
     pub fn because(what: impl fmt::Display, error: &dyn Error) -> Self {
-        Self(format!("{what}: {}", chain(error)))
+        Self::new(format!("{what}: {}", chain(error)))
+    }
+
+    /// The user wanted an end before there was anything to show.
+    pub fn interrupted() -> Self {
+        Self { what: "interrupted before the load began".to_owned(), status: INTERRUPTED }
+    }
+
+    /// The exit status of a process that ends for it.
+    pub fn status(&self) -> u8 {
+        self.status
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
 

@@ -37,6 +37,27 @@ pub struct Loads<'a> {
 pub type Gauge<'a> = &'a (dyn Fn() -> PoolProgress + Sync);
 
 impl Loads<'_> {
+    /// What has to be done before a load, unless the user wants an end first.
+    ///
+    /// # Errors
+    ///
+    /// Those of `work`, or the interrupt.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `work`, which is dropped at an interrupt too.
+    pub async fn before<T>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        let mut interrupted = self.interrupted.clone();
+        tokio::select! {
+            done = work => done,
+            // An error means that nobody listens for an interrupt.
+            Ok(_) = interrupted.wait_for(|interrupted| *interrupted) => Err(Problem::interrupted()),
+        }
+    }
+
     /// Runs the load over what `system` names. `servers` are restarted meanwhile; `gauge` is asked for
     /// the live line.
     ///
@@ -76,7 +97,9 @@ impl Loads<'_> {
                 () = time::sleep(self.duration) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => {}
                 // An error means that nobody listens for an interrupt.
-                Ok(_) = interrupted.wait_for(|interrupted| *interrupted) => {}
+                Ok(_) = interrupted.wait_for(|interrupted| *interrupted) => {
+                    self.live.say("interrupted: ending the calls under way");
+                }
             }
             stop.send_replace(true);
         };

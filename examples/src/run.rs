@@ -1,6 +1,5 @@
 //! The demo from start to end: what is started, what is driven, and in which order.
 
-use std::io::{self, Write};
 use std::process;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::calls::{DemoCalls, HealthCalls, Kind, Workload};
 use crate::cli::Args;
-use crate::error::{Problem, chain};
+use crate::error::{INTERRUPTED, Problem, chain};
 use crate::live::{Live, PoolProgress};
 use crate::measure::Loads;
 use crate::report::{Outcome, Summary};
@@ -27,9 +26,6 @@ const READY: Duration = Duration::from_secs(5);
 /// For one attempt of the pool to connect. Well below [`READY`]: it is the attempt that knows what was
 /// missing.
 const CONNECT: Duration = Duration::from_secs(2);
-
-/// The exit status of a process that was interrupted, as shells have it: 128 and the signal's number.
-const INTERRUPTED: i32 = 130;
 
 /// Does what the command line asks for.
 ///
@@ -68,12 +64,12 @@ struct Demo<'a> {
 impl Demo<'_> {
     /// All four kinds of calls, on three servers of the demo's own.
     async fn drive_own_servers(&self) -> Result<Summary, Problem> {
-        let mut servers = Servers::start().await?;
+        let mut servers = self.loads.before(Servers::start()).await?;
         let addresses = servers.addresses();
         let uris: Vec<String> =
             addresses.iter().map(|address| format!("http://{address}")).collect();
         let pool = self.pool(ChannelPool::endpoints(&uris))?;
-        ready(&pool, &uris[0]).await?;
+        self.loads.before(ready(&pool, &uris[0])).await?;
         self.say(&format!(
             "{SERVERS} servers on {}: {STREAMS} streams a connection, connections end after {CONNECTION_AGE:?}, \
              one server after the other restarts",
@@ -102,14 +98,9 @@ impl Demo<'_> {
     async fn drive(&self, uri: &Uri) -> Result<Summary, Problem> {
         let uri = uri.to_string();
         let pool = self.pool(ChannelPool::builder(&uri))?;
-        ready(&pool, &uri).await?;
-        let mut calls = HealthCalls::new(pool.channel());
-        calls.call(Kind::Unary).await.map_err(|failure| {
-            Problem::new(format!(
-                "the server at {uri} does not answer Check of grpc.health.v1: {} {}",
-                failure.code, failure.message
-            ))
-        })?;
+        self.loads.before(ready(&pool, &uri)).await?;
+        let calls = HealthCalls::new(pool.channel());
+        self.loads.before(answers(calls.clone(), &uri)).await?;
         self.say(&format!("calling Check and Watch of grpc.health.v1 at {uri}"));
         self.say_where_metrics_are();
 
@@ -184,6 +175,16 @@ async fn ready(pool: &ChannelPool, uri: &str) -> Result<(), Problem> {
         .map_err(|error| Problem::because(format_args!("no gRPC server at {uri}"), &error))
 }
 
+/// Makes one call, to tell a server without health checks before there is any load on it.
+async fn answers<W: Workload>(mut calls: W, uri: &str) -> Result<(), Problem> {
+    calls.call(Kind::Unary).await.map_err(|failure| {
+        Problem::new(format!(
+            "the server at {uri} does not answer Check of grpc.health.v1: {} {}",
+            failure.code, failure.message
+        ))
+    })
+}
+
 /// As tonic sets it up by default. To be connected lazily: a connection that is there before the load
 /// begins is not counted as opened by it.
 fn endpoint(uri: &str) -> Result<Endpoint, Problem> {
@@ -191,8 +192,8 @@ fn endpoint(uri: &str) -> Result<Endpoint, Problem> {
         .map_err(|error| Problem::because(format_args!("{uri} is no endpoint"), &error))
 }
 
-/// Turns true at the first interrupt, which ends the load and shows what there is. The second one ends
-/// the process there and then.
+/// Turns true at the first interrupt, which ends the load and shows what there is, or ends the demo if
+/// there is nothing yet. The second one ends the process there and then.
 fn interrupts() -> watch::Receiver<bool> {
     let (interrupt, interrupted) = watch::channel(false);
     tokio::spawn(async move {
@@ -201,9 +202,8 @@ fn interrupts() -> watch::Receiver<bool> {
             return;
         }
         interrupt.send_replace(true);
-        let _ = writeln!(io::stderr(), "interrupted: ending the calls under way");
         if tokio::signal::ctrl_c().await.is_ok() {
-            process::exit(INTERRUPTED);
+            process::exit(i32::from(INTERRUPTED));
         }
     });
     interrupted

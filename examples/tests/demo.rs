@@ -77,6 +77,13 @@ impl Running {
         timeout(BOUND, search).await.expect("the demo speaks")
     }
 
+    #[cfg(unix)]
+    async fn interrupt(&self) {
+        let id = self.process.id().expect("the demo runs").to_string();
+        let kill = Command::new("kill").args(["-INT", &id]).status().await;
+        assert!(kill.expect("kill is there").success());
+    }
+
     async fn end(mut self) -> Output {
         let mut rest = String::new();
         let end = async {
@@ -255,16 +262,48 @@ async fn no_server_outlives_a_demo_that_was_killed() {
 async fn an_interrupt_ends_the_load_and_shows_what_there_is() {
     let mut demo = Running::start(&["--duration", "60s", "--json"]);
     demo.line("pool ").await;
-    let id = demo.process.id().expect("the demo runs").to_string();
-    let killed = Command::new("kill").args(["-INT", &id]).status().await.expect("kill is there");
-    assert!(killed.success());
-
+    demo.interrupt().await;
     let output = demo.end().await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = json(&output);
     assert!(summary["seconds"].as_f64().is_some_and(|seconds| seconds < 30.0), "{summary}");
     assert!(summary["calls"].as_u64().is_some_and(|n| n > 0), "{summary}");
     assert!(summary.get("channel").is_none(), "the comparison is left out");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn an_interrupt_before_the_load_ends_the_demo() {
+    for settings in [false, true] {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let demo = Running::start(&["--connect", &url]);
+        let (mut stream, _) = timeout(BOUND, listener.accept()).await.unwrap().unwrap();
+        // The server says nothing, or it gives its settings and does not answer the first call.
+        if settings {
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            timeout(BOUND, headers(&mut stream)).await.unwrap();
+        }
+        demo.interrupt().await;
+        assert_one_line(&demo.end().await, 130, &["error: ", "interrupted"]);
+    }
+}
+
+/// Reads what an HTTP/2 client sends, up to the headers of its first call.
+#[cfg(unix)]
+async fn headers(stream: &mut TcpStream) {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    stream.read_exact(&mut [0; PREFACE]).await.expect("the client sends on");
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("the client sends on");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).await.expect("the client sends on");
+        if head[3] == HEADERS {
+            break;
+        }
+    }
 }
 
 async fn listen() -> (TcpListenerStream, String) {

@@ -7,12 +7,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use examples::cli::{self, Args, Invocation, Refusal};
-use examples::error::Problem;
+use examples::error::{FAILED, Problem};
 use examples::{run, server};
 use tokio::runtime::Builder;
-
-/// A call failed, or the demo could not run.
-const FAILED: u8 = 1;
 
 /// The arguments are wrong.
 const USAGE: u8 = 2;
@@ -62,7 +59,7 @@ fn block_on<T>(
 fn exit(result: Result<ExitCode, Problem>) -> ExitCode {
     result.unwrap_or_else(|problem| {
         complain(&format!("error: {problem}"));
-        ExitCode::from(FAILED)
+        ExitCode::from(problem.status())
     })
 }
 
