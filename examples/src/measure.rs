@@ -59,18 +59,15 @@ impl Loads<'_> {
     }
 
     /// Runs the load over what `system` names. `servers` are restarted meanwhile; `gauge` is asked for
-    /// the live line.
-    ///
-    /// # Errors
-    ///
-    /// A server could not be restarted.
+    /// the live line. A problem with the servers ends it early: it comes beside what was counted until
+    /// then.
     pub async fn run<W: Workload>(
         &self,
         system: &str,
         workload: W,
         servers: Option<&mut Servers>,
         gauge: Option<Gauge<'_>>,
-    ) -> Result<Outcome, Problem> {
+    ) -> (Outcome, Result<(), Problem>) {
         let stats = Arc::new(Stats::new());
         let (stop, stopped) = watch::channel(false);
         let kinds = workload.kinds();
@@ -82,14 +79,14 @@ impl Loads<'_> {
         };
         let restarts = async {
             let Some(servers) = servers else {
-                return Ok(None);
+                return (None, Ok(()));
             };
             let (accepted, restarts) = (servers.accepted(), servers.restarts());
             let restarted = servers.restart_in_turn(stopped.clone()).await;
             // Without its servers the load is pointless; otherwise it has ended already.
             stop.send_replace(true);
-            restarted?;
-            Ok(Some((servers.accepted() - accepted, servers.restarts() - restarts)))
+            let counted = (servers.accepted() - accepted, servers.restarts() - restarts);
+            (Some(counted), restarted)
         };
         let clock = async {
             let (mut stopped, mut interrupted) = (stopped.clone(), self.interrupted.clone());
@@ -104,18 +101,18 @@ impl Loads<'_> {
             stop.send_replace(true);
         };
         let work = async { tokio::join!(callers, restarts, clock) };
-        let (ran, restarted, ()) = tokio::select! {
+        let (ran, (counted, restarted), ()) = tokio::select! {
             done = work => done,
             never = self.show(system, start, &stats, gauge) => match never {},
         };
         self.live.clear();
 
         let mut outcome = Outcome::new(stats.tally(), kinds, ran);
-        if let Some((accepted, restarts)) = restarted? {
+        if let Some((accepted, restarts)) = counted {
             outcome.connections_opened = Some(accepted);
             outcome.server_restarts = Some(restarts);
         }
-        Ok(outcome)
+        (outcome, restarted)
     }
 
     /// Keeps the live line up to date.

@@ -27,12 +27,21 @@ const READY: Duration = Duration::from_secs(5);
 /// missing.
 const CONNECT: Duration = Duration::from_secs(2);
 
+/// What a demo that ran has to show.
+#[derive(Debug)]
+pub struct Findings {
+    /// Of the loads that ran.
+    pub summary: Summary,
+    /// What ended the demo early, if anything did.
+    pub problem: Option<Problem>,
+}
+
 /// Does what the command line asks for.
 ///
 /// # Errors
 ///
 /// The demo could not run. That calls failed is in the summary.
-pub async fn run(args: &Args) -> Result<Summary, Problem> {
+pub async fn run(args: &Args) -> Result<Findings, Problem> {
     // First of all, since a port in use is the user's to change, before anything is started.
     let metrics =
         pool_metrics::serve(args.metrics).await.map_err(|error| Problem::new(chain(&error)))?;
@@ -47,12 +56,12 @@ pub async fn run(args: &Args) -> Result<Summary, Problem> {
         },
         metrics,
     };
-    let summary = match &args.connect {
+    let findings = match &args.connect {
         None => demo.drive_own_servers().await,
         Some(uri) => demo.drive(uri).await,
     };
     demo.metrics.shutdown().await;
-    summary
+    findings
 }
 
 struct Demo<'a> {
@@ -63,11 +72,12 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     /// All four kinds of calls, on three servers of the demo's own.
-    async fn drive_own_servers(&self) -> Result<Summary, Problem> {
+    async fn drive_own_servers(&self) -> Result<Findings, Problem> {
         let mut servers = self.loads.before(Servers::start()).await?;
         let addresses = servers.addresses();
         let uris: Vec<String> =
             addresses.iter().map(|address| format!("http://{address}")).collect();
+        let endpoints = uris.iter().map(|uri| endpoint(uri)).collect::<Result<Vec<_>, _>>()?;
         let pool = self.pool(ChannelPool::endpoints(&uris))?;
         self.loads.before(ready(&pool, &uris[0])).await?;
         self.say(&format!(
@@ -78,25 +88,31 @@ impl Demo<'_> {
         self.say_where_metrics_are();
 
         let calls = DemoCalls::new(pool.channel());
-        let mut summary = self.summary(self.drive_pool(&pool, calls, Some(&mut servers)).await?);
-        if self.compares() {
-            let calls = DemoCalls::new(endpoint(&uris[0])?.connect_lazy());
-            summary.channel =
-                Some(self.loads.run("Channel", calls, Some(&mut servers), None).await?);
+        let (outcome, mut went) = self.drive_pool(&pool, calls, Some(&mut servers)).await;
+        let mut summary = self.summary(outcome);
+        if went.is_ok() && self.compares() {
+            let calls = DemoCalls::new(endpoints[0].connect_lazy());
+            let (outcome, ended) = self.loads.run("Channel", calls, Some(&mut servers), None).await;
+            summary.channel = Some(outcome);
+            went = ended;
         }
-        if self.compares() {
-            let endpoints = uris.iter().map(|uri| endpoint(uri)).collect::<Result<Vec<_>, _>>()?;
+        if went.is_ok() && self.compares() {
             let calls = DemoCalls::new(Channel::balance_list(endpoints.into_iter()));
-            summary.balance_list =
-                Some(self.loads.run("balance_list", calls, Some(&mut servers), None).await?);
+            let (outcome, ended) =
+                self.loads.run("balance_list", calls, Some(&mut servers), None).await;
+            summary.balance_list = Some(outcome);
+            went = ended;
         }
-        servers.stop().await?;
-        Ok(summary)
+        if went.is_ok() {
+            went = servers.stop().await;
+        }
+        Ok(Findings { summary, problem: went.err() })
     }
 
     /// Health checks, on a server that is somebody else's.
-    async fn drive(&self, uri: &Uri) -> Result<Summary, Problem> {
+    async fn drive(&self, uri: &Uri) -> Result<Findings, Problem> {
         let uri = uri.to_string();
+        let endpoint = endpoint(&uri)?;
         let pool = self.pool(ChannelPool::builder(&uri))?;
         self.loads.before(ready(&pool, &uri)).await?;
         let calls = HealthCalls::new(pool.channel());
@@ -104,12 +120,15 @@ impl Demo<'_> {
         self.say(&format!("calling Check and Watch of grpc.health.v1 at {uri}"));
         self.say_where_metrics_are();
 
-        let mut summary = self.summary(self.drive_pool(&pool, calls, None).await?);
-        if self.compares() {
-            let calls = HealthCalls::new(endpoint(&uri)?.connect_lazy());
-            summary.channel = Some(self.loads.run("Channel", calls, None, None).await?);
+        let (outcome, mut went) = self.drive_pool(&pool, calls, None).await;
+        let mut summary = self.summary(outcome);
+        if went.is_ok() && self.compares() {
+            let calls = HealthCalls::new(endpoint.connect_lazy());
+            let (outcome, ended) = self.loads.run("Channel", calls, None, None).await;
+            summary.channel = Some(outcome);
+            went = ended;
         }
-        Ok(summary)
+        Ok(Findings { summary, problem: went.err() })
     }
 
     /// The pool of these endpoints, to be seen on the metrics endpoint.
@@ -130,7 +149,7 @@ impl Demo<'_> {
         pool: &ChannelPool,
         calls: W,
         servers: Option<&mut Servers>,
-    ) -> Result<Outcome, Problem> {
+    ) -> (Outcome, Result<(), Problem>) {
         let gauge = || {
             let status = pool.status();
             PoolProgress {
@@ -140,15 +159,16 @@ impl Demo<'_> {
                 waiting: status.waiting,
             }
         };
-        let outcome = self.loads.run("pool", calls, servers, Some(&gauge)).await?;
+        let (outcome, ended) = self.loads.run("pool", calls, servers, Some(&gauge)).await;
         let counters = pool.counters();
         pool.close();
-        Ok(Outcome {
+        let outcome = Outcome {
             retried: Some(counters.transparent_retries),
             goaways: Some(counters.goaways),
             connections_opened: Some(counters.connections_opened),
             ..outcome
-        })
+        };
+        (outcome, ended)
     }
 
     fn summary(&self, pool: Outcome) -> Summary {

@@ -273,6 +273,30 @@ async fn an_interrupt_ends_the_load_and_shows_what_there_is() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_demo_whose_servers_were_killed_shows_what_there_is() {
+    for (system, begin) in [("pool", "pool "), ("channel", "Channel ")] {
+        let mut demo = Running::start(&["--duration", "2s", "--concurrency", "8", "--json"]);
+        demo.line(begin).await;
+        let id = demo.process.id().expect("the demo runs").to_string();
+        let children = Command::new("pgrep").args(["-P", &id]).output().await;
+        let children = String::from_utf8(children.expect("pgrep is there").stdout).unwrap();
+        // One that is about to restart may be gone already.
+        let kill = Command::new("kill").arg("-KILL").args(children.lines()).output().await;
+        kill.expect("kill is there");
+
+        let output = demo.end().await;
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("error: a server ended with "), "{text}");
+        let summary = json(&output);
+        let outcome = if system == "pool" { &summary } else { &summary[system] };
+        assert!(outcome["calls"].as_u64().is_some_and(|n| n > 0), "{system} in {summary}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn an_interrupt_before_the_load_ends_the_demo() {
     for settings in [false, true] {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

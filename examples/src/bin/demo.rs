@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use examples::cli::{self, Args, Invocation, Refusal};
 use examples::error::{FAILED, Problem};
-use examples::{run, server};
+use examples::run::{self, Findings};
+use examples::server;
 use tokio::runtime::Builder;
 
 /// The arguments are wrong.
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 }
 
 async fn demo(args: &Args) -> Result<ExitCode, Problem> {
-    let summary = run::run(args).await?;
+    let Findings { summary, problem } = run::run(args).await?;
     if args.json {
         complain(summary.table().trim_end());
         let json = summary
@@ -40,6 +41,9 @@ async fn demo(args: &Args) -> Result<ExitCode, Problem> {
         print(&format!("{json}\n"))?;
     } else {
         print(&summary.table())?;
+    }
+    if let Some(problem) = problem {
+        return Err(problem);
     }
     let failed = summary.pool.failed > 0;
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
