@@ -80,8 +80,7 @@ impl Running {
     #[cfg(unix)]
     async fn interrupt(&self) {
         let id = self.process.id().expect("the demo runs").to_string();
-        let kill = Command::new("kill").args(["-INT", &id]).status().await;
-        assert!(kill.expect("kill is there").success());
+        assert!(kill("INT", &id).await.success());
     }
 
     async fn end(mut self) -> Output {
@@ -271,18 +270,25 @@ async fn an_interrupt_ends_the_load_and_shows_what_there_is() {
     assert!(summary.get("channel").is_none(), "the comparison is left out");
 }
 
-#[cfg(unix)]
+/// The processes that a process has started.
+#[cfg(target_os = "linux")]
+fn children(id: &str) -> String {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("the demo runs");
+    let of_thread = |thread: std::fs::DirEntry| {
+        std::fs::read_to_string(thread.path().join("children")).unwrap_or_default()
+    };
+    threads.flatten().map(of_thread).collect()
+}
+
+#[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_demo_whose_servers_were_killed_shows_what_there_is() {
     for (system, begin) in [("pool", "pool "), ("channel", "Channel ")] {
         let mut demo = Running::start(&["--duration", "2s", "--concurrency", "8", "--json"]);
         demo.line(begin).await;
         let id = demo.process.id().expect("the demo runs").to_string();
-        let children = Command::new("pgrep").args(["-P", &id]).output().await;
-        let children = String::from_utf8(children.expect("pgrep is there").stdout).unwrap();
         // One that is about to restart may be gone already.
-        let kill = Command::new("kill").arg("-KILL").args(children.lines()).output().await;
-        kill.expect("kill is there");
+        kill("KILL", &children(&id)).await;
 
         let output = demo.end().await;
         let text = String::from_utf8_lossy(&output.stderr);
@@ -336,4 +342,11 @@ async fn listen() -> (TcpListenerStream, String) {
         .expect("there is a free port");
     let address = listener.local_addr().expect("a listener has an address");
     (TcpListenerStream::new(listener), format!("http://{address}"))
+}
+
+/// Sends a signal. The shell's own `kill`, since not every system has the program.
+#[cfg(unix)]
+async fn kill(signal: &str, ids: &str) -> std::process::ExitStatus {
+    let command = format!("kill -{signal} {ids}");
+    Command::new("sh").args(["-c", &command]).status().await.expect("there is a shell")
 }
