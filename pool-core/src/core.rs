@@ -93,7 +93,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
                 contain(|| observer.event(event));
             }
         }
-        drop(error);
+        contain(|| drop(error));
         for ended in ended {
             dispose_here(&*self.manager, ended);
             // Nobody destroys in the background now: `ended` above is all of it.

@@ -67,17 +67,20 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         Self { core: CoreRef::Owned(core), place: Some(place), stage: Stage::Lent }
     }
 
-    /// Makes the resource ready for the holder, if that takes no future of the manager's.
+    /// Makes the resource ready for the holder, or gives it up, if that takes no future of the
+    /// manager's; pending means to [`prepare`](Self::prepare) it.
     #[inline]
-    pub(crate) fn prepare_now(&mut self, stale: bool) -> bool {
+    pub(crate) fn prepare_now(&mut self, stale: bool) -> Poll<Result<(), Unfit>> {
         let Core { manager, clock, times, .. } = &*self.core;
         let check = stale || times.check_policy == CheckPolicy::Always;
-        let Some(place) = &mut self.place else { return false };
-        let ready = K::prepare_now(manager, place, check, *clock) == Poll::Ready(Ok(()));
-        if ready {
-            self.stage = Stage::Held;
+        let Some(place) = &mut self.place else { return Poll::Pending };
+        let prepared = K::prepare_now(manager, place, check, *clock);
+        match prepared {
+            Poll::Ready(Ok(())) => self.stage = Stage::Held,
+            Poll::Ready(Err(_unfit)) => self.reject(Unserved::GoesOn),
+            Poll::Pending => {}
         }
-        ready
+        prepared
     }
 
     /// Makes the resource ready for the holder.

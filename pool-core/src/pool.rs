@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use tokio::runtime::Handle;
 
@@ -307,12 +308,14 @@ async fn lease<'p, M: Manager, K: Kind<M>>(
     options: GetOptions,
     lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut hit = core.lend_hot().map(|Lent { place, stale }| (lease_of(place), stale));
-    if let Some((lease, stale)) = &mut hit
-        && lease.prepare_now(*stale)
-        && let Some((lease, _)) = hit
-    {
-        return Ok(lease);
+    let mut hit = None;
+    if let Some(Lent { place, stale }) = core.lend_hot() {
+        let mut lease = lease_of(place);
+        match lease.prepare_now(stale) {
+            Poll::Ready(Ok(())) => return Ok(lease),
+            Poll::Ready(Err(_unfit)) => {}
+            Poll::Pending => hit = Some((lease, stale)),
+        }
     }
     lease_slow(core, hit, options, lease_of).await
 }
@@ -331,10 +334,11 @@ async fn lease_slow<'p, M: Manager, K: Kind<M>>(
         } else {
             let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
             let mut lease = lease_of(place);
-            if lease.prepare_now(stale) {
-                return Ok(lease);
+            match lease.prepare_now(stale) {
+                Poll::Ready(Ok(())) => return Ok(lease),
+                Poll::Ready(Err(_unfit)) => continue,
+                Poll::Pending => (lease, stale),
             }
-            (lease, stale)
         };
         match lease.prepare(stale, &mut patience).await {
             Ok(()) => return Ok(lease),

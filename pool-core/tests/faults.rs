@@ -617,3 +617,45 @@ async fn a_resource_whose_check_was_given_up_is_not_lent_as_fresh() {
     drop(pool.get().await.unwrap());
     assert_eq!(items.0.checked.load(SeqCst), before + 1, "lent unchecked");
 }
+
+/// A manager whose check says no without looking: a future that has no state.
+struct Strict(AtomicUsize);
+
+struct No;
+
+impl Future for No {
+    type Output = Result<(), support::ItemError>;
+
+    fn poll(self: std::pin::Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Err(support::ItemError { fatal: false }))
+    }
+}
+
+impl Manager for Strict {
+    type Resource = ();
+    type Error = support::ItemError;
+
+    async fn create(&self, _cx: &CreateContext) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn recycle(
+        &self,
+        _resource: &mut (),
+        _meta: &Metadata,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send {
+        self.0.fetch_add(1, SeqCst);
+        No
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_says_no_at_once_is_asked_once() {
+    let pool = Pool::builder(Strict(AtomicUsize::new(0))).max_size(1).build().unwrap();
+    drop(pool.get().await.unwrap());
+    drop(pool.get().await.unwrap());
+    assert_eq!(pool.manager().0.load(SeqCst), 1);
+    let counters = pool.counters();
+    assert_eq!((counters.gets_ok, counters.ended.get(EndReason::CheckFailed)), (2, 1));
+    assert_eq!(pool.status().checking, 0);
+}

@@ -140,7 +140,11 @@ impl<R, E: StdError + 'static> Default for Actions<R, E> {
 
 impl<R, E: StdError + 'static> Actions<R, E> {
     pub(crate) fn is_empty(&self) -> bool {
-        self.wake.is_empty() && self.ended.is_empty() && self.events.is_empty() && !self.notify
+        self.wake.is_empty()
+            && self.ended.is_empty()
+            && self.events.is_empty()
+            && !self.notify
+            && self.error.is_none()
     }
 }
 

@@ -71,9 +71,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             }
             self.surplus_since = None;
         }
-        // While it backs off, maintenance wakes in time by itself; unless nothing was missing when it
-        // last looked.
-        let is_expected = self.notified || (self.failures > 0 && self.armed <= self.retry_at);
+        // While creation backs off, maintenance wakes in time by itself; unless nothing was missing when
+        // it last looked.
+        let is_expected = self.notified || self.armed <= self.retry_at;
         !is_expected
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
