@@ -48,6 +48,7 @@ mod acquire;
 mod config;
 mod core;
 mod create;
+mod data;
 mod error;
 mod kind;
 mod lease;
@@ -64,6 +65,7 @@ pub use crate::acquire::GetOptions;
 pub use crate::config::{
     Backoff, Builder, CheckPolicy, ConfigError, PoolBuilder, SharedPoolBuilder,
 };
+pub use crate::data::Data;
 pub use crate::error::{CreateError, Error, Timeout};
 pub use crate::kind::{Exclusive, Kind, Shared};
 pub use crate::lease::{Lease, ResourceLease, SharedLease};
