@@ -43,6 +43,7 @@
 //! - **Dropping a lease is plain**: it spawns, blocks and panics nowhere, in or outside a runtime.
 //! - **Nothing of a user runs under a lock.**
 //! - **Counts are taken from the state**, so a [`Status`] fits together.
+#![expect(clippy::large_types_passed_by_value, reason = "the settings, once a pool")]
 
 mod acquire;
 mod config;
@@ -63,7 +64,8 @@ mod status;
 
 pub use crate::acquire::GetOptions;
 pub use crate::config::{
-    Backoff, Builder, CheckPolicy, ConfigError, PoolBuilder, SharedPoolBuilder,
+    Backoff, Builder, CheckPolicy, ConfigError, Limits, PoolBuilder, PoolConfig, SharedPoolBuilder,
+    Shedding,
 };
 pub use crate::data::Data;
 pub use crate::error::{CreateError, Error, Timeout};
