@@ -51,6 +51,7 @@ mod core;
 mod create;
 mod data;
 mod error;
+mod hooks;
 mod kind;
 mod lease;
 mod maintenance;
@@ -69,6 +70,7 @@ pub use crate::config::{
 };
 pub use crate::data::Data;
 pub use crate::error::{CreateError, Error, Timeout};
+pub use crate::hooks::{HookError, HookFuture};
 pub use crate::kind::{Exclusive, Kind, Shared};
 pub use crate::lease::{Lease, ResourceLease, SharedLease};
 pub use crate::manager::{

@@ -22,6 +22,7 @@ pub use self::limits::Limits;
 pub use self::shedding::Shedding;
 pub use self::times::CheckPolicy;
 pub(crate) use self::times::Times;
+use crate::hooks::Hooks;
 use crate::kind::{Exclusive, Kind, Shared};
 use crate::manager::{Manager, SharedManager};
 use crate::observer::Observer;
@@ -32,6 +33,7 @@ use crate::pool::ResourcePool;
 pub struct Builder<M: Manager, K> {
     manager: M,
     config: PoolConfig,
+    pub(crate) hooks: Hooks<M>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
     kind: PhantomData<K>,
@@ -48,6 +50,7 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         Self {
             manager,
             config: PoolConfig::default(),
+            hooks: Hooks::default(),
             observer: None,
             runtime: None,
             kind: PhantomData,
