@@ -50,6 +50,8 @@ mod config;
 mod core;
 mod create;
 mod data;
+#[cfg(feature = "dyn")]
+mod dyn_manager;
 mod error;
 mod hooks;
 mod kind;
@@ -69,6 +71,8 @@ pub use crate::config::{
     Shedding,
 };
 pub use crate::data::Data;
+#[cfg(feature = "dyn")]
+pub use crate::dyn_manager::{DynManager, DynSharedManager};
 pub use crate::error::{CreateError, Error, Timeout};
 pub use crate::hooks::{HookError, HookFuture};
 pub use crate::kind::{Exclusive, Kind, Shared};
@@ -80,3 +84,6 @@ pub use crate::metadata::Metadata;
 pub use crate::observer::{EndReason, Event, Observer};
 pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
 pub use crate::status::{Counters, Ended, Status};
+/// The macro under which a [`DynManager`] is written.
+#[cfg(feature = "dyn")]
+pub use async_trait::async_trait;

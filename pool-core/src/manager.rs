@@ -167,7 +167,7 @@ pub trait SharedManager: Manager<Resource: Sync> {
 }
 
 /// A check that has nothing to look at: a future without state, which costs a hit nothing.
-struct Passed<E>(PhantomData<fn() -> E>);
+pub(crate) struct Passed<E>(pub(crate) PhantomData<fn() -> E>);
 
 impl<E> Future for Passed<E> {
     type Output = Result<(), E>;
