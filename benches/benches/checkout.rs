@@ -145,6 +145,10 @@ struct Arguments {
     #[arg(long, default_value = "")]
     only: String,
 
+    /// Only this system, compared with itself: for a profiler.
+    #[arg(long)]
+    system: Option<String>,
+
     /// What Cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
@@ -171,8 +175,9 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         if arguments.quick {
             scenario.gets /= 4;
         }
-        let samples = rotate(&scenario, rounds);
-        let figures = report::figures(scenario.title, "ns", BASELINE, samples);
+        let samples = rotate(&scenario, rounds, arguments.system.as_deref());
+        let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
+        let figures = report::figures(scenario.title, "ns", baseline, samples);
         print!("{}", report::table(&figures, bars));
         all.extend(figures);
     }
@@ -182,9 +187,11 @@ fn run(arguments: &Arguments) -> io::Result<()> {
 }
 
 /// Every system in every round, each round beginning with the next one.
-fn rotate(scenario: &Scenario, rounds: u32) -> Vec<(&'static str, Vec<f64>)> {
-    let systems: Vec<&Entry> =
-        SYSTEMS.iter().filter(|system| system.waits || !scenario.contended()).collect();
+fn rotate(scenario: &Scenario, rounds: u32, only: Option<&str>) -> Vec<(&'static str, Vec<f64>)> {
+    let takes_part = |system: &&Entry| {
+        (system.waits || !scenario.contended()) && only.is_none_or(|only| only == system.name)
+    };
+    let systems: Vec<&Entry> = SYSTEMS.iter().filter(takes_part).collect();
     let mut samples: Vec<_> = systems.iter().map(|system| (system.name, Vec::new())).collect();
     let runtime = scenario.runtime();
     for round in 0..rounds as usize {

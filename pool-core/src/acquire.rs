@@ -1,8 +1,8 @@
-//! Getting a place: at once, or after a wait in the queue.
+//! Getting places: at once, or after a wait in the queue.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,24 +10,30 @@ use tokio::time::Instant;
 use crate::config::Times;
 use crate::core::{Core, Place};
 use crate::error::{Error, Timeout};
-use crate::kind::{CheckLimit, Kind, Unfit};
+use crate::kind::{Kind, Unfit, UntilWhen};
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
-use crate::state::{Answer, Failure, Key, Left, Lent, Polled, State, Unserved};
+use crate::state::{
+    Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, State, Unserved,
+};
 
 /// What one get asks for, beside the pool's settings.
 ///
 /// # Examples
 ///
 /// ```
-/// use pool_core::GetOptions;
+/// use pool_core::{GetOptions, Priority};
 /// use std::time::Duration;
 ///
 /// let impatient = GetOptions::new().timeout(Duration::from_millis(50));
+/// let background = GetOptions::new().priority(Priority::Low);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
     limit: Limit,
+    check_timeout: Option<Duration>,
+    recycle_timeout: Option<Duration>,
+    priority: Priority,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,6 +43,25 @@ enum Limit {
     Pool,
     Timeout(Duration),
     Deadline(Instant),
+    NoWait,
+}
+
+/// Who is served first of those that wait. A class waits until nobody of a higher one does, however
+/// long that takes; within a class, service is in order of arrival.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    /// Before all others.
+    High,
+    /// What a get has that asks for nothing else.
+    #[default]
+    Normal,
+    /// When nobody else waits.
+    Low,
+}
+
+impl Priority {
+    /// Every class, the highest first.
+    pub const ALL: [Self; 3] = [Self::High, Self::Normal, Self::Low];
 }
 
 impl GetOptions {
@@ -56,6 +81,41 @@ impl GetOptions {
         self.limit = Limit::Deadline(deadline);
         self
     }
+
+    /// This get does not wait for a resource: if none is free, it fails with a timeout. One that is free is
+    /// recycled and checked as usual, for which it has the pool's wait timeout.
+    pub fn no_wait(mut self) -> Self {
+        self.limit = Limit::NoWait;
+        self
+    }
+
+    /// How long one check may take for this get, instead of the pool's check timeout.
+    pub fn check_timeout(mut self, timeout: Duration) -> Self {
+        self.check_timeout = Some(timeout);
+        self
+    }
+
+    /// How long recycling one resource may take for this get, instead of the pool's recycle timeout.
+    pub fn recycle_timeout(mut self, timeout: Duration) -> Self {
+        self.recycle_timeout = Some(timeout);
+        self
+    }
+
+    /// The class that this get waits in.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+}
+
+/// The options of a get that has none: nothing to carry.
+#[derive(Clone, Copy)]
+pub(crate) struct Defaults;
+
+impl From<Defaults> for GetOptions {
+    fn from(_: Defaults) -> Self {
+        Self::new()
+    }
 }
 
 /// How long a get may take in all: settled when it first looks at the clock.
@@ -68,6 +128,8 @@ pub(crate) struct Patience {
 struct Span {
     started: Moment,
     deadline: Moment,
+    /// It began later than that, by maintenance's clock.
+    sampled: bool,
 }
 
 impl Patience {
@@ -78,52 +140,107 @@ impl Patience {
     fn deadline(&mut self, now: Moment, times: &Times, clock: Clock) -> Moment {
         let limit = self.options.limit;
         let deadline = || match limit {
-            Limit::Pool => now.after(times.wait),
+            Limit::Pool | Limit::NoWait => now.after(times.wait),
             Limit::Timeout(timeout) => now.after(timeout),
             Limit::Deadline(deadline) => clock.moment(deadline),
         };
-        self.span.get_or_insert_with(|| Span { started: now, deadline: deadline() }).deadline
+        let span = || Span { started: now, deadline: deadline(), sampled: false };
+        self.span.get_or_insert_with(span).deadline
+    }
+
+    /// Settles how long it may take by maintenance's clock, if that is kept and will do.
+    #[inline]
+    fn sample(&mut self, sampled: Option<Moment>, times: &Times) -> Option<Span> {
+        let started = sampled?;
+        let timeout = match self.options.limit {
+            Limit::Pool => times.wait,
+            Limit::Timeout(timeout) => timeout,
+            Limit::Deadline(_) | Limit::NoWait => return None,
+        };
+        let span = Span { started, deadline: started.after(timeout), sampled: true };
+        self.span = Some(span);
+        Some(span)
+    }
+
+    /// Until when a get may wait for a place.
+    fn wait_until(&mut self, now: Moment, times: &Times, clock: Clock) -> Moment {
+        let deadline = self.deadline(now, times, clock);
+        if matches!(self.options.limit, Limit::NoWait) { now } else { deadline }
+    }
+
+    /// Until when a blocking get may take.
+    pub(crate) fn give_up_at(&mut self, times: &Times, clock: Clock) -> Option<Instant> {
+        let deadline = self.deadline(clock.now(), times, clock);
+        clock.instant(deadline)
     }
 
     /// Until when a check that starts now may run.
-    pub(crate) fn check_limit(&mut self, times: &Times, clock: Clock) -> CheckLimit {
+    pub(crate) fn check_until(&mut self, times: &Times, clock: Clock) -> UntilWhen {
+        let limit = self.options.check_timeout.unwrap_or(times.check);
+        self.until(limit, times, clock)
+    }
+
+    /// Until when a recycling that starts now may run.
+    pub(crate) fn recycle_until(&mut self, times: &Times, clock: Clock) -> UntilWhen {
+        let limit = self.options.recycle_timeout.unwrap_or(times.recycle);
+        self.until(limit, times, clock)
+    }
+
+    fn until(&mut self, limit: Duration, times: &Times, clock: Clock) -> UntilWhen {
         let now = clock.now();
-        let (callers, checks) = (self.deadline(now, times, clock), now.after(times.check));
+        let (mut callers, own) = (self.deadline(now, times, clock), now.after(limit));
+        if callers <= now && self.span.is_some_and(|span| span.sampled) {
+            // Maintenance was late, not this caller.
+            callers = own.after(Duration::from_nanos(1));
+        }
         let (at, unfit) =
-            if callers <= checks { (callers, Unfit::OutOfTime) } else { (checks, Unfit::Failed) };
-        let at = clock.instant(at).unwrap_or_else(|| Instant::now() + A_YEAR);
-        CheckLimit { at, unfit }
+            if callers <= own { (callers, Unfit::OutOfTime) } else { (own, Unfit::Failed) };
+        UntilWhen { at: clock.instant_or_far(at), unfit }
     }
 
     #[cold]
     pub(crate) fn timed_out<M: Manager, K: Kind<M>>(&self, core: &Core<M, K>) -> Error<M::Error> {
         let now = core.clock.now();
         let started = self.span.map_or(now, |span| span.started);
-        let state = core.state();
-        Error::Timeout(Box::new(Timeout {
-            waited: now.since(started),
-            status: state.status(),
-            last_error: state.last_error(),
-        }))
+        let (status, last_error) = core.look(|state| (state.status(), state.last_error()));
+        Error::Timeout(Box::new(Timeout { waited: now.since(started), status, last_error }))
     }
 }
 
-/// For a timer that has to be set to something.
-const A_YEAR: Duration = Duration::from_secs(86400 * 365);
+/// What a get ended with: as many places as it asked for.
+pub(crate) enum Acquired<P> {
+    One(Lent<P>),
+    Several(Vec<P>),
+}
 
-type Got<M, K> = Result<Lent<Place<M, K>>, Error<<M as Manager>::Error>>;
+impl<P> Acquired<P> {
+    /// What one asked for that asked for one.
+    #[inline]
+    pub(crate) fn one(self) -> Lent<P> {
+        match self {
+            Self::One(lent) => lent,
+            Self::Several(_) => unreachable!("bug: one place was asked for, and several came"),
+        }
+    }
+}
+
+type Got<M, K> = Result<Acquired<Place<M, K>>, Error<<M as Manager>::Error>>;
 
 /// A get, up to the place. Dropped while it waits, it leaves the queue; a place that it had been given
 /// goes to the next.
 pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
     core: &'a Arc<Core<M, K>>,
     patience: &'a mut Patience,
+    places: usize,
+    /// It has been served before, by a resource that was no good.
+    again: bool,
     waiting: Option<Key>,
 }
 
 impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
     type Output = Got<M, K>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         match self.waiting {
             Some(key) => self.poll_wait(key, cx),
@@ -133,47 +250,94 @@ impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
 }
 
 impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
-    pub(crate) fn new(core: &'a Arc<Core<M, K>>, patience: &'a mut Patience) -> Self {
-        Self { core, patience, waiting: None }
+    pub(crate) fn new(
+        core: &'a Arc<Core<M, K>>,
+        patience: &'a mut Patience,
+        places: usize,
+        again: bool,
+    ) -> Self {
+        Self { core, patience, places, again, waiting: None }
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let core = self.core;
+        let class = self.patience.options.priority;
         let mut waker = Some(cx.waker().clone());
+        if self.places == 1 && class == Priority::Normal && !self.again {
+            let (now, deadline) = match self.patience.sample(core.front.sampled(), &core.times) {
+                Some(span) => (span.started, span.deadline),
+                None => {
+                    let now = core.clock.now();
+                    (now, self.patience.wait_until(now, &core.times, core.clock))
+                }
+            };
+            let joined = core.state().join_hot(now, deadline, &mut waker);
+            if let Some(key) = joined {
+                self.waiting = Some(key);
+                return Poll::Pending;
+            }
+        }
+        if self.patience.span.is_some_and(|span| span.sampled) {
+            self.patience.span = None;
+        }
+        let now = core.clock.now();
+        let deadline = self.patience.wait_until(now, &core.times, core.clock);
+        let ask = Ask { deadline, class, places: self.places, again: self.again };
+        self.request(ask, waker)
+    }
+
+    #[cold]
+    fn request(&mut self, ask: Ask, mut waker: Option<Waker>) -> Poll<Got<M, K>> {
+        let core = self.core;
         let answer = loop {
             let answer = core.update(|state, now, actions| {
-                let deadline = self.patience.deadline(now, &core.times, core.clock);
-                state.is_maintained().then(|| state.request(now, deadline, &mut waker, actions))
+                state.is_maintained().then(|| state.request(now, ask, &mut waker, actions))
             });
             if answer.is_some() {
                 break answer;
             }
             if !core.ensure_maintenance() {
-                break core.update(State::request_unmaintained);
+                break core
+                    .update(|state, now, actions| state.request_unmaintained(ask, now, actions));
             }
         };
-        match answer {
-            Some(Answer::Lent(lent)) => Poll::Ready(Ok(lent)),
+        Poll::Ready(match answer {
             Some(Answer::Queued(key)) => {
                 self.waiting = Some(key);
-                Poll::Pending
+                return Poll::Pending;
             }
-            Some(Answer::QueueFull(waiting)) => Poll::Ready(Err(Error::QueueFull { waiting })),
-            Some(Answer::Timeout) => Poll::Ready(Err(self.patience.timed_out(self.core))),
-            Some(Answer::Closed) => Poll::Ready(Err(Error::Closed)),
-            None => Poll::Ready(Err(Error::NoRuntime)),
-        }
+            Some(Answer::Lent(lent)) => Ok(Acquired::One(lent)),
+            Some(Answer::Several(places)) => Ok(Acquired::Several(places)),
+            Some(Answer::QueueFull(waiting)) => Err(Error::QueueFull { waiting }),
+            Some(Answer::TooMany(max_size)) => Err(Error::TooMany { asked: ask.places, max_size }),
+            Some(Answer::Timeout) => Err(self.patience.timed_out(core)),
+            Some(Answer::Paused) => Err(Error::Paused),
+            Some(Answer::Closed) => Err(Error::Closed),
+            None => Err(Error::NoRuntime),
+        })
     }
 
+    #[inline]
     fn poll_wait(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+        if let Some(place) = self.core.mailboxes.take(key.index()) {
+            self.waiting = None;
+            if !self.core.front.count() {
+                self.core.state().picked_up();
+            }
+            return Poll::Ready(Ok(Acquired::One(self.core.granted(place, key))));
+        }
+        self.poll_unserved(key, cx)
+    }
+
+    #[cold]
+    fn poll_unserved(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let mut spare = None;
-        let outcome = loop {
+        let polled = loop {
             let (polled, maintained) = {
                 let mut state = self.core.state();
                 (state.poll_waiter(key, cx.waker(), &mut spare), state.is_maintained())
             };
             match polled {
-                Polled::Ready(outcome) => break outcome,
                 Polled::NeedsWaker => spare = Some(cx.waker().clone()),
                 Polled::Waiting if maintained || self.core.ensure_maintenance() => {
                     return Poll::Pending;
@@ -183,29 +347,55 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                     self.leave(Unserved::NoRuntime);
                     return Poll::Ready(Err(Error::NoRuntime));
                 }
+                polled => break polled,
             }
         };
         self.waiting = None;
-        Poll::Ready(match outcome {
-            Ok(place) => Ok(Lent { place, stale: false }),
-            Err(Failure::Timeout) => Err(self.patience.timed_out(self.core)),
-            Err(Failure::Closed) => Err(Error::Closed),
-            Err(Failure::Fatal(error)) => Err(Error::Create(error)),
+        Poll::Ready(match polled {
+            Polled::Granted(Places::One(place)) => {
+                Ok(Acquired::One(self.core.granted(place, Key::NIL)))
+            }
+            Polled::Granted(Places::Several(places)) => Ok(Acquired::Several(places)),
+            Polled::Failed(Failure::Timeout) => Err(self.patience.timed_out(self.core)),
+            Polled::Failed(Failure::Closed) => Err(Error::Closed),
+            Polled::Failed(Failure::Paused) => Err(Error::Paused),
+            Polled::Failed(Failure::Shed) => Err(Error::Shed),
+            Polled::Failed(Failure::TooMany(max_size)) => {
+                Err(Error::TooMany { asked: self.places, max_size })
+            }
+            Polled::Failed(Failure::Fatal(error)) => Err(Error::Create(error)),
+            Polled::Waiting | Polled::NeedsWaker => unreachable!("bug: it waits on"),
         })
     }
 
     /// Leaves the queue, if it is in it.
+    #[cold]
     fn leave(&mut self, unserved: Unserved) {
         let Some(key) = self.waiting.take() else { return };
+        let several = self.places != 1;
         let left = self.core.state().leave(key, unserved);
-        if let Left::Granted(place) = left {
-            self.core.give_back(place);
+        let places = match left {
+            Left::Settled(Outcome::Granted(Places::One(place))) => vec![place],
+            Left::Settled(Outcome::Granted(Places::Several(places))) | Left::Waiting(_, places) => {
+                places
+            }
+            Left::Settled(Outcome::Failed(_)) => Vec::new(),
+        };
+        for place in places {
+            self.core.give_back(place, Key::NIL);
+        }
+        if several {
+            // Those behind it may be served now.
+            self.core.update(State::settle);
         }
     }
 }
 
 impl<M: Manager, K: Kind<M>> Drop for Acquire<'_, M, K> {
+    #[inline]
     fn drop(&mut self) {
-        self.leave(Unserved::Cancelled);
+        if self.waiting.is_some() {
+            self.leave(Unserved::Cancelled);
+        }
     }
 }

@@ -2,22 +2,30 @@
 //! is done after unlocking.
 
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::config::{Limits, Times};
+use crate::config::{Settings, Times};
+use crate::control::Closing;
+use crate::front::{Front, Put, Taken};
+use crate::hooks::Hooks;
 use crate::kind::Kind;
+use crate::leaks::Leaks;
+use crate::mailboxes::Mailboxes;
 use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
+use crate::metadata::Slot;
 use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Event, Observer};
-use crate::state::{Actions, Ended, Lent, State, Stillborn, Unserved, Work};
+use crate::state::{Actions, Ended, Key, Lent, Newborn, State, Stillborn, Store, Unserved, Work};
+use crate::sync::{Mutex, MutexGuard};
 
 /// What a holder of `K`'s resources carries.
 pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
@@ -25,54 +33,95 @@ pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
 type StateOf<M, K> = State<<K as Kind<M>>::Store, <M as Manager>::Error>;
 
 pub(crate) struct Core<M: Manager, K: Kind<M>> {
+    pub(crate) front: Arc<Front<K::Store>>,
+    pub(crate) clock: Clock,
+    pub(crate) times: Times,
     /// Apart from the rest, since a creation needs no more than this.
     pub(crate) manager: Arc<M>,
-    pub(crate) times: Times,
-    pub(crate) clock: Clock,
-    state: Mutex<StateOf<M, K>>,
+    pub(crate) hooks: Arc<Hooks<M>>,
+    pub(crate) mailboxes: Arc<Mailboxes<Place<M, K>>>,
+    state: CachePadded<Mutex<StateOf<M, K>>>,
+    /// Leases that are out, where those are looked for that are out for too long.
+    pub(crate) leaks: Option<Leaks>,
     /// Wakes maintenance, which holds this and no `Core` while it sleeps.
     wakeup: Arc<Notify>,
+    /// Wakes those that wait for the pool to come to a certain state, after every change.
+    pub(crate) changed: Notify,
+    /// Wakes those that wait for the pool to close, who may outlive it.
+    pub(crate) closed: Arc<Closing>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
+    /// Where maintenance was started last.
+    home: Mutex<Option<Handle>>,
     /// Handles of the pool, leases not among them: without one there is nobody left to lend to.
     handles: AtomicUsize,
 }
 
 impl<M: Manager, K: Kind<M>> Core<M, K> {
-    pub(crate) fn new(
-        manager: M,
-        limits: Limits,
-        times: Times,
-        observer: Option<Arc<dyn Observer>>,
-        runtime: Option<Handle>,
-    ) -> Arc<Self> {
-        let state = State::new(limits, times, observer.is_some());
+    pub(crate) fn new(manager: M, settings: Settings<M>) -> Arc<Self> {
+        let Settings { limits, times, hooks, observer, runtime } = settings;
+        let front = Arc::new(Front::new(times.max_uses));
+        let mailboxes = Arc::new(Mailboxes::new());
+        let observed = observer.is_some();
+        let state =
+            State::new(limits, &times, observed, Arc::clone(&front), Arc::clone(&mailboxes));
         Arc::new(Self {
-            manager: Arc::new(manager),
-            times,
+            front,
             clock: Clock::new(),
-            state: Mutex::new(state),
+            times,
+            manager: Arc::new(manager),
+            hooks: Arc::new(hooks),
+            mailboxes,
+            state: CachePadded::new(Mutex::new(state)),
+            leaks: times.leak_threshold.map(Leaks::new),
             wakeup: Arc::default(),
+            changed: Notify::new(),
+            closed: Arc::default(),
             observer,
             runtime,
+            home: Mutex::new(None),
             handles: AtomicUsize::new(0),
         })
     }
 
     /// Nothing of a user runs under this lock, so it is short, and nothing that panics does either.
+    ///
+    /// What is decided here may not rest on what is idle, in the front or not: see
+    /// [`update`](Self::update).
     #[inline]
     pub(crate) fn state(&self) -> MutexGuard<'_, StateOf<M, K>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state, then does what follows from that.
+    /// Changes the state, with the front closed, then does what follows from that.
     pub(crate) fn update<T>(
+        &self,
+        change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource, M::Error>) -> T,
+    ) -> T {
+        let result = self.change(change);
+        self.changed.notify_waiters();
+        result
+    }
+
+    /// Looks at the state, with the front closed. What has changed is not worth telling those that wait for
+    /// changes, who look this way themselves.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&mut StateOf<M, K>) -> T) -> T {
+        self.change(|state, _, _| look(state))
+    }
+
+    fn change<T>(
         &self,
         change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource, M::Error>) -> T,
     ) -> T {
         let now = self.clock.now();
         let mut actions = Actions::default();
-        let result = change(&mut self.state(), now, &mut actions);
+        let result = {
+            let mut state = self.state();
+            state.close_front(now, &mut actions);
+            let result = change(&mut state, now, &mut actions);
+            state.publish();
+            result
+        };
         self.act(actions);
         result
     }
@@ -81,29 +130,42 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if actions.is_empty() {
             return;
         }
-        let Actions { wake, ended, events, notify, error } = actions;
+        let Actions { wake, ended, events, notify, closed, error } = actions;
         for waker in wake {
             wake_up(waker);
         }
         if notify {
             self.wakeup.notify_one();
         }
-        if let Some(observer) = &self.observer {
-            for event in &events {
-                contain(|| observer.event(event));
-            }
+        if closed {
+            self.closed.close();
+        }
+        for event in &events {
+            self.tell(event);
         }
         contain(|| drop(error));
         for ended in ended {
-            dispose_here(&*self.manager, ended);
+            dispose_here(&*self.manager, &self.hooks, self.clock, ended);
             // Nobody destroys in the background now: `ended` above is all of it.
             self.disposed();
+        }
+    }
+
+    pub(crate) fn tell(&self, event: &Event) {
+        if let Some(observer) = &self.observer {
+            contain(|| observer.event(event));
         }
     }
 
     /// Lends a place if that takes neither a clock nor a wait.
     #[inline]
     pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
+        match self.front.lend() {
+            Taken::Lent(place, stale) => return Some(Lent { place, stale, waiter: Key::NIL }),
+            Taken::Nothing if K::Store::HAS_FRONT && !self.front.is_open() => return None,
+            Taken::Nothing => {}
+            Taken::Outdated(place) => self.absorb(place),
+        }
         let (lent, settle) = self.state().lend_hot()?;
         if settle {
             self.settle();
@@ -111,10 +173,33 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         Some(lent)
     }
 
-    /// A holder gives its place back.
+    /// A holder gives its place back, which it may have waited for.
     #[inline]
-    pub(crate) fn give_back(&self, place: Place<M, K>) {
-        let hot = self.state().give_back_hot(place);
+    pub(crate) fn give_back(&self, place: Place<M, K>, waiter: Key) {
+        if waiter != Key::NIL {
+            return self.give_back_locked(place, waiter);
+        }
+        match self.front.put(place) {
+            Put::Done => {}
+            Put::Displaced(place) => {
+                let absorbed = self.state().absorb_hot(place);
+                match absorbed {
+                    Ok(settle) if settle => self.settle(),
+                    Ok(_) => {}
+                    Err(place) => self.absorb(place),
+                }
+            }
+            Put::Refused(place) => self.give_back_locked(place, waiter),
+            Put::Closed(places) => places.into_iter().flatten().for_each(|it| self.absorb(it)),
+        }
+    }
+
+    fn give_back_locked(&self, place: Place<M, K>, waiter: Key) {
+        let hot = {
+            let mut state = self.state();
+            state.free(waiter);
+            state.give_back_hot(place)
+        };
         match hot {
             Ok((waker, settle)) => {
                 if let Some(waker) = waker {
@@ -128,13 +213,32 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
     }
 
+    /// A place that was in the front is idle now.
+    #[cold]
+    fn absorb(&self, place: Place<M, K>) {
+        self.update(|state, now, actions| {
+            state.absorb(place, now, actions);
+            state.settle(now, actions);
+        });
+    }
+
+    /// A place that was granted to a waiter.
+    #[inline]
+    pub(crate) fn granted(&self, place: Place<M, K>, waiter: Key) -> Lent<Place<M, K>> {
+        let stale = K::Store::is_stale(&place, self.front.fresh_after());
+        Lent { place, stale, waiter }
+    }
+
     /// A holder gives a place back whose resource is no good.
-    pub(crate) fn discard(&self, place: Place<M, K>, reason: EndReason) {
-        self.update(|state, now, actions| state.discard(place, reason, now, actions));
+    pub(crate) fn discard(&self, place: Place<M, K>, waiter: Key, reason: EndReason) {
+        self.update(|state, now, actions| {
+            state.free(waiter);
+            state.discard(place, reason, now, actions);
+        });
     }
 
     /// The resource of a place that was lent is not fit for its holder, or the holder gave up.
-    pub(crate) fn reject(&self, place: Place<M, K>, unserved: Unserved) {
+    pub(crate) fn reject(&self, place: Place<M, K>, waiter: Key, unserved: Unserved) {
         let end = match unserved {
             Unserved::GoesOn => Some(EndReason::CheckFailed),
             // Others hold it as well, or will: that one gives up says nothing about it.
@@ -142,12 +246,34 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             _ => Some(EndReason::Discarded),
         };
         self.update(|state, now, actions| {
+            state.free(waiter);
             state.check_failed(unserved);
             match end {
                 Some(reason) => state.discard(place, reason, now, actions),
                 None => state.give_back_unchecked(place, now, actions),
             }
         });
+    }
+
+    /// A lease is taken. Returns its key, where leases are kept track of.
+    #[inline]
+    pub(crate) fn track(&self, id: ResourceId, at: &'static Location<'static>) -> Option<u32> {
+        let leaks = self.leaks.as_ref()?;
+        let (key, earlier) = leaks.taken(id, at, self.clock.now());
+        if earlier {
+            self.wakeup.notify_one();
+        }
+        key
+    }
+
+    /// A lease has ended.
+    #[inline]
+    pub(crate) fn untrack(&self, key: Option<u32>) {
+        if let (Some(leaks), Some(key)) = (&self.leaks, key)
+            && let Some(event) = leaks.returned(key, self.clock.now())
+        {
+            self.tell(&event);
+        }
     }
 
     /// A threshold has been crossed by a hot path.
@@ -170,17 +296,38 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if self.state().adopt() {
             let task = maintenance::Maintenance::new(self, Arc::clone(&self.wakeup));
             runtime.spawn(task.run());
+            let before = self.home().replace(runtime);
+            drop(before);
         }
         // In a runtime that has ended the task is dropped at once.
         self.state().is_maintained()
     }
 
-    pub(crate) fn maintain(&self) -> Work<M::Resource> {
-        self.update(State::maintain)
+    /// The runtime in which maintenance was started last.
+    fn home(&self) -> MutexGuard<'_, Option<Handle>> {
+        self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn born(&self, id: ResourceId, resource: M::Resource) {
-        self.update(|state, now, actions| state.born(id, resource, now, actions));
+    /// The runtime in which checks run of those that have none.
+    pub(crate) fn runtime(&self) -> Option<Handle> {
+        self.home().clone().or_else(|| self.runtime.clone())
+    }
+
+    /// Does what is due, and says what else is to be done.
+    pub(crate) fn maintain(&self) -> Work<K::Store> {
+        let mut work = self.update(State::maintain);
+        if let Some(leaks) = &self.leaks {
+            let (events, next) = leaks.due(self.clock.now());
+            work.next = work.next.min(next);
+            for event in &events {
+                self.tell(event);
+            }
+        }
+        work
+    }
+
+    pub(crate) fn born(&self, id: ResourceId, newborn: Newborn<M::Resource>) {
+        self.update(|state, now, actions| state.born(id, newborn, now, actions));
     }
 
     pub(crate) fn stillborn(&self, id: ResourceId, failed: Stillborn<M::Error>) {
@@ -196,8 +343,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     fn end_resource(&self, id: ResourceId, reason: EndReason, text: Cow<'static, str>) {
-        if let Some(observer) = &self.observer {
-            contain(|| observer.event(&Event::Reported { id, reason, text }));
+        if self.observer.is_some() {
+            self.tell(&Event::Reported { id, reason, text });
         }
         self.update(|state, now, actions| state.end_resource(id, reason, now, actions));
     }
@@ -207,7 +354,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn close(&self) {
-        self.update(|state, _, actions| state.close(actions));
+        self.update(State::close);
     }
 
     /// The handle of one of this pool's resources.
@@ -235,6 +382,10 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
 }
 
 impl<M: Manager, K: Kind<M>> HandleTarget for Core<M, K> {
+    fn known(self: Arc<Self>, id: ResourceId) {
+        self.state().know(id);
+    }
+
     fn broken(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
         self.end_resource(id, EndReason::Broken, text);
     }
@@ -252,13 +403,18 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
     /// Maintenance has nothing to hold on to any more: what it was to destroy is dropped here.
     fn drop(&mut self) {
         let mut actions = Actions::default();
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        state.close(&mut actions);
-        state.orphan(&mut actions);
+        {
+            let now = self.clock.now();
+            let mut state = self.state();
+            state.close_front(now, &mut actions);
+            state.close(now, &mut actions);
+            state.orphan(&mut actions);
+        }
         for ended in actions.ended {
-            dispose_here(&*self.manager, ended);
+            dispose_here(&*self.manager, &self.hooks, self.clock, ended);
         }
         self.wakeup.notify_one();
+        self.closed.close();
     }
 }
 
@@ -274,10 +430,31 @@ fn keeps_time(runtime: &Handle) -> bool {
 }
 
 /// Destroys a resource without a task to do it in.
-fn dispose_here<M: Manager>(manager: &M, ended: Ended<M::Resource>) {
-    let mut resource = ended.slot.resource;
-    contain(|| manager.detached(&mut resource));
+fn dispose_here<M: Manager>(
+    manager: &M,
+    hooks: &Hooks<M>,
+    clock: Clock,
+    mut ended: Ended<M::Resource>,
+) {
+    take_leave(manager, hooks, clock, &mut ended);
+    let Slot { resource, data, .. } = *ended.slot;
+    contain(|| drop(data));
     contain(|| drop(resource));
+}
+
+/// A resource is about to be destroyed.
+pub(crate) fn take_leave<M: Manager>(
+    manager: &M,
+    hooks: &Hooks<M>,
+    clock: Clock,
+    ended: &mut Ended<M::Resource>,
+) {
+    let slot = &mut *ended.slot;
+    if let Some(hook) = &hooks.before_destroy {
+        let meta = slot.metadata(slot.uses, clock);
+        contain(|| hook(&mut slot.resource, &slot.data, &meta));
+    }
+    contain(|| manager.detached(&mut slot.resource));
 }
 
 /// Runs code of a user whose panic must not get out, because there is nobody to get it. Its message

@@ -11,25 +11,30 @@ use std::task::Poll;
 use tokio::time::timeout;
 
 use crate::core::{Core, contain};
+use crate::data::Data;
 use crate::error::CreateError;
+use crate::hooks::Hooks;
 use crate::kind::Kind;
 use crate::manager::{CreateContext, Manager, ResourceId};
-use crate::state::{BirthOrder, Stillborn};
+use crate::metadata::Metadata;
+use crate::moment::Clock;
+use crate::state::{BirthOrder, Newborn, Stillborn};
 
 /// Creates one resource. The task holds the manager, and the pool only weakly.
 pub(crate) fn run<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     order: BirthOrder,
 ) -> impl Future<Output = ()> + Send + use<M, K> {
-    let BirthOrder { id, attempt, reason } = order;
+    let BirthOrder { id, attempt, reason, generation } = order;
     let cx = CreateContext { attempt, reason, handle: core.handle_of(id) };
     let manager = Arc::clone(&core.manager);
-    let limit = core.times.create;
+    let hooks = Arc::clone(&core.hooks);
+    let (limit, clock) = (core.times.create, core.clock);
     let birth = BirthGuard { core: Arc::downgrade(core), id };
     async move {
-        let created = timeout(limit, create(&*manager, &cx)).await;
+        let created = timeout(limit, create(&*manager, &hooks, &cx, generation, clock)).await;
         let error = match created {
-            Ok(Ok(resource)) => return birth.born(resource),
+            Ok(Ok(newborn)) => return birth.born(newborn),
             Ok(Err(error)) => error,
             Err(_elapsed) => CreateError::TimedOut(limit),
         };
@@ -38,7 +43,9 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
                 contain(|| manager.is_fatal(error)).unwrap_or(false),
                 contain(|| manager.retry_in(error)).flatten(),
             ),
-            CreateError::TimedOut(_) | CreateError::Panicked(_) => (false, None),
+            CreateError::Refused(_) | CreateError::TimedOut(_) | CreateError::Panicked(_) => {
+                (false, None)
+            }
         };
         let text = contain(|| error.to_string()).unwrap_or_default();
         birth.stillborn(Stillborn { error: Arc::new(error), text, fatal, retry_in });
@@ -47,15 +54,27 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
 
 async fn create<M: Manager>(
     manager: &M,
+    hooks: &Hooks<M>,
     cx: &CreateContext,
-) -> Result<M::Resource, CreateError<M::Error>> {
+    generation: u32,
+    clock: Clock,
+) -> Result<Newborn<M::Resource>, CreateError<M::Error>> {
     // The call itself may panic, too, where it is no `async fn`.
-    let mut attempt = pin!(async { manager.create(cx).await });
+    let mut attempt = pin!(async {
+        let mut resource = manager.create(cx).await.map_err(CreateError::Failed)?;
+        let mut data = Data::new();
+        if let Some(hook) = &hooks.after_create {
+            let meta = Metadata::of_newborn(cx.handle.id(), generation, clock);
+            let allowed = hook(&mut resource, &mut data, &meta).await;
+            allowed.map_err(|error| CreateError::Refused(error.into_error()))?;
+        }
+        Ok(Newborn { resource, data })
+    });
     poll_fn(|task| {
         let polled = catch_unwind(AssertUnwindSafe(|| attempt.as_mut().poll(task)));
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(created)) => Poll::Ready(created.map_err(CreateError::Failed)),
+            Ok(Poll::Ready(created)) => Poll::Ready(created),
             Err(panic) => Poll::Ready(Err(CreateError::Panicked(message(&*panic)))),
         }
     })
@@ -75,9 +94,9 @@ struct BirthGuard<M: Manager, K: Kind<M>> {
 }
 
 impl<M: Manager, K: Kind<M>> BirthGuard<M, K> {
-    fn born(self, resource: M::Resource) {
+    fn born(self, newborn: Newborn<M::Resource>) {
         if let Some(core) = self.core.upgrade() {
-            core.born(self.id, resource);
+            core.born(self.id, newborn);
         }
     }
 

@@ -26,24 +26,28 @@ use std::fmt;
 /// ```
 #[derive(Default)]
 pub struct Data {
-    /// Looked through in order: there are few types, and a comparison is cheaper than a hash.
-    values: Vec<Box<dyn Any + Send + Sync>>,
+    /// In a box, so that an empty one is a pointer in the pool's books. `None` when there is no value.
+    values: Option<Box<Values>>,
 }
+
+/// Looked through in order: there are few types, and a comparison is cheaper than a hash.
+#[derive(Default)]
+struct Values(Vec<Box<dyn Any + Send + Sync>>);
 
 impl Data {
     /// Without a value.
     pub const fn new() -> Self {
-        Self { values: Vec::new() }
+        Self { values: None }
     }
 
     /// The value of this type.
     pub fn get<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.values.iter().find_map(|value| value.downcast_ref())
+        self.values.as_ref()?.0.iter().find_map(|value| value.downcast_ref())
     }
 
     /// The value of this type, to change it.
     pub fn get_mut<T: Any + Send + Sync>(&mut self) -> Option<&mut T> {
-        self.values.iter_mut().find_map(|value| value.downcast_mut())
+        self.values.as_mut()?.0.iter_mut().find_map(|value| value.downcast_mut())
     }
 
     /// Puts a value in, and gives back the one of the same type that was there before.
@@ -51,24 +55,25 @@ impl Data {
         if let Some(present) = self.get_mut() {
             return Some(std::mem::replace(present, value));
         }
-        self.values.push(Box::new(value));
+        self.values.get_or_insert_default().0.push(Box::new(value));
         None
     }
 
     /// Takes the value of this type out.
     pub fn remove<T: Any + Send + Sync>(&mut self) -> Option<T> {
-        let index = self.values.iter().position(|value| value.is::<T>())?;
-        self.values.swap_remove(index).downcast().ok().map(|value| *value)
+        let Values(values) = &mut **self.values.as_mut()?;
+        let index = values.iter().position(|value| value.is::<T>())?;
+        values.swap_remove(index).downcast().ok().map(|value| *value)
     }
 
     /// Whether there is no value.
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.values.as_ref().map_or(0, |values| values.0.len())
     }
 }
 
@@ -126,7 +131,8 @@ mod tests {
     fn an_empty_one_takes_no_memory() {
         let mut data = Data::default();
         assert!(data.is_empty());
-        assert_eq!(data.values.capacity(), 0);
+        assert!(data.values.is_none());
+        assert_eq!(size_of::<Data>(), size_of::<usize>());
         data.insert(());
         assert!(!data.is_empty());
     }

@@ -23,6 +23,21 @@ pub enum Error<E: StdError + 'static> {
         /// How many wait.
         waiting: usize,
     },
+    /// More resources were asked for at once than there may be. Ask for fewer, or raise the maximum size.
+    #[error("{asked} resources asked for at once, and there may be at most {max_size}")]
+    TooMany {
+        /// How many were asked for.
+        asked: usize,
+        /// The maximum size.
+        max_size: usize,
+    },
+    /// The pool is paused, and its callers are not to wait. Try again when it has been resumed.
+    #[error("the pool is paused")]
+    Paused,
+    /// The queue has stood for too long, and this caller had waited for too long in it: shed by the
+    /// [`Shedding`](crate::Shedding) rule. Lower the load, or raise the maximum size.
+    #[error("the pool is overloaded: its queue stands, and this caller was shed")]
+    Shed,
     /// A resource could not be created, and trying again would not help.
     #[error("no resource could be created")]
     Create(#[source] Arc<CreateError<E>>),
@@ -55,6 +70,9 @@ pub enum CreateError<E: StdError + 'static> {
     /// The manager said so.
     #[error("the manager could not create a resource: {0}")]
     Failed(#[source] E),
+    /// The [`after_create`](crate::Builder::after_create) hook did not let it pass.
+    #[error("the hook after a creation refused the resource: {0}")]
+    Refused(#[source] Box<dyn StdError + Send + Sync>),
     /// It took longer than the create timeout.
     #[error("the manager did not create a resource within the create timeout of {0:?}")]
     TimedOut(Duration),

@@ -81,7 +81,7 @@ type AfterReturnShared<R> = dyn Fn(&R, &Data, &Metadata) -> Result<(), HookError
 type BeforeDestroy<R> = dyn Fn(&mut R, &Data, &Metadata) + Send + Sync;
 
 /// The hooks of a pool. Of the two forms that some have, a pool has at most the one of its kind.
-pub(crate) struct Hooks<M: Manager> {
+pub struct Hooks<M: Manager> {
     pub(crate) after_create: Option<Box<AfterCreate<M::Resource>>>,
     pub(crate) before_lend: Option<Box<BeforeLend<M::Resource>>>,
     pub(crate) before_lend_shared: Option<Box<BeforeLendShared<M::Resource>>>,

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::hooks::Hooks;
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
 use crate::moment::Clock;
@@ -30,15 +31,28 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     fn resource(place: &Self::Place) -> &M::Resource;
 
-    /// Is the resource in a state to be lent again?
+    /// Is the resource known to be broken?
     #[doc(hidden)]
     fn is_broken(manager: &M, place: &mut Self::Place) -> bool;
+
+    /// Asks the hook, if there is one, whether the resource may stay that has come back.
+    #[doc(hidden)]
+    fn returned(hooks: &Hooks<M>, place: &mut Self::Place, clock: Clock) -> bool;
+
+    /// Looks at an idle resource.
+    #[doc(hidden)]
+    fn look(
+        manager: &M,
+        place: &mut Self::Place,
+        clock: Clock,
+    ) -> impl Future<Output = Result<(), M::Error>> + Send;
 
     /// Makes the resource ready for its next holder, if the manager's checks have no state: they can
     /// be asked where they are. Pending means to [`prepare`](Kind::prepare) it.
     #[doc(hidden)]
     fn prepare_now(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
@@ -48,10 +62,11 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
     #[doc(hidden)]
     fn prepare(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        limit: impl FnMut() -> CheckLimit + Send,
+        limits: impl Limits + Send,
     ) -> impl Future<Output = Result<(), Unfit>> + Send;
 }
 
@@ -70,9 +85,16 @@ pub enum Unfit {
 /// Until when a check may run, and what it means if it does not end by then.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub struct CheckLimit {
+pub struct UntilWhen {
     pub(crate) at: Instant,
     pub(crate) unfit: Unfit,
+}
+
+/// How long checks that are about to begin may run. Asked only when one takes time.
+#[doc(hidden)]
+pub trait Limits {
+    fn check_until(&mut self) -> UntilWhen;
+    fn recycle_until(&mut self) -> UntilWhen;
 }
 
 /// One holder at a time, who may change the resource: [`Pool`](crate::Pool).
@@ -93,21 +115,35 @@ impl<M: Manager> Kind<M> for Exclusive {
     }
 
     fn is_broken(manager: &M, place: &mut Self::Place) -> bool {
-        // A holder that panics may have left the resource in the middle of something.
-        std::thread::panicking() || manager.is_broken(&mut place.resource)
+        manager.is_broken(&mut place.resource)
+    }
+
+    #[inline]
+    fn returned(hooks: &Hooks<M>, place: &mut Self::Place, clock: Clock) -> bool {
+        let Some(hook) = &hooks.after_return else { return true };
+        let meta = place.metadata(place.uses, clock);
+        let Slot { resource, data, .. } = &mut **place;
+        hook(resource, data, &meta).is_ok()
+    }
+
+    async fn look(manager: &M, place: &mut Self::Place, clock: Clock) -> Result<(), M::Error> {
+        let meta = place.metadata(place.uses, clock);
+        manager.check(&mut place.resource, &meta).await
     }
 
     #[inline]
     fn prepare_now(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
         let meta = place.metadata(place.uses, clock);
         let recycle = meta.uses() > 1;
-        // Both or none, so that neither is asked twice.
-        if recycle && has_state(|| manager.recycle(&mut place.resource, &meta))
+        // All or none, so that nothing is asked twice.
+        if hooks.before_lend.is_some()
+            || recycle && has_state(|| manager.recycle(&mut place.resource, &meta))
             || check && has_state(|| manager.check(&mut place.resource, &meta))
         {
             return Poll::Pending;
@@ -123,18 +159,24 @@ impl<M: Manager> Kind<M> for Exclusive {
 
     async fn prepare(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        mut limit: impl FnMut() -> CheckLimit + Send,
+        mut limits: impl Limits + Send,
     ) -> Result<(), Unfit> {
         let meta = place.metadata(place.uses, clock);
         // The present holder counts.
         if meta.uses() > 1 {
-            bounded(&mut limit, manager.recycle(&mut place.resource, &meta)).await?;
+            let recycled = manager.recycle(&mut place.resource, &meta);
+            bounded(|| limits.recycle_until(), recycled).await?;
         }
         if check {
-            bounded(&mut limit, manager.check(&mut place.resource, &meta)).await?;
+            bounded(|| limits.check_until(), manager.check(&mut place.resource, &meta)).await?;
+        }
+        if let Some(hook) = &hooks.before_lend {
+            let Slot { resource, data, .. } = &mut **place;
+            bounded(|| limits.check_until(), hook(resource, data, &meta)).await?;
         }
         Ok(())
     }
@@ -154,14 +196,30 @@ impl<M: SharedManager> Kind<M> for Shared {
     }
 
     #[inline]
+    fn returned(hooks: &Hooks<M>, place: &mut Self::Place, clock: Clock) -> bool {
+        let Some(hook) = &hooks.after_return_shared else { return true };
+        let meta = place.metadata(clock);
+        hook(&place.slot.resource, &place.slot.data, &meta).is_ok()
+    }
+
+    async fn look(manager: &M, place: &mut Self::Place, clock: Clock) -> Result<(), M::Error> {
+        let meta = place.metadata(clock);
+        manager.check_shared(&place.slot.resource, &meta).await
+    }
+
+    #[inline]
     fn prepare_now(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
     ) -> Poll<Result<(), Unfit>> {
         let meta = place.metadata(clock);
         let resource = &place.slot.resource;
+        if hooks.before_lend_shared.is_some() {
+            return Poll::Pending;
+        }
         if !check {
             return Poll::Ready(Ok(()));
         }
@@ -173,14 +231,19 @@ impl<M: SharedManager> Kind<M> for Shared {
 
     async fn prepare(
         manager: &M,
+        hooks: &Hooks<M>,
         place: &mut Self::Place,
         check: bool,
         clock: Clock,
-        limit: impl FnMut() -> CheckLimit + Send,
+        mut limits: impl Limits + Send,
     ) -> Result<(), Unfit> {
+        let meta = place.metadata(clock);
+        let Slot { resource, data, .. } = &place.slot;
         if check {
-            let meta = place.metadata(clock);
-            bounded(limit, manager.check_shared(&place.slot.resource, &meta)).await?;
+            bounded(|| limits.check_until(), manager.check_shared(resource, &meta)).await?;
+        }
+        if let Some(hook) = &hooks.before_lend_shared {
+            bounded(|| limits.check_until(), hook(resource, data, &meta)).await?;
         }
         Ok(())
     }
@@ -202,7 +265,7 @@ fn ask<E>(check: impl Future<Output = Result<(), E>>) -> Poll<Result<(), Unfit>>
 
 /// Runs a check. One that is ready at once needs neither clock, timer nor runtime.
 async fn bounded<E>(
-    mut limit: impl FnMut() -> CheckLimit,
+    mut limit: impl FnMut() -> UntilWhen,
     check: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Unfit> {
     let mut check = pin!(check);
@@ -211,7 +274,7 @@ async fn bounded<E>(
         Poll::Ready(passed) => passed,
         Poll::Pending if Handle::try_current().is_err() => return Err(Unfit::NoRuntime),
         Poll::Pending => {
-            let CheckLimit { at, unfit } = limit();
+            let UntilWhen { at, unfit } = limit();
             timeout_at(at, check).await.map_err(|_elapsed| unfit)?
         }
     };

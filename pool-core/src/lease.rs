@@ -2,17 +2,21 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::panic::Location;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 
 use crate::acquire::Patience;
-use crate::config::CheckPolicy;
+use crate::config::{CheckPolicy, Times};
 use crate::core::{Core, Place, contain};
-use crate::kind::{Exclusive, Kind, Shared, Unfit};
+use crate::data::Data;
+use crate::kind::{Exclusive, Kind, Limits, Shared, Unfit, UntilWhen};
 use crate::manager::{Manager, ResourceId};
 use crate::metadata::Metadata;
+use crate::moment::Clock;
 use crate::observer::EndReason;
-use crate::state::{Store, Unserved};
+use crate::state::{Key, Lent, Store, Unserved};
 
 /// The lease of a [`Pool`](crate::Pool)'s resource: nobody else has it.
 pub type Lease<'p, M> = ResourceLease<'p, M, Exclusive>;
@@ -30,6 +34,10 @@ pub struct ResourceLease<'p, M: Manager, K: Kind<M>> {
     core: CoreRef<'p, M, K>,
     /// There until the lease ends.
     place: Option<Place<M, K>>,
+    /// The waiter that the place was granted to.
+    waiter: Key,
+    /// The key of the lease, where leases are kept track of.
+    tracked: Option<u32>,
     stage: Stage,
 }
 
@@ -40,6 +48,26 @@ enum Stage {
     Lent,
     Checked,
     Held,
+}
+
+/// The call that takes a lease.
+pub(crate) type Caller = &'static Location<'static>;
+
+/// The limits of a get's checks.
+struct PatienceLimits<'a> {
+    patience: &'a mut Patience,
+    times: &'a Times,
+    clock: Clock,
+}
+
+impl Limits for PatienceLimits<'_> {
+    fn check_until(&mut self) -> UntilWhen {
+        self.patience.check_until(self.times, self.clock)
+    }
+
+    fn recycle_until(&mut self) -> UntilWhen {
+        self.patience.recycle_until(self.times, self.clock)
+    }
 }
 
 enum CoreRef<'p, M: Manager, K: Kind<M>> {
@@ -59,22 +87,32 @@ impl<M: Manager, K: Kind<M>> Deref for CoreRef<'_, M, K> {
 }
 
 impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
-    pub(crate) fn borrowed(core: &'p Core<M, K>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Borrowed(core), place: Some(place), stage: Stage::Lent }
+    #[inline]
+    pub(crate) fn borrowed(core: &'p Core<M, K>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
+        Self::new(CoreRef::Borrowed(core), lent, at)
     }
 
-    pub(crate) fn owned(core: Arc<Core<M, K>>, place: Place<M, K>) -> Self {
-        Self { core: CoreRef::Owned(core), place: Some(place), stage: Stage::Lent }
+    #[inline]
+    pub(crate) fn owned(core: Arc<Core<M, K>>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
+        Self::new(CoreRef::Owned(core), lent, at)
+    }
+
+    #[inline]
+    fn new(core: CoreRef<'p, M, K>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
+        let Lent { place, waiter, .. } = lent;
+        let tracked = core.track(K::Store::slot(&place).id, at);
+        let stage = Stage::Lent;
+        Self { core, place: Some(place), waiter, tracked, stage }
     }
 
     /// Makes the resource ready for the holder, or gives it up, if that takes no future of the
     /// manager's; pending means to [`prepare`](Self::prepare) it.
     #[inline]
     pub(crate) fn prepare_now(&mut self, stale: bool) -> Poll<Result<(), Unfit>> {
-        let Core { manager, clock, times, .. } = &*self.core;
+        let Core { manager, hooks, clock, times, .. } = &*self.core;
         let check = stale || times.check_policy == CheckPolicy::Always;
         let Some(place) = &mut self.place else { return Poll::Pending };
-        let prepared = K::prepare_now(manager, place, check, *clock);
+        let prepared = K::prepare_now(manager, hooks, place, check, *clock);
         match prepared {
             Poll::Ready(Ok(())) => self.stage = Stage::Held,
             Poll::Ready(Err(_unfit)) => self.reject(Unserved::GoesOn),
@@ -93,9 +131,9 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         self.stage = Stage::Checked;
         let check = stale || self.core.times.check_policy == CheckPolicy::Always;
         if let Some(place) = &mut self.place {
-            let Core { manager, clock, times, .. } = &*self.core;
-            let limit = || patience.check_limit(times, *clock);
-            let prepared = K::prepare(manager, place, check, *clock, limit).await;
+            let Core { manager, hooks, clock, times, .. } = &*self.core;
+            let limits = PatienceLimits { patience, times, clock: *clock };
+            let prepared = K::prepare(manager, hooks, place, check, *clock, limits).await;
             if let Err(unfit) = prepared {
                 self.reject(match unfit {
                     Unfit::Failed => Unserved::GoesOn,
@@ -110,7 +148,20 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         Ok(())
     }
 
+    /// The holder has not come to use it.
+    fn put_back(&mut self) {
+        if let Some(place) = self.place.take() {
+            let waiter = self.waiter;
+            self.core.update(|state, now, actions| {
+                state.free(waiter);
+                state.put_back(place, now, actions);
+            });
+            self.untrack();
+        }
+    }
+
     /// There is nothing to make ready.
+    #[inline]
     pub(crate) fn arrived(mut self) -> Self {
         self.stage = Stage::Held;
         self
@@ -122,7 +173,8 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
             self.core.state().check_begins();
         }
         if let Some(place) = self.place.take() {
-            self.core.reject(place, unserved);
+            self.core.reject(place, self.waiter, unserved);
+            self.untrack();
         }
     }
 
@@ -140,14 +192,58 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     /// one is lent no more, and goes with its last holder.
     pub fn discard(mut lease: Self) {
         if let Some(place) = lease.place.take() {
-            lease.core.discard(place, EndReason::Discarded);
+            lease.core.discard(place, lease.waiter, EndReason::Discarded);
+            lease.untrack();
         }
+    }
+
+    /// What hooks and holders have put down about the resource.
+    pub fn data(lease: &Self) -> &Data {
+        &K::Store::slot(lease.place()).data
+    }
+
+    /// Resolves when the pool is closed, or has been: a holder that works for long may give the resource
+    /// back earlier then. Borrows nothing of the lease.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub fn closed(lease: &Self) -> impl Future<Output = ()> + Send + use<M, K> {
+        Arc::clone(&lease.core.closed).wait()
+    }
+
+    #[inline]
+    fn untrack(&mut self) {
+        self.core.untrack(self.tracked.take());
     }
 
     fn place(&self) -> &Place<M, K> {
         match &self.place {
             Some(place) => place,
             None => unreachable!("bug: a lease has ended and is still there"),
+        }
+    }
+}
+
+/// Several leases, of which none is used before all are ready. Dropped before that, those go back whose
+/// resources nobody is in the middle of looking at.
+pub(crate) struct Several<'p, M: Manager, K: Kind<M>>(
+    pub(crate) Vec<(ResourceLease<'p, M, K>, bool)>,
+);
+
+impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
+    /// They are all ready.
+    pub(crate) fn ready(mut self) -> Vec<ResourceLease<'p, M, K>> {
+        std::mem::take(&mut self.0).into_iter().map(|(lease, _)| lease).collect()
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Drop for Several<'_, M, K> {
+    fn drop(&mut self) {
+        for (lease, _) in &mut self.0 {
+            if lease.stage != Stage::Checked {
+                lease.put_back();
+            }
         }
     }
 }
@@ -159,10 +255,35 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
         let Some(mut slot) = lease.place.take() else {
             unreachable!("bug: a lease has ended and is still there")
         };
-        let id = slot.id;
+        let (id, waiter) = (slot.id, lease.waiter);
         contain(|| lease.core.manager.detached(&mut slot.resource));
-        lease.core.update(|state, now, actions| state.detach(id, now, actions));
+        lease.core.update(|state, now, actions| {
+            state.free(waiter);
+            state.detach(id, now, actions);
+        });
+        lease.untrack();
         slot.resource
+    }
+
+    /// Puts `resource` in the place of the one that is held, which leaves the pool: for a holder that
+    /// has renewed it by hand. The new one has a number, an age and data of its own, and goes back to the pool
+    /// when the lease ends.
+    pub fn replace(lease: &mut Self, resource: M::Resource) -> M::Resource {
+        let core = &*lease.core;
+        let Some(slot) = &mut lease.place else {
+            unreachable!("bug: a lease has ended and is still there")
+        };
+        contain(|| core.manager.detached(&mut slot.resource));
+        core.update(|state, now, actions| state.replace(slot, now, actions));
+        std::mem::replace(&mut slot.resource, resource)
+    }
+
+    /// What hooks and holders have put down about the resource, to be changed.
+    pub fn data_mut(lease: &mut Self) -> &mut Data {
+        match &mut lease.place {
+            Some(slot) => &mut slot.data,
+            None => unreachable!("bug: a lease has ended and is still there"),
+        }
     }
 }
 
@@ -190,11 +311,19 @@ impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
             return self.reject(Unserved::Cancelled);
         }
         let Some(mut place) = self.place.take() else { return };
-        let is_broken = contain(|| K::is_broken(&self.core.manager, &mut place));
-        if is_broken.unwrap_or(true) {
-            self.core.discard(place, EndReason::Broken);
+        self.untrack();
+        // A holder that panics may have left the resource in the middle of something.
+        let panics = !K::IS_SHARED && self.core.times.discard_on_panic && thread::panicking();
+        let is_broken = panics
+            || contain(|| {
+                let Core { manager, hooks, clock, .. } = &*self.core;
+                K::is_broken(manager, &mut place) || !K::returned(hooks, &mut place, *clock)
+            })
+            .unwrap_or(true);
+        if is_broken {
+            self.core.discard(place, self.waiter, EndReason::Broken);
         } else {
-            self.core.give_back(place);
+            self.core.give_back(place, self.waiter);
         }
     }
 }

@@ -43,39 +43,47 @@
 //! - **Dropping a lease is plain**: it spawns, blocks and panics nowhere, in or outside a runtime.
 //! - **Nothing of a user runs under a lock.**
 //! - **Counts are taken from the state**, so a [`Status`] fits together.
-#![expect(clippy::large_types_passed_by_value, reason = "the settings, once a pool")]
 
 mod acquire;
+mod blocking;
 mod config;
+mod control;
 mod core;
 mod create;
 mod data;
 #[cfg(feature = "dyn")]
 mod dyn_manager;
 mod error;
+mod front;
 mod hooks;
 mod kind;
+mod leaks;
 mod lease;
+mod mailboxes;
 mod maintenance;
 mod manager;
 mod metadata;
 mod moment;
 mod observer;
 mod pool;
+mod seat;
 mod state;
 mod status;
+mod sync;
 
-pub use crate::acquire::GetOptions;
+pub use crate::acquire::{GetOptions, Priority};
 pub use crate::config::{
     Backoff, Builder, CheckPolicy, ConfigError, Limits, PoolBuilder, PoolConfig, SharedPoolBuilder,
     Shedding,
 };
+pub use crate::control::{DrainReport, Pause, Retained};
 pub use crate::data::Data;
 #[cfg(feature = "dyn")]
 pub use crate::dyn_manager::{DynManager, DynSharedManager};
 pub use crate::error::{CreateError, Error, Timeout};
 pub use crate::hooks::{HookError, HookFuture};
 pub use crate::kind::{Exclusive, Kind, Shared};
+pub use crate::leaks::Holder;
 pub use crate::lease::{Lease, ResourceLease, SharedLease};
 pub use crate::manager::{
     CreateContext, CreateReason, Manager, ResourceHandle, ResourceId, SharedManager,

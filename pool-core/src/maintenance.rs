@@ -11,10 +11,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
-use crate::core::{Core, contain};
+use crate::core::{Core, Place, contain, take_leave};
 use crate::create;
 use crate::kind::Kind;
 use crate::manager::Manager;
+use crate::metadata::Slot;
+use crate::observer::EndReason;
 use crate::state::Ended;
 
 pub(crate) struct Maintenance<M: Manager, K: Kind<M>> {
@@ -37,6 +39,9 @@ impl<M: Manager, K: Kind<M>> Maintenance<M, K> {
             }
             for ended in work.disposals {
                 tasks.spawn(dispose(&core, ended));
+            }
+            for held in work.looks {
+                tasks.spawn(look(&core, held));
             }
             drop(core);
             while tasks.try_join_next().is_some() {}
@@ -65,11 +70,54 @@ fn dispose<M: Manager, K: Kind<M>>(
     let limit = core.times.destroy;
     let manager = Arc::clone(&core.manager);
     let place = Closing { core: Arc::downgrade(core) };
-    contain(|| manager.detached(&mut ended.slot.resource));
+    take_leave(&*manager, &core.hooks, core.clock, &mut ended);
+    let Slot { resource, data, .. } = *ended.slot;
     async move {
         let _place = place;
+        contain(|| drop(data));
         // Out of time: the resource is dropped with the future.
-        drop(timeout(limit, manager.destroy(ended.slot.resource)).await);
+        drop(timeout(limit, manager.destroy(resource)).await);
+    }
+}
+
+/// Looks at an idle resource, which ends if it does not pass.
+fn look<M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    held: Place<M, K>,
+) -> impl Future<Output = ()> + Send + use<M, K> {
+    let (limit, clock) = (core.times.check, core.clock);
+    let manager = Arc::clone(&core.manager);
+    let mut look =
+        Look { core: Arc::downgrade(core), held: Some(held), end: Some(EndReason::CheckFailed) };
+    async move {
+        if let Some(held) = &mut look.held {
+            let passed = timeout(limit, K::look(&manager, held, clock)).await;
+            look.passed(matches!(passed, Ok(Ok(()))));
+        }
+    }
+}
+
+/// A resource that is looked at.
+struct Look<M: Manager, K: Kind<M>> {
+    core: Weak<Core<M, K>>,
+    held: Option<Place<M, K>>,
+    /// Why it is to end, unless it passes.
+    end: Option<EndReason>,
+}
+
+impl<M: Manager, K: Kind<M>> Look<M, K> {
+    fn passed(&mut self, passed: bool) {
+        self.end = (!passed).then_some(EndReason::CheckFailed);
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Drop for Look<M, K> {
+    /// Also after a panic of the manager, and when the runtime ends in the middle of the look.
+    fn drop(&mut self) {
+        if let (Some(core), Some(held)) = (self.core.upgrade(), self.held.take()) {
+            let end = self.end;
+            core.update(|state, now, actions| state.looked(held, end, now, actions));
+        }
     }
 }
 

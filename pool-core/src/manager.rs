@@ -187,7 +187,8 @@ pub enum CreateReason {
     Growth,
     /// The pool is below its minimum.
     Minimum,
-    /// A shared resource drains, and this one takes over from it.
+    /// A shared resource drains, or one is about to reach the end of its life where a minimum is kept, and
+    /// this one takes over from it.
     Replacement,
 }
 
@@ -204,7 +205,7 @@ impl CreateReason {
 }
 
 /// What [`Manager::create`] is told about the attempt.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct CreateContext {
     pub(crate) attempt: u32,
     pub(crate) reason: CreateReason,
@@ -225,6 +226,10 @@ impl CreateContext {
     /// The handle of the resource to be: the manager may keep it, to tell the pool what happens to the
     /// resource later on.
     pub fn handle(&self) -> ResourceHandle {
+        // Only of resources of which somebody may speak does the pool keep the numbers.
+        if let Some(target) = self.handle.target.upgrade() {
+            target.known(self.handle.id);
+        }
         self.handle.clone()
     }
 }
@@ -297,6 +302,7 @@ impl fmt::Display for ResourceId {
 
 /// The pool's side of a [`ResourceHandle`].
 pub(crate) trait HandleTarget: Send + Sync {
+    fn known(self: Arc<Self>, id: ResourceId);
     fn broken(self: Arc<Self>, id: ResourceId, reason: Cow<'static, str>);
     fn set_places(self: Arc<Self>, id: ResourceId, places: usize);
     fn drain(self: Arc<Self>, id: ResourceId, reason: Cow<'static, str>);

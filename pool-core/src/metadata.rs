@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use crate::data::Data;
 use crate::manager::ResourceId;
 use crate::moment::{Clock, Moment};
 
@@ -11,11 +12,19 @@ pub struct Metadata {
     id: ResourceId,
     created: Moment,
     expires: Moment,
+    returned: Moment,
     uses: u32,
+    generation: u32,
     clock: Clock,
 }
 
 impl Metadata {
+    /// Of a resource that nobody has had yet.
+    pub(crate) fn of_newborn(id: ResourceId, generation: u32, clock: Clock) -> Self {
+        let now = clock.now();
+        Self { id, created: now, expires: Moment::NEVER, returned: now, uses: 0, generation, clock }
+    }
+
     /// The resource's number in its pool, never used twice.
     pub fn id(&self) -> ResourceId {
         self.id
@@ -32,9 +41,25 @@ impl Metadata {
         self.clock.instant(self.expires)
     }
 
+    /// When its last holder gave it back; `None` if it has had none yet. Not exact: up to an eighth
+    /// of the check policy's span or of the idle timeout early. Not kept for a shared resource, which has
+    /// several holders.
+    pub fn last_used(&self) -> Option<Instant> {
+        if self.uses <= 1 {
+            return None;
+        }
+        // From hand to hand: just now.
+        Some(self.clock.instant(self.returned).unwrap_or_else(Instant::now))
+    }
+
     /// How often it has been lent, this time included.
     pub fn uses(&self) -> u32 {
         self.uses
+    }
+
+    /// The pool's generation when it was created: [`reset`](crate::ResourcePool::reset) begins a new one.
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 }
 
@@ -51,11 +76,14 @@ pub struct Slot<R> {
     pub(crate) returned: Moment,
     /// How often it has been lent; of a shared one, once it has ended.
     pub(crate) uses: u32,
+    pub(crate) generation: u32,
+    /// What hooks and holders have put down about it.
+    pub(crate) data: Data,
 }
 
 impl<R> Slot<R> {
     pub(crate) fn metadata(&self, uses: u32, clock: Clock) -> Metadata {
-        let Self { id, created, expires, .. } = *self;
-        Metadata { id, created, expires, uses, clock }
+        let Self { id, created, expires, returned, generation, .. } = *self;
+        Metadata { id, created, expires, returned, uses, generation, clock }
     }
 }

@@ -27,6 +27,14 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     pub(crate) fn is_never(self) -> bool {
         self == Self::NEVER
     }
@@ -63,7 +71,14 @@ impl Clock {
         }
         self.built.checked_add(Duration::from_nanos(moment.0))
     }
+
+    /// For a timer that has to be set to something.
+    pub(crate) fn instant_or_far(self, moment: Moment) -> Instant {
+        self.instant(moment).unwrap_or_else(|| Instant::now() + A_YEAR)
+    }
 }
+
+const A_YEAR: Duration = Duration::from_secs(86400 * 365);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! Events out: an [`Observer`] is told what the pool does.
 
 use std::borrow::Cow;
+use std::panic::Location;
 use std::time::Duration;
 
 use crate::manager::{CreateReason, ResourceId};
@@ -11,8 +12,10 @@ use crate::manager::{CreateReason, ResourceId};
 /// A get that is served at once and the return of its lease are no events; see
 /// [`Counters`](crate::Counters) for their number.
 pub trait Observer: Send + Sync + 'static {
-    /// Something happened.
-    fn event(&self, event: &Event);
+    /// Something happened. Does nothing unless it is overridden.
+    fn event(&self, event: &Event) {
+        let _ = event;
+    }
 }
 
 /// Something that a pool did.
@@ -68,6 +71,33 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// A lease has been out for longer than the leak threshold. Told once per lease.
+    Leaked {
+        /// The resource.
+        id: ResourceId,
+        /// For how long it has been held.
+        held_for: Duration,
+        /// The call that took it.
+        taken_at: &'static Location<'static>,
+    },
+    /// A lease that was reported as leaked has ended.
+    LeakReturned {
+        /// The resource.
+        id: ResourceId,
+        /// For how long it was held.
+        held_for: Duration,
+        /// The call that took it.
+        taken_at: &'static Location<'static>,
+    },
+    /// The pool lends and creates nothing from now on.
+    Paused,
+    /// The pool lends and creates again.
+    Resumed,
+    /// All resources from before belong to an older generation now, and go.
+    Reset {
+        /// The new generation.
+        generation: u32,
+    },
     /// The pool was closed.
     Closed,
 }
@@ -80,6 +110,10 @@ pub enum EndReason {
     Idle,
     /// It reached its maximum lifetime.
     Lifetime,
+    /// It was lent as often as it may be.
+    Uses,
+    /// It was of an older generation than the pool.
+    Stale,
     /// Its manager, or the look at it on return, said that it is broken; or its holder panicked.
     Broken,
     /// It did not pass a check, or could not be recycled.
@@ -92,21 +126,26 @@ pub enum EndReason {
     Detached,
     /// Its holder said that it is no good.
     Discarded,
+    /// It was taken out by [`retain`](crate::ResourcePool::retain).
+    Removed,
     /// The pool was closed.
     Closed,
 }
 
 impl EndReason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Idle,
         Self::Lifetime,
+        Self::Uses,
+        Self::Stale,
         Self::Broken,
         Self::CheckFailed,
         Self::Excess,
         Self::Drained,
         Self::Detached,
         Self::Discarded,
+        Self::Removed,
         Self::Closed,
     ];
 
@@ -115,12 +154,15 @@ impl EndReason {
         match self {
             Self::Idle => "idle",
             Self::Lifetime => "lifetime",
+            Self::Uses => "uses",
+            Self::Stale => "stale",
             Self::Broken => "broken",
             Self::CheckFailed => "check_failed",
             Self::Excess => "excess",
             Self::Drained => "drained",
             Self::Detached => "detached",
             Self::Discarded => "discarded",
+            Self::Removed => "removed",
             Self::Closed => "closed",
         }
     }

@@ -1,20 +1,23 @@
 //! The handles of a pool, strong and weak.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::time::Duration;
 
-use tokio::runtime::Handle;
-
-use crate::acquire::{Acquire, GetOptions, Patience};
-use crate::config::{Builder, Limits, PoolBuilder, SharedPoolBuilder, Times};
+use crate::acquire::{Acquire, Acquired, Defaults, GetOptions, Patience};
+use crate::blocking;
+use crate::config::{Builder, ConfigError, Limits, PoolBuilder, Settings, SharedPoolBuilder};
+use crate::control::{self, DrainReport, Pause, Retained};
 use crate::core::{Core, Place};
 use crate::error::{CreateError, Error};
 use crate::kind::{Exclusive, Kind, Shared, Unfit};
-use crate::lease::ResourceLease;
+use crate::leaks::Holder;
+use crate::lease::{ResourceLease, Several};
 use crate::manager::{Manager, SharedManager};
-use crate::observer::Observer;
-use crate::state::{Lent, State};
+use crate::metadata::Metadata;
+use crate::state::{Key, Lent, State};
 use crate::status::{Counters, Status};
 
 /// A pool whose resources have one holder at a time.
@@ -98,14 +101,9 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
 }
 
 impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
-    pub(crate) fn from_settings(
-        manager: M,
-        limits: Limits,
-        times: Times,
-        observer: Option<Arc<dyn Observer>>,
-        runtime: Option<Handle>,
-    ) -> Self {
-        let core = Core::new(manager, limits, times, observer, runtime);
+    pub(crate) fn from_settings(manager: M, settings: Settings<M>) -> Self {
+        let limits = settings.limits;
+        let core = Core::new(manager, settings);
         if limits.min_size > 0 || limits.min_idle > 0 {
             core.ensure_maintenance();
         }
@@ -134,8 +132,12 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// A caller that gives up loses its place in the queue, and nothing else: a place that it had been
     /// given goes to the next, a creation goes on, a resource that was being checked is discarded.
-    pub async fn get(&self) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
-        self.get_with(GetOptions::new()).await
+    #[track_caller]
+    pub fn get(
+        &self,
+    ) -> impl Future<Output = Result<ResourceLease<'_, M, K>, Error<M::Error>>> + Send {
+        let at = Location::caller();
+        lease(&self.core, Defaults, move |lent| ResourceLease::borrowed(&self.core, lent, at))
     }
 
     /// Lends a resource as [`get`](Self::get) does, with options of this call.
@@ -147,11 +149,13 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Cancel safety
     ///
     /// As for [`get`](Self::get).
-    pub async fn get_with(
+    #[track_caller]
+    pub fn get_with(
         &self,
         options: GetOptions,
-    ) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
-        lease(&self.core, options, |place| ResourceLease::borrowed(&self.core, place)).await
+    ) -> impl Future<Output = Result<ResourceLease<'_, M, K>, Error<M::Error>>> + Send {
+        let at = Location::caller();
+        lease(&self.core, options, move |lent| ResourceLease::borrowed(&self.core, lent, at))
     }
 
     /// Lends a resource as [`get`](Self::get) does, in a lease that keeps the pool alive instead of
@@ -164,8 +168,13 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Cancel safety
     ///
     /// As for [`get`](Self::get).
-    pub async fn get_owned(&self) -> Result<ResourceLease<'static, M, K>, Error<M::Error>> {
-        self.get_owned_with(GetOptions::new()).await
+    #[track_caller]
+    pub fn get_owned(
+        &self,
+    ) -> impl Future<Output = Result<ResourceLease<'static, M, K>, Error<M::Error>>> + Send {
+        let at = Location::caller();
+        let owned = move |lent| ResourceLease::owned(Arc::clone(&self.core), lent, at);
+        lease(&self.core, Defaults, owned)
     }
 
     /// Lends a resource as [`get_owned`](Self::get_owned) does, with options of this call.
@@ -177,50 +186,165 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Cancel safety
     ///
     /// As for [`get`](Self::get).
-    pub async fn get_owned_with(
+    #[track_caller]
+    pub fn get_owned_with(
         &self,
         options: GetOptions,
-    ) -> Result<ResourceLease<'static, M, K>, Error<M::Error>> {
-        let owned = |place| ResourceLease::owned(Arc::clone(&self.core), place);
-        lease(&self.core, options, owned).await
+    ) -> impl Future<Output = Result<ResourceLease<'static, M, K>, Error<M::Error>>> + Send {
+        let at = Location::caller();
+        let owned = move |lent| ResourceLease::owned(Arc::clone(&self.core), lent, at);
+        lease(&self.core, options, owned)
+    }
+
+    /// Lends several resources, or none: for work that needs them all at the same time, and that two
+    /// callers could not do who had half of them each. Of a shared pool, several places.
+    ///
+    /// It waits its turn like every get, and gathers what comes free until it has as many as it asked
+    /// for; those behind it wait meanwhile, however many that is.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get), and [`Error::TooMany`] if there may not be as many (which is not known of
+    /// the places of a shared pool: it waits).
+    ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`get`](Self::get); what it has gathered goes to those behind it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{CreateContext, Manager, Pool};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self, _: &CreateContext) -> Result<u64, Self::Error> { Ok(0) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = Pool::builder(Numbers).max_size(4).build()?;
+    /// let pair = pool.get_many(2).await?;
+    /// assert_ne!(pair[0].id(), pair[1].id());
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn get_many(
+        &self,
+        count: usize,
+    ) -> impl Future<Output = Result<Vec<ResourceLease<'_, M, K>>, Error<M::Error>>> + Send {
+        self.get_many_with(count, GetOptions::new())
+    }
+
+    /// Lends several resources as [`get_many`](Self::get_many) does, with options of this call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_many`](Self::get_many).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`get_many`](Self::get_many).
+    #[track_caller]
+    pub fn get_many_with(
+        &self,
+        count: usize,
+        options: GetOptions,
+    ) -> impl Future<Output = Result<Vec<ResourceLease<'_, M, K>>, Error<M::Error>>> + Send {
+        let at = Location::caller();
+        let lease_of = move |lent| ResourceLease::borrowed(&*self.core, lent, at);
+        lease_many(&self.core, count, options, lease_of)
+    }
+
+    /// Lends a resource as [`get`](Self::get) does, and blocks this thread until then: for threads
+    /// outside a runtime. The pool needs one all the same, to create and to keep time: that of an earlier
+    /// call, or the builder's.
+    ///
+    /// In an asynchronous task it blocks the worker, and may wait for what this worker would have to do;
+    /// then it ends by its timeout.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    #[track_caller]
+    pub fn blocking_get(&self) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
+        self.blocking_get_with(GetOptions::new())
+    }
+
+    /// Lends a resource as [`blocking_get`](Self::blocking_get) does, with options of this call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    #[track_caller]
+    pub fn blocking_get_with(
+        &self,
+        options: GetOptions,
+    ) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
+        blocking::get(&self.core, options, self.get_with(options))
     }
 
     /// Lends a resource if one is free and nobody waits. It is neither checked nor recycled, so a
-    /// resource that the check policy or a recycling would have to look at first may be lent as it is.
+    /// resource that the check policy or a recycling would have to look at first may be lent as it is; for
+    /// one that is ready for use, and no wait, see [`GetOptions::no_wait`].
     ///
     /// Needs no runtime.
+    #[track_caller]
     pub fn try_get(&self) -> Option<ResourceLease<'_, M, K>> {
-        self.try_place().map(|place| ResourceLease::borrowed(&self.core, place).arrived())
+        let at = Location::caller();
+        self.try_lend().map(|lent| ResourceLease::borrowed(&*self.core, lent, at).arrived())
     }
 
     /// Lends a resource as [`try_get`](Self::try_get) does, in a lease that keeps the pool alive
     /// instead of borrowing its handle.
+    #[track_caller]
     pub fn try_get_owned(&self) -> Option<ResourceLease<'static, M, K>> {
-        self.try_place().map(|place| ResourceLease::owned(Arc::clone(&self.core), place).arrived())
+        let at = Location::caller();
+        let lent = self.try_lend()?;
+        Some(ResourceLease::owned(Arc::clone(&self.core), lent, at).arrived())
     }
 
-    fn try_place(&self) -> Option<Place<M, K>> {
-        if let Some(lent) = self.core.lend_hot() {
-            return Some(lent.place);
-        }
-        let lent = self.core.update(State::try_get)?;
-        Some(lent.place)
+    fn try_lend(&self) -> Option<Lent<Place<M, K>>> {
+        self.core.lend_hot().or_else(|| self.core.update(State::try_get))
+    }
+
+    /// Waits until the minimum is there: as many resources as [`min_size`](Builder::min_size) and as many
+    /// idle ones as [`min_idle`](Builder::min_idle) ask for. For a start that shall not be ready before
+    /// its connections are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] with the error of the last creation as its source, [`Error::Create`] for a fatal
+    /// one, [`Error::Closed`], [`Error::NoRuntime`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the pool goes on creating its minimum.
+    pub async fn warm_up(&self, timeout: Duration) -> Result<(), Error<M::Error>> {
+        control::warm_up(&self.core, timeout).await
     }
 
     /// How the pool stands at this moment.
     pub fn status(&self) -> Status {
-        self.core.state().status()
+        self.core.look(|state| state.status())
     }
 
     /// What the pool has done so far.
     pub fn counters(&self) -> Counters {
-        self.core.state().counters()
+        self.core.look(State::counters)
     }
 
-    /// How the pool stands and what it has done so far, at one moment: the one fits the other.
+    /// How the pool stands and what it has done so far, at one moment: the one fits the other, but for a
+    /// get or a return that is in the middle of it.
     pub fn snapshot(&self) -> (Status, Counters) {
-        let mut state = self.core.state();
-        (state.status(), state.counters())
+        self.core.look(|state| (state.status(), state.counters()))
     }
 
     /// The error of the last creation, if none has succeeded since.
@@ -228,16 +352,96 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         self.core.state().last_error()
     }
 
+    /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless
+    /// [`leak_threshold`](Builder::leak_threshold) is set, without which nobody writes them down.
+    pub fn longest_holders(&self, most: usize) -> Vec<Holder> {
+        let leaks = self.core.leaks.as_ref();
+        leaks.map(|leaks| leaks.longest(most, self.core.clock.now())).unwrap_or_default()
+    }
+
     /// The manager.
     pub fn manager(&self) -> &M {
         &self.core.manager
     }
 
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        self.core.state().limits
+    }
+
+    /// Changes the limits, all of them at once. Resources above a lower maximum size go: idle ones at
+    /// once, lent ones when they come back.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] names the limit that cannot be; then nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConfigError, Manager, Pool};
+    /// # fn grow<M: Manager>(pool: &Pool<M>) -> Result<(), ConfigError> {
+    /// let mut limits = pool.limits();
+    /// limits.max_size = 20;
+    /// limits.min_idle = 2;
+    /// pool.set_limits(limits)
+    /// # }
+    /// ```
+    pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
+        limits.check()?;
+        self.core.update(|state, now, actions| state.set_limits(limits, now, actions));
+        if limits.min_size > 0 || limits.min_idle > 0 {
+            self.core.ensure_maintenance();
+            self.core.settle();
+        }
+        Ok(())
+    }
+
     /// Changes the maximum size, to at least 1. Resources above it go: idle ones at once, lent ones
-    /// when they come back.
+    /// when they come back. Minima above it are lowered to it; see [`set_limits`](Self::set_limits) for the
+    /// others.
     pub fn resize(&self, max_size: usize) {
-        let max_size = max_size.max(1);
-        self.core.update(|state, now, actions| state.resize(max_size, now, actions));
+        self.core.update(|state, now, actions| {
+            let mut limits = state.limits;
+            limits.max_size = max_size.max(1);
+            limits.min_size = limits.min_size.min(limits.max_size);
+            limits.min_idle = limits.min_idle.min(limits.max_size);
+            state.set_limits(limits, now, actions);
+        });
+    }
+
+    /// Looks at every resource that can be looked at, and lets those go that `keep` returns false for: the
+    /// idle ones of a [`Pool`], all of a [`SharedPool`], whose holders keep it as long as they like. No
+    /// resource is lent while it is looked at; nothing is locked meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When `keep` does. The resource that it was looking at is destroyed then.
+    pub fn retain(&self, keep: impl FnMut(&M::Resource, &Metadata) -> bool) -> Retained {
+        control::retain(&self.core, keep)
+    }
+
+    /// Begins a new generation, and returns its number: every resource that is there, and every one that is
+    /// being created, is of an older one and goes, idle ones at once, lent ones when they come back. For a peer
+    /// that has failed over, or credentials that have changed.
+    pub fn reset(&self) -> u32 {
+        self.core.update(State::reset)
+    }
+
+    /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail
+    /// over. What is lent stays with its holders.
+    pub fn pause(&self, pause: Pause) {
+        self.core.update(|state, now, actions| state.pause(pause, now, actions));
+    }
+
+    /// Ends a [`pause`](Self::pause), and serves those that wait.
+    pub fn resume(&self) {
+        self.core.update(State::resume);
+    }
+
+    /// Whether the pool is paused.
+    pub fn is_paused(&self) -> bool {
+        self.core.state().is_paused()
     }
 
     /// Closes the pool: those that wait fail at once, later gets too; what is idle is destroyed, what
@@ -249,6 +453,29 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Whether the pool is closed.
     pub fn is_closed(&self) -> bool {
         self.core.state().is_closed()
+    }
+
+    /// Resolves when the pool is closed, or has been. Keeps nothing alive.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<M, K> {
+        Arc::clone(&self.core.closed).wait()
+    }
+
+    /// Closes the pool, and waits until every lease has come home and every resource is destroyed, at most for
+    /// `timeout`. Says how far it came.
+    ///
+    /// # Cancel safety
+    ///
+    /// The pool stays closed, and what is under way goes on.
+    ///
+    /// # Panics
+    ///
+    /// Where there is no tokio runtime to keep the time.
+    pub async fn drain(&self, timeout: Duration) -> DrainReport {
+        control::drain(&self.core, timeout).await
     }
 
     /// A handle that does not keep the pool open.
@@ -302,49 +529,115 @@ impl<M: Manager, K: Kind<M>> fmt::Debug for WeakPool<M, K> {
 
 /// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
 ///
-/// A hit pays for nothing that a wait needs, not even the state of the futures of one.
+/// What takes a future of the manager's is apart, so that neither a hit nor a wait pays for its state.
+#[inline]
 async fn lease<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
-    options: GetOptions,
-    lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
+    options: impl Into<GetOptions> + Send,
+    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut hit = None;
-    if let Some(Lent { place, stale }) = core.lend_hot() {
-        let mut lease = lease_of(place);
+    let mut unready = None;
+    let mut again = false;
+    if let Some(lent) = core.lend_hot() {
+        let stale = lent.stale;
+        let mut lease = lease_of(lent);
+        match lease.prepare_now(stale) {
+            Poll::Ready(Ok(())) => return Ok(lease),
+            Poll::Ready(Err(_unfit)) => again = true,
+            Poll::Pending => unready = Some((lease, stale)),
+        }
+    }
+    let mut patience = Patience::new(options.into());
+    if unready.is_none() {
+        let lent = Acquire::new(core, &mut patience, 1, again).await?.one();
+        let stale = lent.stale;
+        let mut lease = lease_of(lent);
         match lease.prepare_now(stale) {
             Poll::Ready(Ok(())) => return Ok(lease),
             Poll::Ready(Err(_unfit)) => {}
-            Poll::Pending => hit = Some((lease, stale)),
+            Poll::Pending => unready = Some((lease, stale)),
         }
     }
-    lease_slow(core, hit, options, lease_of).await
+    lease_unready(core, unready, patience, lease_of).await
 }
 
-/// With what a hit has come to: a resource whose checks take a future, or nothing.
-async fn lease_slow<'p, M: Manager, K: Kind<M>>(
+/// With a resource whose checks take a future, or with none: the one before was not fit.
+async fn lease_unready<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
-    mut hit: Option<(ResourceLease<'p, M, K>, bool)>,
-    options: GetOptions,
-    lease_of: impl Fn(Place<M, K>) -> ResourceLease<'p, M, K>,
+    mut unready: Option<(ResourceLease<'p, M, K>, bool)>,
+    mut patience: Patience,
+    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut patience = Patience::new(options);
     loop {
-        let (mut lease, stale) = if let Some(hit) = hit.take() {
-            hit
-        } else {
-            let Lent { place, stale } = Acquire::new(core, &mut patience).await?;
-            let mut lease = lease_of(place);
-            match lease.prepare_now(stale) {
-                Poll::Ready(Ok(())) => return Ok(lease),
-                Poll::Ready(Err(_unfit)) => continue,
-                Poll::Pending => (lease, stale),
+        let (mut lease, stale) = match unready.take() {
+            Some(unready) => unready,
+            None => {
+                let lent = Acquire::new(core, &mut patience, 1, true).await?.one();
+                let stale = lent.stale;
+                (lease_of(lent), stale)
             }
         };
-        match lease.prepare(stale, &mut patience).await {
-            Ok(()) => return Ok(lease),
-            Err(Unfit::Failed) => {}
-            Err(Unfit::NoRuntime) => return Err(Error::NoRuntime),
-            Err(Unfit::OutOfTime) => return Err(patience.timed_out(core)),
+        let ready = match lease.prepare_now(stale) {
+            Poll::Ready(ready) => ready.is_ok(),
+            Poll::Pending => make_ready(core, &mut lease, stale, &mut patience).await?,
+        };
+        if ready {
+            return Ok(lease);
         }
+    }
+}
+
+/// Several leases whose resources are all ready. If one is not fit, all go back before they are asked for
+/// anew: nobody holds some while it waits for others, so no two wait for each other.
+async fn lease_many<'p, M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    count: usize,
+    options: GetOptions,
+    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
+) -> Result<Vec<ResourceLease<'p, M, K>>, Error<M::Error>> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let mut patience = Patience::new(options);
+    let mut again = false;
+    'anew: loop {
+        let acquired = Acquire::new(core, &mut patience, count, again).await?;
+        let lent = match acquired {
+            Acquired::One(lent) => vec![lent],
+            Acquired::Several(places) => {
+                places.into_iter().map(|place| core.granted(place, Key::NIL)).collect()
+            }
+        };
+        let with_stale = |lent: Lent<_>| {
+            let stale = lent.stale;
+            (lease_of(lent), stale)
+        };
+        let mut several = Several(lent.into_iter().map(with_stale).collect());
+        again = true;
+        for (lease, stale) in &mut several.0 {
+            let ready = match lease.prepare_now(*stale) {
+                Poll::Ready(ready) => ready.is_ok(),
+                Poll::Pending => make_ready(core, lease, *stale, &mut patience).await?,
+            };
+            if !ready {
+                continue 'anew;
+            }
+        }
+        return Ok(several.ready());
+    }
+}
+
+/// Makes a resource ready for its holder, in a future. Says whether it is.
+async fn make_ready<M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    lease: &mut ResourceLease<'_, M, K>,
+    stale: bool,
+    patience: &mut Patience,
+) -> Result<bool, Error<M::Error>> {
+    match lease.prepare(stale, patience).await {
+        Ok(()) => Ok(true),
+        Err(Unfit::Failed) => Ok(false),
+        Err(Unfit::NoRuntime) => Err(Error::NoRuntime),
+        Err(Unfit::OutOfTime) => Err(patience.timed_out(core)),
     }
 }

@@ -33,6 +33,10 @@ pub struct Status {
     /// Places of the resources that may be lent: one each in an exclusive pool, what their manager
     /// says in a shared one.
     pub places: usize,
+    /// How often the pool has been reset.
+    pub generation: u32,
+    /// Whether the pool is paused.
+    pub paused: bool,
     /// Whether the pool is closed.
     pub closed: bool,
 }
@@ -51,8 +55,12 @@ pub struct Counters {
     pub gets_closed: u64,
     /// Gets that failed with a fatal error of creation, or without a runtime.
     pub gets_error: u64,
-    /// Gets turned away because the queue was full.
+    /// Gets turned away because the queue was full, or because they asked for more than there may be.
     pub gets_rejected: u64,
+    /// Gets turned away because the queue stood, by the [`Shedding`](crate::Shedding) rule.
+    pub gets_shed: u64,
+    /// Gets that failed because the pool was paused.
+    pub gets_paused: u64,
     /// Gets that could not be served at once.
     pub waits: u64,
     /// Resources created.

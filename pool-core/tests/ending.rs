@@ -104,24 +104,39 @@ async fn an_idle_resource_goes_after_the_idle_timeout_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn a_resource_goes_at_the_end_of_its_life() {
     let items = Items::default();
-    let pool = Pool::builder(items.clone())
-        .max_lifetime(secs(100))
-        .idle_timeout(None)
-        .min_size(1)
-        .build()
-        .unwrap();
-    pass(secs(89)).await;
-    assert_eq!(items.0.created(), 1);
+    let pool =
+        Pool::builder(items.clone()).max_lifetime(secs(100)).idle_timeout(None).build().unwrap();
     let held = pool.get().await.unwrap();
-    pass(secs(12)).await;
+    pass(secs(101)).await;
     assert_eq!(held.number, 0, "a lent resource is left to its holder");
     drop(held);
     rest().await;
     assert_eq!(pool.counters().ended.get(EndReason::Lifetime), 1);
     assert_eq!(pool.get().await.unwrap().number, 1);
-    // An idle one goes by itself, and the minimum is kept.
-    pass(secs(101)).await;
-    assert_eq!((items.0.created(), items.0.live()), (3, 1));
+    // An idle one goes by itself.
+    pass(secs(89)).await;
+    assert_eq!(items.0.live(), 1);
+    pass(secs(12)).await;
+    assert_eq!((items.0.created(), items.0.live()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_minimum_is_kept_a_resource_is_replaced_before_it_goes() {
+    let items = Items::default();
+    let pool = Pool::builder(items.clone())
+        .max_lifetime(secs(100))
+        .idle_timeout(None)
+        .min_idle(1)
+        .build()
+        .unwrap();
+    pass(secs(79)).await;
+    assert_eq!(items.0.created(), 1);
+    for _ in 79..300 {
+        pass(secs(1)).await;
+        assert!(pool.status().idle >= 1, "nothing was there in place of the one that went");
+    }
+    assert!(pool.counters().ended.get(EndReason::Lifetime) >= 2);
+    assert!(items.0.created() <= 5, "{} created in 300 s", items.0.created());
 }
 
 #[tokio::test(start_paused = true)]

@@ -60,10 +60,6 @@ impl Limits {
     pub(crate) fn max_idle_or_size(&self) -> usize {
         self.max_idle.unwrap_or(self.max_size)
     }
-
-    pub(crate) fn max_idle(&self) -> usize {
-        self.max_idle_or_size()
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod backoff;
 mod error;
 mod file;
 mod limits;
+mod settings;
 mod shedding;
 #[cfg(feature = "serde")]
 mod text;
@@ -19,6 +20,7 @@ pub use self::backoff::Backoff;
 pub use self::error::ConfigError;
 pub use self::file::PoolConfig;
 pub use self::limits::Limits;
+pub(crate) use self::settings::Settings;
 pub use self::shedding::Shedding;
 pub use self::times::CheckPolicy;
 pub(crate) use self::times::Times;
@@ -230,7 +232,9 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         let (limits, times) = (self.config.limits(), self.config.times());
         limits.check()?;
         times.check()?;
-        Ok(ResourcePool::from_settings(self.manager, limits, times, self.observer, self.runtime))
+        let Self { manager, hooks, observer, runtime, .. } = self;
+        let settings = Settings { limits, times, hooks, observer, runtime };
+        Ok(ResourcePool::from_settings(manager, settings))
     }
 }
 

@@ -24,7 +24,6 @@ pub(crate) struct Times {
     pub(crate) wait: Duration,
     pub(crate) create: Duration,
     pub(crate) check: Duration,
-    #[expect(dead_code, reason = "wired by the engine")]
     pub(crate) recycle: Duration,
     pub(crate) destroy: Duration,
     pub(crate) shrink_delay: Duration,
@@ -36,7 +35,6 @@ pub(crate) struct Times {
     pub(crate) keepalive: Option<Duration>,
     pub(crate) leak_threshold: Option<Duration>,
     pub(crate) shed: Option<Shedding>,
-    #[expect(dead_code, reason = "wired by the engine")]
     pub(crate) discard_on_panic: bool,
     pub(crate) backoff: Backoff,
 }
@@ -71,6 +69,11 @@ impl Times {
         let seconds = self.lifetime?.as_secs_f64() * (1.0 - LIFETIME_JITTER * random);
         // Longer than can be said is for ever.
         Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// How long before it expires a resource is replaced, where a minimum is kept.
+    pub(crate) fn replacement_lead(&self) -> Option<Duration> {
+        Some((self.lifetime? / 10).min(self.create))
     }
 
     /// How far apart the ticks of the coarse clock are, by which returns are stamped: an eighth of the

@@ -1,7 +1,7 @@
 //! The store of an exclusive pool: a stack of idle resources.
 //!
 //! Last in, first out: work packs onto few resources, which stay warm, and the others grow idle enough
-//! to go. Pushed at the back with a clock that never goes back, so the front has been idle for longest.
+//! to go. Sorted by when they came back, so the front has been idle for longest.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -14,16 +14,25 @@ use crate::observer::EndReason;
 
 pub struct IdleStore<R> {
     idle: VecDeque<Box<Slot<R>>>,
+    /// Lent, or in the front.
     lent: usize,
-    /// Every resource of the store, idle or lent: a manager may speak of one that is gone.
-    live: HashSet<ResourceId>,
-    /// Lent resources that go when they come back, because their manager said so.
+    /// Idle, and held to be looked at.
+    held: usize,
+    /// Resources that somebody may speak of: a manager may do so when it is gone.
+    known: HashSet<ResourceId>,
+    /// Known resources that are out and go when they come back, because their manager said so.
     doomed: HashMap<ResourceId, EndReason>,
 }
 
 impl<R> Default for IdleStore<R> {
     fn default() -> Self {
-        Self { idle: VecDeque::new(), lent: 0, live: HashSet::new(), doomed: HashMap::new() }
+        Self {
+            idle: VecDeque::new(),
+            lent: 0,
+            held: 0,
+            known: HashSet::new(),
+            doomed: HashMap::new(),
+        }
     }
 }
 
@@ -34,14 +43,35 @@ impl<R> IdleStore<R> {
         self.forget(id);
     }
 
-    fn forget(&mut self, id: ResourceId) {
-        self.live.remove(&id);
-        self.doomed.remove(&id);
+    pub(crate) fn forget(&mut self, id: ResourceId) {
+        if !self.known.is_empty() {
+            self.known.remove(&id);
+            self.doomed.remove(&id);
+        }
     }
 
     fn ended(&mut self, slot: Box<Slot<R>>, reason: EndReason) -> Ended<R> {
         self.forget(slot.id);
-        Ended::new(slot, reason)
+        // The present use, if there is one, is not over.
+        let served = slot.uses > 1;
+        Ended::new(slot, reason, served)
+    }
+
+    /// Ends a resource that came back and is doomed.
+    fn end_doomed(&mut self, slot: Box<Slot<R>>) -> Result<Box<Slot<R>>, Ended<R>> {
+        match self.doomed.get(&slot.id) {
+            Some(&reason) => Err(self.ended(slot, reason)),
+            None => Ok(slot),
+        }
+    }
+
+    /// Puts a resource where it belongs by its stamp: nearly always at the end.
+    fn push(&mut self, slot: Box<Slot<R>>) {
+        let later = self.idle.iter().rev().take_while(|other| other.returned > slot.returned);
+        match later.count() {
+            0 => self.idle.push_back(slot),
+            later => self.idle.insert(self.idle.len() - later, slot),
+        }
     }
 }
 
@@ -49,13 +79,14 @@ impl<R: Send + 'static> Store for IdleStore<R> {
     type Resource = R;
     type Lent = Box<Slot<R>>;
     const CLOSING_HOLDS_PLACE: bool = true;
+    const HAS_FRONT: bool = true;
 
     fn size(&self) -> usize {
-        self.idle.len() + self.lent
+        self.idle.len() + self.held + self.lent
     }
 
     fn idle(&self) -> usize {
-        self.idle.len()
+        self.idle.len() + self.held
     }
 
     fn in_use(&self) -> usize {
@@ -70,25 +101,30 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         self.size()
     }
 
+    fn free(&self) -> usize {
+        self.idle.len()
+    }
+
     fn expected_places(&self, _limits: &Limits) -> usize {
         1
     }
 
     fn may_lose_idle(&self, limits: &Limits) -> bool {
-        self.size() > limits.min_size && self.idle.len() > limits.min_idle
+        self.size() > limits.min_size && self.idle() > limits.min_idle
     }
 
     fn surplus(&self, limits: &Limits) -> usize {
-        let idle = self.idle.len().saturating_sub(limits.max_idle());
+        let idle = self.idle().saturating_sub(limits.max_idle_or_size());
         idle.min(self.size().saturating_sub(limits.min_size))
     }
 
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
         // What is being created goes to those that wait first.
         let coming = creating.saturating_sub(waiting);
-        limits.min_idle.saturating_sub(self.idle.len() + coming)
+        limits.min_idle.saturating_sub(self.idle() + coming)
     }
 
+    #[inline]
     fn slot(lent: &Box<Slot<R>>) -> &Slot<R> {
         lent
     }
@@ -97,6 +133,32 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         lent.metadata(lent.uses, clock)
     }
 
+    #[inline]
+    fn uses(lent: &Box<Slot<R>>) -> u32 {
+        lent.uses
+    }
+
+    fn use_up(&mut self, _lent: &Box<Slot<R>>, _reason: EndReason) -> bool {
+        false
+    }
+
+    #[inline]
+    fn stamp(lent: &mut Box<Slot<R>>, returned: Moment) {
+        lent.returned = returned;
+    }
+
+    #[inline]
+    fn lend_again(lent: &mut Box<Slot<R>>, fresh_after: Moment) -> bool {
+        lent.uses = lent.uses.saturating_add(1);
+        lent.returned < fresh_after
+    }
+
+    #[inline]
+    fn is_stale(lent: &Box<Slot<R>>, fresh_after: Moment) -> bool {
+        lent.returned < fresh_after
+    }
+
+    #[inline]
     fn lend(
         &mut self,
         _rng: &mut fastrand::Rng,
@@ -104,16 +166,18 @@ impl<R: Send + 'static> Store for IdleStore<R> {
     ) -> Option<(Box<Slot<R>>, bool)> {
         let mut slot = self.idle.pop_back()?;
         self.lent += 1;
-        slot.uses = slot.uses.saturating_add(1);
-        let stale = slot.returned < fresh_after;
+        let stale = Self::lend_again(&mut slot, fresh_after);
         Some((slot, stale))
     }
 
+    #[inline]
     fn pass(&mut self, mut lent: Box<Slot<R>>) -> Result<Box<Slot<R>>, Box<Slot<R>>> {
         if !self.doomed.is_empty() {
             return Err(lent);
         }
         lent.uses = lent.uses.saturating_add(1);
+        // From hand to hand: it has no time to turn stale.
+        lent.returned = Moment::NEVER;
         Ok(lent)
     }
 
@@ -122,12 +186,16 @@ impl<R: Send + 'static> Store for IdleStore<R> {
     }
 
     fn take_back(&mut self, mut lent: Box<Slot<R>>, returned: Option<Moment>) -> Option<Ended<R>> {
-        self.lent -= 1;
-        if let Some(&reason) = self.doomed.get(&lent.id) {
-            return Some(self.ended(lent, reason));
-        }
         lent.returned = returned.unwrap_or(lent.returned);
-        self.idle.push_back(lent);
+        self.absorb(lent)
+    }
+
+    fn absorb(&mut self, lent: Box<Slot<R>>) -> Option<Ended<R>> {
+        self.lent -= 1;
+        match self.end_doomed(lent) {
+            Ok(slot) => self.push(slot),
+            Err(ended) => return Some(ended),
+        }
         None
     }
 
@@ -137,14 +205,55 @@ impl<R: Send + 'static> Store for IdleStore<R> {
     }
 
     fn insert(&mut self, slot: Box<Slot<R>>, _places: usize) {
-        self.live.insert(slot.id);
-        self.idle.push_back(slot);
+        self.push(slot);
+    }
+
+    fn hold(&mut self, id: ResourceId) -> Option<Box<Slot<R>>> {
+        let at = self.idle.iter().position(|slot| slot.id == id)?;
+        let slot = self.idle.remove(at)?;
+        self.held += 1;
+        Some(slot)
+    }
+
+    fn let_go(&mut self, held: Box<Slot<R>>, end: Option<EndReason>) -> Option<Ended<R>> {
+        self.held -= 1;
+        if let Some(reason) = end {
+            return Some(self.ended(held, reason));
+        }
+        match self.end_doomed(held) {
+            Ok(slot) => self.push(slot),
+            Err(ended) => return Some(ended),
+        }
+        None
+    }
+
+    fn holdable(&self) -> Vec<ResourceId> {
+        self.idle.iter().map(|slot| slot.id).collect()
+    }
+
+    fn idle_since(&self, returned: Moment) -> Vec<ResourceId> {
+        let idle = self.idle.iter().take_while(|slot| slot.returned <= returned);
+        idle.map(|slot| slot.id).collect()
+    }
+
+    fn aging(&self, expiry: Moment) -> (usize, Moment) {
+        let aging = self.idle.iter().filter(|slot| slot.expires <= expiry).count();
+        let later = self.idle.iter().map(|slot| slot.expires).filter(|&expires| expires > expiry);
+        (aging, later.min().unwrap_or(Moment::NEVER))
+    }
+
+    fn know(&mut self, id: ResourceId) {
+        self.known.insert(id);
     }
 
     fn set_places(&mut self, _id: ResourceId, _places: usize) {}
 
+    fn has_doomed(&self) -> bool {
+        !self.doomed.is_empty()
+    }
+
     fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<R>> {
-        if !self.live.contains(&id) {
+        if !self.known.contains(&id) {
             return None;
         }
         let Some(at) = self.idle.iter().position(|slot| slot.id == id) else {
@@ -189,9 +298,13 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         next
     }
 
-    fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {
+    fn end_older(&mut self, id: u64, reason: EndReason, ended: &mut Vec<Ended<R>>) {
         for slot in std::mem::take(&mut self.idle) {
-            ended.push(self.ended(slot, reason));
+            if slot.id.0 < id {
+                ended.push(self.ended(slot, reason));
+            } else {
+                self.idle.push_back(slot);
+            }
         }
     }
 }

@@ -30,11 +30,16 @@
 //! 3. Waiters ⇒ a birth under way, a birth due (`retry_at`, or maintenance notified), or no room.
 //! 4. What has to happen later has a deadline in [`State::next_deadline`]; maintenance sleeps until the
 //!    nearest, and is notified when a nearer one comes up.
-//! 5. The level decides, not the edge: how many births are wanted is computed from the state each time.
+//! 5. The front is open only while nothing that a thread does there could matter to a decision: nobody
+//!    waits, no threshold can be crossed, nothing that is out has to go when it comes back.
+//! 6. The level decides, not the edge: how many births are wanted is computed from the state each time.
 
+mod control;
 mod exclusive;
+mod line;
 mod places;
 mod shared;
+mod shed;
 mod store;
 mod supply;
 mod timers;
@@ -48,26 +53,43 @@ use std::task::Waker;
 pub(crate) use self::exclusive::IdleStore;
 pub(crate) use self::places::{Answer, Lent, Unserved};
 pub(crate) use self::shared::{Share, ShareStore};
+use self::shed::Shed;
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
 use self::supply::Birth;
-pub(crate) use self::supply::{BirthOrder, Stillborn};
+pub(crate) use self::supply::{BirthOrder, Newborn, Stillborn};
 pub(crate) use self::timers::Work;
 use self::waiters::Waiters;
-pub(crate) use self::waiters::{Key, Left, Polled};
+pub(crate) use self::waiters::{Ask, Key, Left, Outcome, Places, Polled};
 use crate::config::{Limits, Times};
+use crate::control::Pause;
 use crate::error::CreateError;
+use crate::front::Front;
+use crate::mailboxes::Mailboxes;
 use crate::manager::ResourceId;
 use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 use crate::status::{Counters, Status};
 
+/// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
+/// these, too.
+#[repr(C)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a mode")]
 pub(crate) struct State<S: Store, E: StdError + 'static> {
+    fast: Fast,
+    /// No resource in the store expires before this.
+    next_expiry: Moment,
+    /// When maintenance wakes by itself.
+    armed: Moment,
+    /// Resources with smaller numbers are of an older generation.
+    oldest: u64,
+    waits: u64,
+    waiters: Waiters<S::Lent, Failure<E>>,
     pub(crate) store: S,
     pub(crate) limits: Limits,
     times: Times,
-    waiters: Waiters<S::Lent, Failure<E>>,
+    front: Arc<Front<S>>,
+    front_open: bool,
     /// Creations under way.
     births: HashMap<ResourceId, Birth>,
     /// Resources that left the store and are not destroyed yet.
@@ -81,19 +103,23 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     infant_died: Moment,
     /// No creation before this.
     retry_at: Moment,
-    last_error: Option<Arc<CreateError<E>>>,
+    last_error: Option<LastError<E>>,
     /// Since when there has been a surplus, without a moment in between.
     surplus_since: Option<Moment>,
-    /// No resource in the store expires before this.
-    next_expiry: Moment,
-    /// The coarse clock, by which returns are stamped. It ticks while a resource is idle that may
-    /// still turn stale, and is set by every event that knows the time.
-    coarse: Moment,
+    /// Idle resources that are to be replaced before they expire, and when there will be more of them.
+    aging: usize,
+    next_aging: Moment,
+    /// It ticks while a resource is idle that may still turn stale. The coarse clock itself, by which
+    /// returns are stamped, is in the front; it is set by every event that knows the time.
     ticking: bool,
-    /// Idle resources that came back before this are stale, by the check policy.
-    fresh_after: Moment,
-    /// When maintenance wakes by itself.
-    armed: Moment,
+    /// Whether the time is kept for those that join, since when, and how many had joined then.
+    sampling: bool,
+    sampled_at: Moment,
+    sampled_waits: u64,
+    /// When idle resources are to be looked at next, those to be looked at now, and how many are.
+    next_look: Moment,
+    looks: Vec<ResourceId>,
+    looking: usize,
     /// Maintenance is notified, and has not run yet.
     notified: bool,
     /// Maintenance lives.
@@ -101,10 +127,14 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Resources for maintenance to destroy.
     outbox: Vec<Ended<S::Resource>>,
     closed: bool,
+    paused: Option<Pause>,
+    shed: Option<Shed>,
+    generation: u32,
     observed: bool,
     next_id: u64,
     rng: fastrand::Rng,
-    pub(crate) counters: Counters,
+    /// Without the gets that the front has counted, and the waits.
+    counters: Counters,
     /// Gets that have been lent a place whose resource has not passed its check yet. They are among
     /// `gets_ok` meanwhile.
     checking: usize,
@@ -112,12 +142,36 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     served: u64,
 }
 
+/// What the hot paths go by: what follows from the rest of the state, as the last change left it.
+#[derive(Clone, Copy, Default)]
+struct Fast {
+    /// Nothing is in force that changes what a get and a return mean.
+    plain: bool,
+    /// And a place that comes back may be passed to the one whose turn it is.
+    passes: bool,
+    /// And nothing more is to come than what comes back.
+    full: bool,
+    max_uses: u32,
+    max_waiters: usize,
+}
+
 /// Why a waiter got no place.
 #[derive(Debug)]
 pub(crate) enum Failure<E: StdError + 'static> {
     Timeout,
     Closed,
+    Paused,
+    Shed,
+    /// It wants more places than the maximum size is now.
+    TooMany(usize),
     Fatal(Arc<CreateError<E>>),
+}
+
+/// The error of the last creation.
+#[derive(Debug)]
+pub(crate) struct LastError<E: StdError + 'static> {
+    pub(crate) error: Arc<CreateError<E>>,
+    pub(crate) fatal: bool,
 }
 
 /// What is to be done after unlocking.
@@ -128,13 +182,22 @@ pub(crate) struct Actions<R, E: StdError + 'static> {
     pub(crate) ended: Vec<Ended<R>>,
     pub(crate) events: Vec<Event>,
     pub(crate) notify: bool,
+    /// The pool has been closed, or else something that is waited for may have come.
+    pub(crate) closed: bool,
     /// To be dropped: an error is a user's, and so is its destructor.
-    pub(crate) error: Option<Arc<CreateError<E>>>,
+    pub(crate) error: Option<LastError<E>>,
 }
 
 impl<R, E: StdError + 'static> Default for Actions<R, E> {
     fn default() -> Self {
-        Self { wake: Vec::new(), ended: Vec::new(), events: Vec::new(), notify: false, error: None }
+        Self {
+            wake: Vec::new(),
+            ended: Vec::new(),
+            events: Vec::new(),
+            notify: false,
+            closed: false,
+            error: None,
+        }
     }
 }
 
@@ -144,6 +207,7 @@ impl<R, E: StdError + 'static> Actions<R, E> {
             && self.ended.is_empty()
             && self.events.is_empty()
             && !self.notify
+            && !self.closed
             && self.error.is_none()
     }
 }
@@ -151,12 +215,25 @@ impl<R, E: StdError + 'static> Actions<R, E> {
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
-    pub(crate) fn new(limits: Limits, times: Times, observed: bool) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        times: &Times,
+        observed: bool,
+        front: Arc<Front<S>>,
+        mailboxes: Arc<Mailboxes<S::Lent>>,
+    ) -> Self {
         let mut state = Self {
+            fast: Fast::default(),
+            next_expiry: Moment::NEVER,
+            armed: Moment::NEVER,
+            oldest: 0,
+            waits: 0,
+            waiters: Waiters::new(mailboxes),
             store: S::default(),
             limits,
-            times,
-            waiters: Waiters::default(),
+            times: *times,
+            front,
+            front_open: false,
             births: HashMap::new(),
             closing: 0,
             wished: false,
@@ -166,15 +243,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             retry_at: Moment::default(),
             last_error: None,
             surplus_since: None,
-            next_expiry: Moment::NEVER,
-            coarse: Moment::default(),
+            aging: 0,
+            next_aging: Moment::NEVER,
             ticking: false,
-            fresh_after: Moment::NEVER,
-            armed: Moment::NEVER,
+            sampling: false,
+            sampled_at: Moment::default(),
+            sampled_waits: 0,
+            next_look: Moment::NEVER,
+            looks: Vec::new(),
+            looking: 0,
             notified: false,
             maintained: false,
             outbox: Vec::new(),
             closed: false,
+            paused: None,
+            shed: times.shed.map(Shed::new),
+            generation: 0,
             observed,
             next_id: 0,
             rng: fastrand::Rng::new(),
@@ -184,6 +268,67 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         state.set_clock(Moment::default());
         state
+    }
+
+    /// Takes everything out of the front, and nothing comes into it: what is counted now is exact.
+    pub(crate) fn close_front(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if !std::mem::replace(&mut self.front_open, false) {
+            return;
+        }
+        self.front.close();
+        for cell in 0..self.front.len() {
+            if let Some(lent) = self.front.take(cell) {
+                self.absorb(lent, now, actions);
+            }
+        }
+    }
+
+    /// Writes down what the hot paths go by. Every change ends here.
+    pub(crate) fn publish(&mut self) {
+        let plain = !self.closed && self.maintained && self.paused.is_none() && !self.is_oversize();
+        let counts_uses = !S::HAS_FRONT && self.times.max_uses.is_some();
+        self.fast = Fast {
+            plain,
+            passes: plain && self.shed.is_none() && !counts_uses,
+            full: plain && self.size() >= self.limits.max_size,
+            max_uses: self.times.max_uses.unwrap_or(u32::MAX),
+            max_waiters: self.limits.max_waiters,
+        };
+        self.open_front();
+    }
+
+    /// Opens the front, if what happens there cannot matter to any decision.
+    #[inline]
+    fn open_front(&mut self) {
+        if !self.front_open && S::HAS_FRONT && self.may_open_front() {
+            self.front_open = true;
+            self.front.open(self.next_expiry);
+        }
+    }
+
+    fn may_open_front(&self) -> bool {
+        let idle = self.store.idle();
+        let most = idle.saturating_add(self.front.len());
+        let max_idle = self.limits.max_idle_or_size();
+        self.fast.plain
+            && self.waiters.is_empty()
+            && self.ticking
+            && !self.store.has_doomed()
+            && idle >= self.limits.min_idle
+            && (max_idle >= self.limits.max_size || most <= max_idle)
+    }
+
+    /// Takes a place back that came back already when it was stamped.
+    pub(crate) fn absorb(&mut self, lent: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let expires = S::slot(&lent).expires;
+        let ended = match self.end_of(&lent, now) {
+            Some(reason) => self.store.take_back_ended(lent, reason),
+            None => {
+                self.expires_at(expires);
+                self.store.absorb(lent)
+            }
+        };
+        self.end(ended, now, actions);
     }
 
     /// A manager speaks of its resource, born or not.
@@ -199,6 +344,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             None => self.store.set_places(id, places),
         }
         self.settle(now, actions);
+    }
+
+    /// Somebody gets a handle of this resource, which is not born yet.
+    pub(crate) fn know(&mut self, id: ResourceId) {
+        if let Some(birth) = self.births.get_mut(&id) {
+            birth.known = true;
+        }
     }
 
     /// A manager says that its resource, born or not, is to end.
@@ -222,38 +374,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.settle(now, actions);
     }
 
-    /// Changes the maximum size.
-    pub(crate) fn resize(&mut self, max_size: usize, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.limits.max_size = max_size;
-        while self.is_oversize() && self.store.idle() > 0 {
-            let ended = self.store.end_oldest_idle(EndReason::Excess);
-            self.end(ended, now, actions);
-        }
-        self.settle(now, actions);
-    }
-
-    /// Fails those that wait, ends what is idle, and what is lent when it comes back.
-    pub(crate) fn close(&mut self, actions: &mut ActionsOf<S, E>) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        while let Some(waker) = self.waiters.fail_first(Failure::Closed) {
-            actions.wake.push(waker);
-        }
-        let mut ended = Vec::new();
-        self.store.end_all(EndReason::Closed, &mut ended);
-        for ended in ended {
-            self.end(Some(ended), self.coarse, actions);
-        }
-        // Nothing is left to be timed.
-        self.next_expiry = Moment::NEVER;
-        self.surplus_since = None;
-        self.ticking = false;
-        if self.observed {
-            actions.events.push(Event::Closed);
-        }
-    }
-
     /// A resource has been destroyed: its place is free.
     pub(crate) fn disposed(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.closing -= 1;
@@ -271,7 +391,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.maintained = false;
         self.notified = false;
         self.ticking = false;
-        self.fresh_after = self.stale_before(self.coarse);
+        self.front.set_fresh_after(self.stale_before(self.front.coarse()));
         self.armed = Moment::NEVER;
         actions.ended.append(&mut self.outbox);
         self.waiters.take_wakers(&mut actions.wake);
@@ -285,8 +405,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.closed
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
     pub(crate) fn last_error(&self) -> Option<Arc<CreateError<E>>> {
-        self.last_error.clone()
+        self.last_error.as_ref().map(|last| Arc::clone(&last.error))
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -303,6 +427,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             draining: self.store.draining(),
             closing: self.closing,
             places: self.store.places(),
+            generation: self.generation,
+            paused: self.paused.is_some(),
             closed: self.closed,
         }
     }
@@ -310,8 +436,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn counters(&mut self) -> Counters {
         // A get may be looked at between being lent a place and the begin of its check: what was said
         // is not taken back.
-        self.served = self.served.max(self.counters.gets_ok - self.checking as u64);
-        Counters { gets_ok: self.served, ..self.counters }
+        let served = self.counters.gets_ok.wrapping_add(self.front.counted());
+        self.served = self.served.max(served.saturating_sub(self.checking as u64));
+        Counters { gets_ok: self.served, waits: self.waits, ..self.counters }
     }
 
     /// What counts towards the maximum size.
@@ -324,6 +451,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     fn beside(&self) -> usize {
         let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
         self.store.draining() + closing
+    }
+
+    /// Everything that there is, but for creations.
+    pub(crate) fn resources(&self) -> usize {
+        self.store.size() + self.store.draining() + self.closing
     }
 
     /// A resource has left the store.

@@ -2,10 +2,15 @@
 
 use std::error::Error as StdError;
 use std::task::Waker;
+use std::time::Duration;
 
-use super::waiters::{Left, Polled};
+use super::timers::LOOK_AFTER;
+use super::waiters::{Ask, Granted, Left, Places, Polled, Refused};
 use super::{Actions, ActionsOf, Failure, IdleStore, Key, State, Store};
+use crate::control::Pause;
+use crate::data::Data;
 use crate::manager::ResourceId;
+use crate::metadata::Slot;
 use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 
@@ -14,6 +19,8 @@ pub(crate) struct Lent<L> {
     pub(crate) place: L,
     /// It is to be checked first.
     pub(crate) stale: bool,
+    /// The waiter that it was granted to, to be freed when it comes back.
+    pub(crate) waiter: Key,
 }
 
 /// What becomes of a get that is not served by a place, or not any more.
@@ -29,9 +36,12 @@ pub(crate) enum Unserved {
 /// The answer to a request for a place.
 pub(crate) enum Answer<L> {
     Lent(Lent<L>),
+    Several(Vec<L>),
     Queued(Key),
     QueueFull(usize),
+    TooMany(usize),
     Timeout,
+    Paused,
     Closed,
 }
 
@@ -40,11 +50,42 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// lives. The flag asks for [`settle`](Self::settle).
     #[inline]
     pub(crate) fn lend_hot(&mut self) -> Option<(Lent<S::Lent>, bool)> {
-        if self.closed || !self.maintained || !self.waiters.is_empty() {
+        if !self.fast.plain || !self.waiters.is_empty() || self.counts_shared_uses() {
             return None;
         }
         let lent = self.lend()?;
         Some((lent, self.crossed()))
+    }
+
+    /// Puts the caller at the end of a queue that stands already, which takes its waker.
+    #[inline]
+    pub(crate) fn join_hot(
+        &mut self,
+        now: Moment,
+        deadline: Moment,
+        waker: &mut Option<Waker>,
+    ) -> Option<Key> {
+        let waiting = self.waiters.waiting();
+        // What is free is not to be had past those that wait, and nothing more is to come. Their deadlines
+        // are known to maintenance.
+        let stands = self.fast.full && waiting > 0 && self.armed <= deadline;
+        if !stands || waiting >= self.fast.max_waiters || deadline <= now {
+            return None;
+        }
+        match self.waiters.join(now, Ask::one(deadline), waker.take()?) {
+            Ok(key) => {
+                self.waits += 1;
+                if self.waits % LOOK_AFTER == 0 && !self.sampling {
+                    // The next one goes the slow way and wakes maintenance, to see how many there are.
+                    self.armed = Moment::NEVER;
+                }
+                Some(key)
+            }
+            Err(refused) => {
+                *waker = Some(refused);
+                None
+            }
+        }
     }
 
     /// Takes a place back if that takes no clock: from a resource that stays, to the oldest waiter or
@@ -52,31 +93,59 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     #[inline]
     pub(crate) fn give_back_hot(
         &mut self,
-        place: S::Lent,
+        mut place: S::Lent,
     ) -> Result<(Option<Waker>, bool), S::Lent> {
-        let expires = S::slot(&place).expires;
-        let is_known = self.next_expiry <= expires;
-        if self.closed || !is_known || self.is_oversize() {
+        if !self.may_stay(&place) || S::uses(&place) >= self.fast.max_uses {
             return Err(place);
         }
         if !self.waiters.is_empty() {
+            if !self.fast.passes {
+                return Err(place);
+            }
             let place = self.store.pass(place)?;
-            let waker = self.waiters.grant(place)?;
-            return Ok((Some(waker), false));
+            return match self.waiters.grant(place) {
+                Granted::Served(waker) => Ok((Some(waker), false)),
+                Granted::Kept => Ok((None, false)),
+                Granted::Nobody(place) => Err(place),
+            };
         }
         if !self.ticking || !self.store.stays(&place) {
             return Err(place);
         }
-        let ended = self.store.take_back(place, Some(self.coarse));
+        S::stamp(&mut place, self.front.coarse());
+        let ended = self.store.take_back(place, Some(self.front.coarse()));
         debug_assert!(ended.is_none(), "bug: a resource that stays has ended");
-        Ok((None, self.crossed()))
+        let crossed = self.crossed();
+        if !crossed {
+            self.open_front();
+        }
+        Ok((None, crossed))
     }
 
-    /// Lends a place, or puts the caller at the end of the queue, which takes its waker.
+    /// Takes a place back that was in the front and had to make room there.
+    #[inline]
+    pub(crate) fn absorb_hot(&mut self, place: S::Lent) -> Result<bool, S::Lent> {
+        let rests = self.waiters.is_empty() && self.ticking && self.store.stays(&place);
+        if !rests || !self.may_stay(&place) {
+            return Err(place);
+        }
+        let ended = self.store.absorb(place);
+        debug_assert!(ended.is_none(), "bug: a resource that stays has ended");
+        Ok(self.crossed())
+    }
+
+    /// Whether a resource need not go, as far as that is known without a clock.
+    #[inline]
+    fn may_stay(&self, place: &S::Lent) -> bool {
+        let slot = S::slot(place);
+        self.fast.plain && self.next_expiry <= slot.expires && self.oldest <= slot.id.0
+    }
+
+    /// Lends what is asked for, or puts the caller into the queue, which takes its waker.
     pub(crate) fn request(
         &mut self,
         now: Moment,
-        deadline: Moment,
+        ask: Ask,
         waker: &mut Option<Waker>,
         actions: &mut ActionsOf<S, E>,
     ) -> Answer<S::Lent> {
@@ -84,10 +153,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.counters.gets_closed += 1;
             return Answer::Closed;
         }
-        if let Some(lent) = self.try_get(now, actions) {
-            return Answer::Lent(lent);
+        if self.paused == Some(Pause::Fail) {
+            self.counters.gets_paused += 1;
+            return Answer::Paused;
         }
-        if deadline <= now {
+        if S::CLOSING_HOLDS_PLACE && ask.places > self.limits.max_size {
+            self.counters.gets_rejected += 1;
+            return Answer::TooMany(self.limits.max_size);
+        }
+        if ask.places == 1 {
+            if let Some(lent) = self.try_get(now, actions) {
+                return Answer::Lent(lent);
+            }
+        } else if let Some(several) = self.try_get_several(ask.places, now, actions) {
+            return Answer::Several(several);
+        }
+        if ask.deadline <= now {
             // Nobody waits for one, but the next caller will be glad of it.
             self.wished = true;
             self.supply(now, actions);
@@ -95,16 +176,31 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Answer::Timeout;
         }
         let waiting = self.waiters.waiting();
-        if waiting >= self.limits.max_waiters {
-            self.counters.gets_rejected += 1;
-            return Answer::QueueFull(waiting);
+        let is_first = waiting == 0;
+        let joined = if waiting < self.limits.max_waiters || ask.again {
+            let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
+            self.waiters.join(now, ask, waker).map_err(Some)
+        } else {
+            Err(None)
+        };
+        match joined {
+            Ok(key) => {
+                self.waits += u64::from(!ask.again);
+                if let (true, Some(shed)) = (is_first, &mut self.shed) {
+                    shed.begin(now);
+                }
+                // One that wants several takes what is free already.
+                self.serve(now, actions);
+                self.supply(now, actions);
+                self.arm(self.next_change(), actions);
+                Answer::Queued(key)
+            }
+            Err(refused) => {
+                *waker = refused;
+                self.counters.gets_rejected += 1;
+                Answer::QueueFull(waiting)
+            }
         }
-        self.counters.waits += 1;
-        let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
-        let key = self.waiters.join(deadline, waker);
-        self.supply(now, actions);
-        self.arm(deadline, actions);
-        Answer::Queued(key)
     }
 
     /// Lends a place if one is free and nobody waits.
@@ -113,20 +209,42 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<Lent<S::Lent>> {
-        if self.closed || !self.waiters.is_empty() {
+        if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
             return None;
         }
         let lent = self.lend().or_else(|| {
             let reclaimed = self.size() < self.limits.max_size && self.store.reclaim();
             if reclaimed { self.lend() } else { None }
         })?;
+        self.use_up(&lent.place, actions);
         self.settle(now, actions);
         Some(lent)
+    }
+
+    fn try_get_several(
+        &mut self,
+        places: usize,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> Option<Vec<S::Lent>> {
+        let free = self.store.free();
+        if self.paused.is_some() || !self.waiters.is_empty() || free < places {
+            return None;
+        }
+        let mut several = Vec::with_capacity(places);
+        while several.len() < places {
+            let Some(lent) = self.lend() else { break };
+            self.use_up(&lent.place, actions);
+            several.push(lent.place);
+        }
+        self.settle(now, actions);
+        Some(several)
     }
 
     /// Lends a place where there is no maintenance, and cannot be: nobody may wait.
     pub(crate) fn request_unmaintained(
         &mut self,
+        ask: Ask,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<Answer<S::Lent>> {
@@ -134,9 +252,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.counters.gets_closed += 1;
             return Some(Answer::Closed);
         }
-        let lent = self.try_get(now, actions);
-        self.counters.gets_error += u64::from(lent.is_none());
-        lent.map(Answer::Lent)
+        let answer = if ask.places == 1 {
+            self.try_get(now, actions).map(Answer::Lent)
+        } else {
+            self.try_get_several(ask.places, now, actions).map(Answer::Several)
+        };
+        self.counters.gets_error += u64::from(answer.is_none());
+        answer
     }
 
     /// The outcome of a wait.
@@ -149,12 +271,21 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let polled = self.waiters.poll(key, waker, spare);
         match &polled {
             Polled::Waiting | Polled::NeedsWaker => {}
-            Polled::Ready(Ok(_)) => self.counters.gets_ok += 1,
-            Polled::Ready(Err(Failure::Timeout)) => self.counters.gets_timeout += 1,
-            Polled::Ready(Err(Failure::Closed)) => self.counters.gets_closed += 1,
-            Polled::Ready(Err(Failure::Fatal(_))) => self.counters.gets_error += 1,
+            Polled::Granted(Places::One(_)) => self.count_ok(1),
+            Polled::Granted(Places::Several(places)) => self.count_ok(places.len()),
+            Polled::Failed(Failure::Timeout) => self.counters.gets_timeout += 1,
+            Polled::Failed(Failure::Closed) => self.counters.gets_closed += 1,
+            Polled::Failed(Failure::Paused) => self.counters.gets_paused += 1,
+            Polled::Failed(Failure::Shed) => self.counters.gets_shed += 1,
+            Polled::Failed(Failure::TooMany(_)) => self.counters.gets_rejected += 1,
+            Polled::Failed(Failure::Fatal(_)) => self.counters.gets_error += 1,
         }
         polled
+    }
+
+    /// A place was taken from a mailbox by a thread that has nowhere to count it.
+    pub(crate) fn picked_up(&mut self) {
+        self.count_ok(1);
     }
 
     /// A waiter gives up.
@@ -163,36 +294,78 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.waiters.leave(key)
     }
 
+    /// Frees a waiter whose place was taken from its mailbox.
+    #[inline]
+    pub(crate) fn free(&mut self, waiter: Key) {
+        self.waiters.free(waiter);
+    }
+
+    /// One fails that has waited.
+    pub(super) fn refuse(
+        &mut self,
+        refused: Refused<S::Lent>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        actions.wake.push(refused.waker);
+        for place in refused.granted {
+            self.take_back(place, now, actions);
+        }
+    }
+
     /// Takes a place back.
     pub(crate) fn give_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        let expires = S::slot(&place).expires;
-        let end = if self.closed {
-            Some(EndReason::Closed)
-        } else if expires <= now {
-            Some(EndReason::Lifetime)
-        } else if self.is_oversize() {
-            Some(EndReason::Excess)
-        } else {
-            None
-        };
-        let ended = if let Some(reason) = end {
-            self.store.take_back_ended(place, reason)
-        } else {
-            self.expires_at(expires);
-            self.store.take_back(place, Some(now))
-        };
-        self.end(ended, now, actions);
+        self.take_back(place, now, actions);
         self.note_time(now);
         self.settle(now, actions);
     }
 
-    /// Takes a place back of a shared resource whose check was given up: it is as stale as it was.
+    fn take_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let expires = S::slot(&place).expires;
+        let ended = match self.end_of(&place, now) {
+            Some(reason) => self.store.take_back_ended(place, reason),
+            None => {
+                self.expires_at(expires);
+                self.store.take_back(place, Some(now))
+            }
+        };
+        self.end(ended, now, actions);
+    }
+
+    /// Why a resource ends that comes back, if it does.
+    pub(super) fn end_of(&self, place: &S::Lent, now: Moment) -> Option<EndReason> {
+        if self.closed {
+            Some(EndReason::Closed)
+        } else if S::slot(place).expires <= now {
+            Some(EndReason::Lifetime)
+        } else if self.is_outdated(place) {
+            Some(EndReason::Stale)
+        } else if self.is_used_up(place) {
+            Some(EndReason::Uses)
+        } else if self.is_oversize() {
+            Some(EndReason::Excess)
+        } else {
+            None
+        }
+    }
+
+    /// A get has not come to use a place that it was lent.
+    pub(crate) fn put_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
+        self.give_back_unchecked(place, now, actions);
+    }
+
+    /// Takes a place back that was not used: its resource is as stale as it was.
     pub(crate) fn give_back_unchecked(
         &mut self,
-        place: S::Lent,
+        mut place: S::Lent,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
+        if S::slot(&place).returned.is_never() {
+            S::stamp(&mut place, now);
+        }
+        self.expires_at(S::slot(&place).expires);
         let ended = self.store.take_back(place, None);
         self.end(ended, now, actions);
         self.settle(now, actions);
@@ -223,7 +396,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// A get did not end with the place that it was lent, whose check has begun.
     pub(crate) fn check_failed(&mut self, unserved: Unserved) {
         self.checking -= 1;
-        self.counters.gets_ok -= 1;
+        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
         self.count_unserved(unserved);
     }
 
@@ -236,15 +409,53 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    #[inline]
+    fn count_ok(&mut self, gets: usize) {
+        self.counters.gets_ok = self.counters.gets_ok.wrapping_add(gets as u64);
+    }
+
     /// Some have to go, beside those that are going or may not come.
+    #[inline]
     pub(super) fn is_oversize(&self) -> bool {
         self.store.size() > self.limits.max_size
     }
 
+    #[inline]
+    fn is_outdated(&self, place: &S::Lent) -> bool {
+        S::slot(place).id.0 < self.oldest
+    }
+
+    #[inline]
+    fn is_used_up(&self, place: &S::Lent) -> bool {
+        self.times.max_uses.is_some_and(|max_uses| S::uses(place) >= max_uses)
+    }
+
+    /// Each lease of a shared resource has to be counted, since it may be the last one.
+    #[inline]
+    fn counts_shared_uses(&self) -> bool {
+        !S::HAS_FRONT && self.times.max_uses.is_some()
+    }
+
+    /// A shared resource that was lent as often as it may has no new holders.
+    pub(super) fn use_up(&mut self, place: &S::Lent, actions: &mut ActionsOf<S, E>) {
+        if self.is_used_up(place) && self.store.use_up(place, EndReason::Uses) && self.observed {
+            let id = S::slot(place).id;
+            actions.events.push(Event::Draining { id, reason: EndReason::Uses });
+        }
+    }
+
+    #[inline]
     fn lend(&mut self) -> Option<Lent<S::Lent>> {
-        let (place, stale) = self.store.lend(&mut self.rng, self.fresh_after)?;
-        self.counters.gets_ok += 1;
-        Some(Lent { place, stale })
+        let (place, stale) = self.store.lend(&mut self.rng, self.front.fresh_after())?;
+        self.count_ok(1);
+        Some(Lent { place, stale, waiter: Key::NIL })
+    }
+}
+
+impl Ask {
+    /// For one place, in the order of arrival.
+    pub(crate) fn one(deadline: Moment) -> Self {
+        Self { deadline, class: crate::acquire::Priority::Normal, places: 1, again: false }
     }
 }
 
@@ -252,10 +463,30 @@ impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
     /// A lent resource leaves the pool with its holder.
     pub(crate) fn detach(&mut self, id: ResourceId, now: Moment, actions: &mut Actions<R, E>) {
         self.store.detach(id);
+        self.leave_with_holder(id, actions);
+        self.settle(now, actions);
+    }
+
+    /// A lent resource leaves the pool with its holder, and another one comes in its place.
+    pub(crate) fn replace(&mut self, slot: &mut Slot<R>, now: Moment, actions: &mut Actions<R, E>) {
+        self.store.forget(slot.id);
+        self.leave_with_holder(slot.id, actions);
+        self.counters.created += 1;
+        slot.id = self.next_id();
+        slot.created = now;
+        slot.expires = self.draw_expiry(now);
+        slot.uses = 1;
+        slot.generation = self.generation;
+        slot.data = Data::default();
+        if self.observed {
+            actions.events.push(Event::Created { id: slot.id, elapsed: Duration::ZERO });
+        }
+    }
+
+    fn leave_with_holder(&mut self, id: ResourceId, actions: &mut Actions<R, E>) {
         self.counters.ended.count(EndReason::Detached);
         if self.observed {
             actions.events.push(Event::Ended { id, reason: EndReason::Detached });
         }
-        self.settle(now, actions);
     }
 }

@@ -46,6 +46,10 @@ const MAX_PLACES: usize = if usize::BITS > 32 { u32::MAX as usize } else { u16::
 struct Row<R> {
     share: Arc<Share<R>>,
     in_use: usize,
+    /// A holder has given it back.
+    served: bool,
+    /// How many look at it without a lease.
+    held: usize,
     places: usize,
     /// Why it is being used up, if it is.
     draining: Option<EndReason>,
@@ -132,13 +136,13 @@ impl<R: Send + 'static> ShareStore<R> {
 
     fn end_if_unused(&mut self, key: usize) -> Option<Ended<R>> {
         let row = &self.rows[key];
-        let reason = row.draining.filter(|_| row.in_use == 0)?;
+        let reason = row.draining.filter(|_| row.in_use == 0 && row.held == 0)?;
         let row = self.rows.remove(key);
         self.draining -= 1;
         // Holders give their share back under the lock, so the row's is the last one.
         let Share { mut slot, uses, .. } = Arc::into_inner(row.share)?;
         slot.uses = uses.into_inner();
-        Some(Ended::new(Box::new(slot), reason))
+        Some(Ended::new(Box::new(slot), reason, row.served))
     }
 
     /// Takes a place back, and says of which row.
@@ -147,6 +151,7 @@ impl<R: Send + 'static> ShareStore<R> {
         drop(lent);
         let row = &mut self.rows[key];
         row.in_use -= 1;
+        row.served |= now.is_some();
         if row.draining.is_some() {
             self.draining_in_use -= 1;
             return key;
@@ -192,6 +197,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     type Resource = R;
     type Lent = Arc<Share<R>>;
     const CLOSING_HOLDS_PLACE: bool = false;
+    const HAS_FRONT: bool = false;
 
     fn size(&self) -> usize {
         self.rows.len() - self.draining
@@ -213,6 +219,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.places
     }
 
+    fn free(&self) -> usize {
+        let open = self.open.iter().map(|&key| &self.rows[key]);
+        open.map(|row| row.places - row.in_use).sum()
+    }
+
     fn expected_places(&self, limits: &Limits) -> usize {
         self.places_each(limits)
     }
@@ -226,7 +237,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         let size = self.size();
         let needed = self.needed(limits, self.in_use()).max(1);
         let unneeded = size.saturating_sub(needed);
-        let idle = self.idle.saturating_sub(limits.max_idle());
+        let idle = self.idle.saturating_sub(limits.max_idle_or_size());
         unneeded.max(idle).min(size.saturating_sub(limits.min_size))
     }
 
@@ -241,6 +252,31 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn metadata(lent: &Arc<Share<R>>, clock: Clock) -> Metadata {
         lent.metadata(clock)
+    }
+
+    fn uses(lent: &Arc<Share<R>>) -> u32 {
+        lent.uses.load(Ordering::Relaxed)
+    }
+
+    fn use_up(&mut self, lent: &Arc<Share<R>>, reason: EndReason) -> bool {
+        let is_active = self.rows[lent.key].draining.is_none();
+        // It has a holder, so it does not end here.
+        let ended = self.drain(lent.key, reason);
+        debug_assert!(ended.is_none(), "bug: a resource ended that has a holder");
+        is_active
+    }
+
+    /// The row has the stamp.
+    fn stamp(_lent: &mut Arc<Share<R>>, _returned: Moment) {}
+
+    fn lend_again(lent: &mut Arc<Share<R>>, _fresh_after: Moment) -> bool {
+        lent.uses.fetch_add(1, Ordering::Relaxed);
+        false
+    }
+
+    /// Others may hold it meanwhile, who saw to that.
+    fn is_stale(_lent: &Arc<Share<R>>, _fresh_after: Moment) -> bool {
+        false
     }
 
     fn lend(
@@ -294,6 +330,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.end_if_unused(key)
     }
 
+    fn absorb(&mut self, lent: Arc<Share<R>>) -> Option<Ended<R>> {
+        self.take_back(lent, None)
+    }
+
     fn take_back_ended(&mut self, lent: Arc<Share<R>>, reason: EndReason) -> Option<Ended<R>> {
         let key = self.release(lent, None);
         self.drain(key, reason)
@@ -308,6 +348,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         let key = entry.key();
         entry.insert(Row {
             in_use: 0,
+            served: false,
+            held: 0,
             places,
             draining: None,
             returned: slot.returned,
@@ -316,6 +358,45 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         });
         self.sort_open(key);
     }
+
+    fn hold(&mut self, id: ResourceId) -> Option<Arc<Share<R>>> {
+        let key = self.find(id)?;
+        let row = &mut self.rows[key];
+        row.held += 1;
+        Some(Arc::clone(&row.share))
+    }
+
+    fn let_go(&mut self, held: Arc<Share<R>>, end: Option<EndReason>) -> Option<Ended<R>> {
+        let key = held.key;
+        drop(held);
+        self.rows[key].held -= 1;
+        match end {
+            Some(reason) => self.drain(key, reason),
+            None => self.end_if_unused(key),
+        }
+    }
+
+    fn holdable(&self) -> Vec<ResourceId> {
+        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        active.map(|(_, row)| row.share.slot.id).collect()
+    }
+
+    fn idle_since(&self, returned: Moment) -> Vec<ResourceId> {
+        let idle = self.idle_rows().filter(|(_, row)| row.returned <= returned);
+        let mut idle: Vec<_> = idle.map(|(_, row)| (row.returned, row.share.slot.id)).collect();
+        idle.sort_unstable();
+        idle.into_iter().map(|(_, id)| id).collect()
+    }
+
+    fn aging(&self, expiry: Moment) -> (usize, Moment) {
+        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        let expiries = active.map(|(_, row)| row.share.slot.expires);
+        let (aging, later): (Vec<_>, Vec<_>) = expiries.partition(|&expires| expires <= expiry);
+        (aging.len(), later.into_iter().min().unwrap_or(Moment::NEVER))
+    }
+
+    /// Every row is known by its number.
+    fn know(&mut self, _id: ResourceId) {}
 
     fn set_places(&mut self, id: ResourceId, places: usize) {
         let Some(key) = self.find(id) else { return };
@@ -329,6 +410,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             }
             self.sort_open(key);
         }
+    }
+
+    /// The rows know.
+    fn has_doomed(&self) -> bool {
+        false
     }
 
     fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<R>> {
@@ -385,8 +471,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         alive.into_iter().map(|(expires, _)| expires).min().unwrap_or(Moment::NEVER)
     }
 
-    fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<R>>) {
-        let keys: Vec<_> = self.rows.iter().map(|(key, _)| key).collect();
+    fn end_older(&mut self, id: u64, reason: EndReason, ended: &mut Vec<Ended<R>>) {
+        let older = self.rows.iter().filter(|(_, row)| row.share.slot.id.0 < id);
+        let keys: Vec<_> = older.map(|(key, _)| key).collect();
         ended.extend(keys.into_iter().filter_map(|key| self.drain(key, reason)));
     }
 }

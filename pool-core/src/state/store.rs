@@ -19,6 +19,9 @@ pub trait Store: Default + Send {
     /// beside it, as those that drain do: its successor has to be there already.
     const CLOSING_HOLDS_PLACE: bool;
 
+    /// Whether idle resources may wait outside the lock, in the pool's front.
+    const HAS_FRONT: bool;
+
     /// Resources that count towards the maximum size.
     fn size(&self) -> usize;
     /// Active resources without a holder.
@@ -28,6 +31,8 @@ pub trait Store: Default + Send {
     fn draining(&self) -> usize;
     /// Places of the active resources.
     fn places(&self) -> usize;
+    /// Places that can be lent now.
+    fn free(&self) -> usize;
     /// How many places the next resource is likely to have.
     fn expected_places(&self, limits: &Limits) -> usize;
     /// Whether an idle resource could go, for all that is needed and to be kept.
@@ -39,6 +44,20 @@ pub trait Store: Default + Send {
 
     fn slot(lent: &Self::Lent) -> &Slot<Self::Resource>;
     fn metadata(lent: &Self::Lent, clock: Clock) -> Metadata;
+
+    /// How often the resource has been lent, of one that may be in the front.
+    fn uses(lent: &Self::Lent) -> u32;
+    /// The resource has been lent as often as it may: a shared one gets no new holders. An exclusive one
+    /// ends when it comes back.
+    fn use_up(&mut self, lent: &Self::Lent, reason: EndReason) -> bool;
+    /// Stamps a place that comes back with the time.
+    fn stamp(lent: &mut Self::Lent, returned: Moment);
+    /// Lends a place again that is still out by the store's books. The flag says that it came back before
+    /// `fresh_after`.
+    fn lend_again(lent: &mut Self::Lent, fresh_after: Moment) -> bool;
+
+    /// Whether a place that was granted to one that waited has a resource that is to be checked.
+    fn is_stale(lent: &Self::Lent, fresh_after: Moment) -> bool;
 
     /// Lends a place. The flag says that the resource was idle and came back before `fresh_after`.
     fn lend(&mut self, rng: &mut fastrand::Rng, fresh_after: Moment) -> Option<(Self::Lent, bool)>;
@@ -57,6 +76,9 @@ pub trait Store: Default + Send {
         returned: Option<Moment>,
     ) -> Option<Ended<Self::Resource>>;
 
+    /// Takes a place back that came back already when it was stamped.
+    fn absorb(&mut self, lent: Self::Lent) -> Option<Ended<Self::Resource>>;
+
     /// Takes a place back, of a resource that is to end.
     fn take_back_ended(
         &mut self,
@@ -67,7 +89,26 @@ pub trait Store: Default + Send {
     /// Takes in a new resource.
     fn insert(&mut self, slot: Box<Slot<Self::Resource>>, places: usize);
 
+    /// Holds a resource to look at it, which is no lease; `None` if it cannot be held now.
+    fn hold(&mut self, id: ResourceId) -> Option<Self::Lent>;
+    /// Lets go of a resource that was held; it is to end for a reason, or stays.
+    fn let_go(&mut self, held: Self::Lent, end: Option<EndReason>)
+    -> Option<Ended<Self::Resource>>;
+    /// The resources that can be held.
+    fn holdable(&self) -> Vec<ResourceId>;
+    /// The idle resources that came back before `returned`, the one first that has been idle for longest.
+    fn idle_since(&self, returned: Moment) -> Vec<ResourceId>;
+
+    /// How many idle resources expire by `expiry`, and when the next one after that does.
+    fn aging(&self, expiry: Moment) -> (usize, Moment);
+
+    /// Somebody may speak of a resource by its number.
+    fn know(&mut self, id: ResourceId);
+
     fn set_places(&mut self, id: ResourceId, places: usize);
+
+    /// Whether places that are out have to come back the slow way, because their resources end then.
+    fn has_doomed(&self) -> bool;
 
     /// Ends a resource: at once if it is idle, with its last holder otherwise.
     fn end(&mut self, id: ResourceId, reason: EndReason) -> Option<Ended<Self::Resource>>;
@@ -85,8 +126,8 @@ pub trait Store: Default + Send {
 
     /// Ends what has expired by `now`, and says when the next one in the store will.
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<Self::Resource>>) -> Moment;
-    /// Ends everything: idle resources at once, lent ones with their last holder.
-    fn end_all(&mut self, reason: EndReason, ended: &mut Vec<Ended<Self::Resource>>);
+    /// Ends every resource with a number below `id`: idle ones at once, shared ones with their last holder.
+    fn end_older(&mut self, id: u64, reason: EndReason, ended: &mut Vec<Ended<Self::Resource>>);
 }
 
 /// A resource that has left the store.
@@ -94,19 +135,20 @@ pub trait Store: Default + Send {
 pub struct Ended<R> {
     pub(crate) slot: Box<Slot<R>>,
     pub(crate) reason: EndReason,
+    /// A holder has given it back before.
+    served: bool,
 }
 
 impl<R> Ended<R> {
-    pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason) -> Self {
-        Self { slot, reason }
+    pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason, served: bool) -> Self {
+        Self { slot, reason, served }
     }
 
     /// It died before it was of use to anybody.
     pub(crate) fn is_infant(&self) -> bool {
         match self.reason {
             EndReason::Broken | EndReason::Drained => self.slot.uses == 0,
-            // The use that it did not pass the check for.
-            EndReason::CheckFailed => self.slot.uses <= 1,
+            EndReason::CheckFailed => !self.served,
             _ => false,
         }
     }

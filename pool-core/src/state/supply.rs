@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{Ended, Store};
-use super::{ActionsOf, Failure, State};
+use super::waiters::Granted;
+use super::{ActionsOf, Failure, LastError, State};
+use crate::data::Data;
 use crate::error::CreateError;
 use crate::manager::{CreateReason, ResourceId};
 use crate::metadata::Slot;
@@ -18,6 +20,15 @@ pub(crate) struct Birth {
     /// What the manager has said about the resource before it was there.
     pub(super) places: Option<usize>,
     pub(super) end: Option<EndReason>,
+    /// Somebody has a handle of it.
+    pub(super) known: bool,
+}
+
+/// What a creation came to.
+pub(crate) struct Newborn<R> {
+    pub(crate) resource: R,
+    /// What a hook has put down about it.
+    pub(crate) data: Data,
 }
 
 /// A creation to be started.
@@ -26,6 +37,7 @@ pub(crate) struct BirthOrder {
     pub(crate) id: ResourceId,
     pub(crate) attempt: u32,
     pub(crate) reason: CreateReason,
+    pub(crate) generation: u32,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -35,13 +47,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.closed {
             return;
         }
-        self.serve(actions);
+        self.shed(now, actions);
+        self.serve(now, actions);
         while (!self.waiters.is_empty() || self.missing() > 0)
             && self.size() < self.limits.max_size
             && self.store.reclaim()
         {
-            self.serve(actions);
+            self.serve(now, actions);
         }
+        self.note_aging(now);
         self.supply(now, actions);
         if self.store.surplus(&self.limits) == 0 {
             self.surplus_since = None;
@@ -63,6 +77,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
+    #[inline]
     pub(super) fn crossed(&mut self) -> bool {
         let surplus = self.store.surplus(&self.limits) > 0;
         if surplus != self.surplus_since.is_some() {
@@ -73,7 +88,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         // While creation backs off, maintenance wakes in time by itself; unless nothing was missing when
         // it last looked.
-        let is_expected = self.notified || self.armed <= self.retry_at;
+        let keeps_none = S::HAS_FRONT && self.limits.min_idle == 0;
+        let is_expected = keeps_none || self.notified || self.armed <= self.retry_at;
         !is_expected
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
@@ -88,14 +104,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let mut orders = Vec::new();
         while !self.closed && self.retry_at <= now && self.missing() > 0 {
             let reason = self.reason();
-            let id = ResourceId(self.next_id);
-            self.next_id += 1;
+            let id = self.next_id();
             self.wished = false;
-            self.births.insert(id, Birth { started: now, places: None, end: None });
+            self.births.insert(id, Birth { started: now, places: None, end: None, known: false });
             if self.observed {
                 actions.events.push(Event::CreateStarted { id, reason });
             }
-            orders.push(BirthOrder { id, attempt: self.failures.saturating_add(1), reason });
+            let attempt = self.failures.saturating_add(1);
+            orders.push(BirthOrder { id, attempt, reason, generation: self.generation });
         }
         orders
     }
@@ -104,7 +120,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn born(
         &mut self,
         id: ResourceId,
-        resource: S::Resource,
+        newborn: Newborn<S::Resource>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
@@ -114,11 +130,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let elapsed = now.since(birth.started);
             actions.events.push(Event::Created { id, elapsed });
         }
-        let lifetime = self.times.draw_lifetime(self.rng.f64());
-        let expires = lifetime.map_or(Moment::NEVER, |lifetime| now.after(lifetime));
-        let slot = Box::new(Slot { resource, id, created: now, expires, returned: now, uses: 0 });
+        let expires = self.draw_expiry(now);
+        let Newborn { resource, data } = newborn;
+        let slot = Box::new(Slot {
+            resource,
+            id,
+            created: now,
+            expires,
+            returned: now,
+            uses: 0,
+            generation: self.generation,
+            data,
+        });
         let end = if self.closed {
             Some(EndReason::Closed)
+        } else if id.0 < self.oldest {
+            Some(EndReason::Stale)
         } else if self.size() >= self.limits.max_size {
             Some(EndReason::Excess)
         } else {
@@ -129,12 +156,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             if birth.end.is_some() {
                 self.back_off(None, now);
             }
-            self.end(Some(Ended::new(slot, reason)), now, actions);
+            self.end(Some(Ended::new(slot, reason, false)), now, actions);
         } else {
             self.failures = 0;
             self.retry_at = Moment::default();
             actions.error = self.last_error.take();
             self.expires_at(expires);
+            if birth.known {
+                self.store.know(id);
+            }
             self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
             self.note_time(now);
         }
@@ -162,11 +192,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         if failed.fatal {
             let failure = || Failure::Fatal(Arc::clone(&failed.error));
-            while let Some(waker) = self.waiters.fail_first(failure()) {
-                actions.wake.push(waker);
+            while let Some(refused) = self.waiters.fail_first(failure()) {
+                self.refuse(refused, now, actions);
             }
         }
-        actions.error = self.last_error.replace(failed.error);
+        let Stillborn { error, fatal, .. } = failed;
+        actions.error = self.last_error.replace(LastError { error, fatal });
         self.settle(now, actions);
     }
 
@@ -179,17 +210,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// How many creations are to be started, but for the back-off.
     pub(super) fn missing(&self) -> usize {
-        if self.closed {
+        if self.closed || self.paused.is_some() {
             return 0;
         }
         let (size, creating) = (self.size(), self.births.len());
         if size >= self.limits.max_size {
             return 0;
         }
-        let shortage = self.store.shortage(&self.limits, self.waiters.waiting(), creating);
+        let mut limits = self.limits;
+        if limits.min_idle > 0 {
+            limits.min_idle = limits.min_idle.saturating_add(self.aging);
+        }
+        let shortage = self.store.shortage(&limits, self.waiters.wanted(), creating);
         let wished = usize::from(self.wished && creating == 0);
+        let lasting = size.saturating_sub(self.aging);
         let wanted =
-            self.demand().max(shortage).max(wished).max(self.limits.min_size.saturating_sub(size));
+            self.demand().max(shortage).max(wished).max(limits.min_size.saturating_sub(lasting));
         let max_size = self.limits.max_size;
         // Those that drain go with their last holder, which may take long: as many again, no more.
         let in_all = size.saturating_add(self.beside());
@@ -207,30 +243,62 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// How many more resources those that wait ask for, beside those that come.
     fn demand(&self) -> usize {
         let each = self.store.expected_places(&self.limits).max(1);
-        self.waiters.waiting().div_ceil(each).saturating_sub(self.births.len())
+        self.waiters.wanted().div_ceil(each).saturating_sub(self.births.len())
     }
 
     fn reason(&self) -> CreateReason {
-        if self.demand() > 0 {
+        if self.demand() > 0 || self.wished {
             CreateReason::Demand
         } else if self.size() < self.limits.min_size || self.store.idle() < self.limits.min_idle {
             CreateReason::Minimum
-        } else if self.store.draining() > 0 {
+        } else if self.store.draining() > 0 || self.aging > 0 {
             CreateReason::Replacement
         } else {
             CreateReason::Growth
         }
     }
 
-    fn serve(&mut self, actions: &mut ActionsOf<S, E>) {
-        while !self.waiters.is_empty() {
-            let Some((place, _)) = self.store.lend(&mut self.rng, Moment::default()) else {
-                return;
-            };
-            if let Ok(waker) = self.waiters.grant(place) {
-                actions.wake.push(waker);
+    pub(super) fn serve(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.paused.is_some() {
+            return;
+        }
+        while let Some(joined) = self.waiters.first_joined() {
+            let lent = self.store.lend(&mut self.rng, self.front.fresh_after());
+            let Some((mut place, stale)) = lent else { return };
+            if !stale {
+                // Nor will it be when its owner gets round to looking.
+                S::stamp(&mut place, Moment::NEVER);
+            }
+            self.use_up(&place, actions);
+            if let Some(shed) = &mut self.shed {
+                shed.note(now.since(joined));
+            }
+            match self.waiters.grant(place) {
+                Granted::Served(waker) => actions.wake.push(waker),
+                Granted::Kept => {}
+                Granted::Nobody(_) => unreachable!("bug: the one whose turn it was is gone"),
             }
         }
+    }
+
+    /// Counts what is to be replaced before it expires, where a minimum is kept.
+    fn note_aging(&mut self, now: Moment) {
+        let keeps = self.limits.min_size > 0 || self.limits.min_idle > 0;
+        let Some(lead) = self.times.replacement_lead().filter(|_| keeps) else { return };
+        let (aging, next) = self.store.aging(now.after(lead));
+        self.aging = aging;
+        self.next_aging = if next.is_never() { next } else { next.before(lead) };
+    }
+
+    pub(super) fn next_id(&mut self) -> ResourceId {
+        self.next_id += 1;
+        ResourceId(self.next_id - 1)
+    }
+
+    /// When a resource that is created now is to go for its age.
+    pub(crate) fn draw_expiry(&mut self, now: Moment) -> Moment {
+        let lifetime = self.times.draw_lifetime(self.rng.f64());
+        lifetime.map_or(Moment::NEVER, |lifetime| now.after(lifetime))
     }
 
     /// A resource that was created `created` died before it was of use. One like it may take as long as

@@ -2,6 +2,7 @@
 //! clock.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use super::store::{Ended, Shrunk, Store};
 use super::supply::BirthOrder;
@@ -10,25 +11,33 @@ use crate::config::CheckPolicy;
 use crate::moment::Moment;
 use crate::observer::{EndReason, Event};
 
+/// How often the time is kept of those that join, if it is.
+const SAMPLE: Duration = Duration::from_millis(1);
+
+/// How many have to join in that time to make it worth while.
+const BUSY: u128 = 100;
+
+/// How many join before maintenance has a look at how many there are.
+pub(super) const LOOK_AFTER: u64 = 4096;
+
 /// How many waiters are failed under one lock, so that it stays short.
 const EXPIRED_AT_ONCE: usize = 1024;
 
 /// What maintenance is to do.
-pub(crate) struct Work<R> {
+pub(crate) struct Work<S: Store> {
     pub(crate) births: Vec<BirthOrder>,
-    pub(crate) disposals: Vec<Ended<R>>,
+    pub(crate) disposals: Vec<Ended<S::Resource>>,
+    /// Idle resources to be checked.
+    pub(crate) looks: Vec<S::Lent>,
     /// When to look again, if nothing comes up before.
     pub(crate) next: Moment,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Does what is due.
-    pub(crate) fn maintain(
-        &mut self,
-        now: Moment,
-        actions: &mut ActionsOf<S, E>,
-    ) -> Work<S::Resource> {
+    pub(crate) fn maintain(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> Work<S> {
         self.set_clock(now);
+        self.sample(now);
         self.fail_expired(now, actions);
         if !self.closed {
             self.expire_idle(now, actions);
@@ -37,11 +46,28 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         self.settle(now, actions);
         let births = self.start_births(now, actions);
+        let looks = self.start_looks(now);
         // All that maintenance can be notified of so far is done.
         self.notified = false;
         actions.notify = false;
         self.armed = self.next_deadline(now);
-        Work { births, disposals: std::mem::take(&mut self.outbox), next: self.armed }
+        Work { births, disposals: std::mem::take(&mut self.outbox), looks, next: self.armed }
+    }
+
+    /// Keeps the time for those that join while they are many: reading the clock once in a millisecond is
+    /// less than reading it for each of them.
+    ///
+    /// Those that join are given the time of the last look, and when it is over the one of its end: nobody's
+    /// deadline comes early, however late this is.
+    fn sample(&mut self, now: Moment) {
+        if self.sampling {
+            self.waiters.join_later(self.sampled_at, now);
+        }
+        let span = now.since(std::mem::replace(&mut self.sampled_at, now));
+        let joined = self.waits - std::mem::replace(&mut self.sampled_waits, self.waits);
+        let spans = span.as_nanos() / SAMPLE.as_nanos() + 1;
+        self.sampling = u128::from(joined) >= BUSY * spans && !self.closed;
+        self.front.set_sampled(self.sampling.then_some(now));
     }
 
     /// Wakes maintenance, if there is one.
@@ -66,8 +92,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if let Some(since) = self.surplus_since {
             nearest = nearest.min(since.after(self.times.shrink_delay));
         }
+        nearest = nearest.min(self.next_look).min(self.next_aging);
+        if self.sampling {
+            nearest = nearest.min(self.sampled_at.after(SAMPLE));
+        }
+        if let (Some(shed), Some(joined)) = (&self.shed, self.waiters.earliest_joined()) {
+            nearest = nearest.min(shed.next(joined));
+        }
         match self.times.tick() {
-            Some(tick) if self.ticking => nearest.min(self.coarse.after(tick)),
+            Some(tick) if self.ticking => nearest.min(self.front.coarse().after(tick)),
             _ => nearest,
         }
     }
@@ -82,18 +115,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.maintained {
             self.ticking = true;
             // Returns are stamped in order: never before one that knew the time.
-            self.coarse = self.coarse.max(now);
-            self.fresh_after = self.stale_before(self.coarse);
+            let coarse = self.front.coarse().max(now);
+            self.front.set_coarse(coarse);
+            self.front.set_fresh_after(self.stale_before(coarse));
+        }
+        if let (Some(interval), true) = (self.times.keepalive, self.next_look.is_never()) {
+            self.next_look = now.after(interval);
         }
     }
 
     /// Sets the coarse clock, and stops it when no idle resource can turn from fresh to stale.
     pub(super) fn set_clock(&mut self, now: Moment) {
-        self.coarse = self.coarse.max(now);
+        self.front.set_coarse(self.front.coarse().max(now));
         let Some(tick) = self.times.tick() else {
             // Nothing is measured by it.
             self.ticking = true;
-            self.fresh_after = self.stale_before(now);
+            self.front.set_fresh_after(self.stale_before(now));
             return;
         };
         let span = match self.times.check_policy {
@@ -102,7 +139,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         let latest = self.store.latest_return();
         self.ticking = latest.is_some_and(|at| at.after(span) > now);
-        self.fresh_after = self.stale_before(now);
+        self.front.set_fresh_after(self.stale_before(now));
     }
 
     /// Since when a resource must have been back to be fresh. The clock may be a tick behind; when it
@@ -119,15 +156,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     fn fail_expired(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         for _ in 0..EXPIRED_AT_ONCE {
-            let Some(waker) = self.waiters.fail_expired(now, Failure::Timeout) else { return };
-            actions.wake.push(waker);
+            let expired = self.waiters.fail_expired(now, Failure::Timeout);
+            let Some(refused) = expired else { return };
+            self.refuse(refused, now, actions);
         }
     }
 
     fn expire_idle(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         while self.idle_deadline() <= now {
-            let ended = self.store.end_oldest_idle(EndReason::Idle);
-            self.end(ended, now, actions);
+            let Some(ended) = self.store.end_oldest_idle(EndReason::Idle) else { return };
+            self.end(Some(ended), now, actions);
         }
     }
 
@@ -170,6 +208,27 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         // What is left of the surplus has a delay of its own.
         self.surplus_since = Some(now);
+    }
+
+    /// Begins to look at idle resources that have not been used since the look before, a few at a time.
+    fn start_looks(&mut self, now: Moment) -> Vec<S::Lent> {
+        let Some(interval) = self.times.keepalive else { return Vec::new() };
+        if self.next_look <= now {
+            self.looks = self.store.idle_since(now.before(interval));
+            // Popped from the end: the one that has been idle for longest comes first.
+            self.looks.reverse();
+            let is_empty = self.store.size() == 0;
+            self.next_look = if is_empty { Moment::NEVER } else { now.after(interval) };
+        }
+        let mut held = Vec::new();
+        while self.looking < self.limits.max_creating {
+            let Some(id) = self.looks.pop() else { break };
+            if let Some(resource) = self.store.hold(id) {
+                self.looking += 1;
+                held.push(resource);
+            }
+        }
+        held
     }
 
     fn next_deadline(&self, now: Moment) -> Moment {

@@ -1,0 +1,57 @@
+//! Getting a resource from a thread that is no task.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::acquire::{GetOptions, Patience};
+use crate::core::Core;
+use crate::error::Error;
+use crate::kind::Kind;
+use crate::manager::Manager;
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Beyond the deadline, for the pool to end the wait by itself.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Blocks this thread until a get is over. It keeps the time itself: the runtime of the pool may be the
+/// one that this thread would have to drive.
+pub(crate) fn get<T, M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    options: GetOptions,
+    get: impl Future<Output = Result<T, Error<M::Error>>>,
+) -> Result<T, Error<M::Error>> {
+    let mut patience = Patience::new(options);
+    let give_up_at = patience.give_up_at(&core.times, core.clock);
+    // Timers of checks are those of the pool's runtime.
+    let runtime = core.runtime();
+    let _entered = runtime.as_ref().map(|runtime| runtime.enter());
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut get = pin!(get);
+    loop {
+        if let Poll::Ready(got) = get.as_mut().poll(&mut cx) {
+            return got;
+        }
+        let Some(give_up_at) = give_up_at else {
+            thread::park();
+            continue;
+        };
+        let left = (give_up_at + GRACE).saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(patience.timed_out(core));
+        }
+        thread::park_timeout(left);
+    }
+}

@@ -1,0 +1,18 @@
+//! What a pool is built with, beside its manager.
+
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::{Limits, Times};
+use crate::hooks::Hooks;
+use crate::manager::Manager;
+use crate::observer::Observer;
+
+pub(crate) struct Settings<M: Manager> {
+    pub(crate) limits: Limits,
+    pub(crate) times: Times,
+    pub(crate) hooks: Hooks<M>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) runtime: Option<Handle>,
+}

@@ -1,0 +1,169 @@
+//! What is done to a whole pool: limits, closing, pausing, a new generation, looking at idle resources.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use super::{ActionsOf, Failure, State, Store};
+use crate::config::Limits;
+use crate::control::Pause;
+use crate::error::CreateError;
+use crate::manager::ResourceId;
+use crate::moment::Moment;
+use crate::observer::{EndReason, Event};
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    /// Changes the limits. What is idle above the maximum size goes at once, what is lent when it comes back.
+    pub(crate) fn set_limits(
+        &mut self,
+        limits: Limits,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        self.limits = limits;
+        while self.is_oversize() {
+            let Some(ended) = self.store.end_oldest_idle(EndReason::Excess) else { break };
+            self.end(Some(ended), now, actions);
+        }
+        if S::CLOSING_HOLDS_PLACE {
+            let max_size = limits.max_size;
+            while let Some(refused) = self.waiters.fail_larger(max_size, Failure::TooMany(max_size))
+            {
+                self.refuse(refused, now, actions);
+            }
+        }
+        self.settle(now, actions);
+    }
+
+    /// Fails those that wait, ends what is idle, and what is lent when it comes back.
+    pub(crate) fn close(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        actions.closed = true;
+        while let Some(refused) = self.waiters.fail_first(Failure::Closed) {
+            self.refuse(refused, now, actions);
+        }
+        self.end_older(u64::MAX, EndReason::Closed, now, actions);
+        // Nothing is left to be timed.
+        self.next_expiry = Moment::NEVER;
+        self.next_aging = Moment::NEVER;
+        self.next_look = Moment::NEVER;
+        self.looks.clear();
+        self.surplus_since = None;
+        self.ticking = false;
+        if self.observed {
+            actions.events.push(Event::Closed);
+        }
+    }
+
+    /// Lends nothing and creates nothing from now on; those that wait fail or wait on.
+    pub(crate) fn pause(&mut self, pause: Pause, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.closed {
+            return;
+        }
+        let before = self.paused.replace(pause);
+        if pause == Pause::Fail {
+            while let Some(refused) = self.waiters.fail_first(Failure::Paused) {
+                self.refuse(refused, now, actions);
+            }
+        }
+        if self.observed && before.is_none() {
+            actions.events.push(Event::Paused);
+        }
+    }
+
+    pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.paused.take().is_some() && self.observed {
+            actions.events.push(Event::Resumed);
+        }
+        self.settle(now, actions);
+    }
+
+    /// Begins a generation: all resources that are there or being created are of an older one.
+    pub(crate) fn reset(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> u32 {
+        self.generation = self.generation.saturating_add(1);
+        self.oldest = self.next_id;
+        self.front.set_oldest(self.oldest);
+        let generation = self.generation;
+        if self.observed {
+            actions.events.push(Event::Reset { generation });
+        }
+        self.end_older(self.oldest, EndReason::Stale, now, actions);
+        // The peer that did not answer may not be the one that will be asked now.
+        self.failures = 0;
+        self.retry_at = Moment::default();
+        self.settle(now, actions);
+        generation
+    }
+
+    fn end_older(
+        &mut self,
+        id: u64,
+        reason: EndReason,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        let mut ended = Vec::new();
+        self.store.end_older(id, reason, &mut ended);
+        for ended in ended {
+            self.end(Some(ended), now, actions);
+        }
+    }
+
+    /// Holds a resource to look at it.
+    pub(crate) fn hold(&mut self, id: ResourceId) -> Option<S::Lent> {
+        if self.closed { None } else { self.store.hold(id) }
+    }
+
+    /// Lets go of a resource that was held; it is to end for a reason, or stays.
+    pub(crate) fn let_go(
+        &mut self,
+        held: S::Lent,
+        end: Option<EndReason>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        let end = end.or_else(|| self.end_of(&held, now));
+        let expires = S::slot(&held).expires;
+        let ended = self.store.let_go(held, end);
+        if ended.is_none() {
+            self.expires_at(expires);
+        }
+        self.end(ended, now, actions);
+        self.settle(now, actions);
+    }
+
+    /// A look at an idle resource is over.
+    pub(crate) fn looked(
+        &mut self,
+        held: S::Lent,
+        end: Option<EndReason>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        self.looking -= 1;
+        self.let_go(held, end, now, actions);
+        if !self.looks.is_empty() {
+            self.notify(actions);
+        }
+    }
+
+    /// How many creations have failed so far.
+    pub(crate) fn failed(&self) -> u64 {
+        self.counters.create_failed
+    }
+
+    /// The error of the last creation, if it is fatal and not among the first `failed`.
+    pub(crate) fn fatal_error_since(&self, failed: u64) -> Option<Arc<CreateError<E>>> {
+        let last = self.last_error.as_ref()?;
+        let is_new = last.fatal && self.counters.create_failed > failed;
+        is_new.then(|| Arc::clone(&last.error))
+    }
+
+    /// Whether resources are missing to the minimum.
+    pub(crate) fn misses_minimum(&self) -> bool {
+        let Limits { min_size, min_idle, max_size, .. } = self.limits;
+        let size = self.store.size();
+        size < min_size.min(max_size) || (self.store.idle() < min_idle && size < max_size)
+    }
+}

@@ -1,0 +1,82 @@
+//! Shedding: those that wait too long are turned away when the queue stands.
+//!
+//! The rule is CoDel's (RFC 8289), as Elixir's `DBConnection` applies it to a pool. A queue that empties from time
+//! to time is a burst, and does its work; one in which everybody waits for longer than the *target* during a
+//! whole *interval* stands, and makes everybody wait for nothing. While it stands, those that have
+//! waited for longer than twice the target fail, the others are served.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use super::{ActionsOf, Failure, State, Store};
+use crate::config::Shedding;
+use crate::moment::Moment;
+
+pub(super) struct Shed {
+    target: Duration,
+    interval: Duration,
+    /// When this interval ends.
+    ends: Moment,
+    /// The shortest wait of this interval.
+    shortest: Option<Duration>,
+    /// The queue stands, by the interval before.
+    stands: bool,
+}
+
+impl Shed {
+    pub(super) fn new(shedding: Shedding) -> Self {
+        Self {
+            target: shedding.target,
+            interval: shedding.interval,
+            ends: Moment::NEVER,
+            shortest: None,
+            stands: false,
+        }
+    }
+
+    /// Somebody joins a queue that was empty, so it does not stand.
+    pub(super) fn begin(&mut self, now: Moment) {
+        self.ends = now.after(self.interval);
+        self.shortest = None;
+        self.stands = false;
+    }
+
+    /// Somebody who has waited for this long is being served.
+    pub(super) fn note(&mut self, waited: Duration) {
+        self.shortest = Some(self.shortest.map_or(waited, |shortest| shortest.min(waited)));
+    }
+
+    /// Ends the interval if it is over. `first` is how long the first one in the queue has waited.
+    fn turn(&mut self, now: Moment, first: Duration) {
+        if now >= self.ends {
+            self.stands = self.shortest.unwrap_or(first) > self.target;
+            self.shortest = None;
+            self.ends = now.after(self.interval);
+        }
+    }
+
+    /// Those fail that joined before this.
+    fn cutoff(&self, now: Moment) -> Option<Moment> {
+        self.stands.then(|| now.before(self.target.saturating_mul(2)))
+    }
+
+    /// When there may be something to do, for a queue whose oldest joined at `joined`.
+    pub(super) fn next(&self, joined: Moment) -> Moment {
+        let sheds = joined.after(self.target.saturating_mul(2)).after(Duration::from_nanos(1));
+        if self.stands { self.ends.min(sheds) } else { self.ends }
+    }
+}
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    /// Turns those away that have waited too long in a queue that stands.
+    pub(super) fn shed(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let (Some(shed), Some(joined)) = (&mut self.shed, self.waiters.first_joined()) else {
+            return;
+        };
+        shed.turn(now, now.since(joined));
+        let Some(cutoff) = shed.cutoff(now) else { return };
+        while let Some(refused) = self.waiters.fail_older(cutoff, Failure::Shed) {
+            self.refuse(refused, now, actions);
+        }
+    }
+}
