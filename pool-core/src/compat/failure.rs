@@ -99,7 +99,7 @@ impl<E> StdError for Failure<E> {}
 /// let error = ConnectError(io::Error::other("the cable is out"));
 /// assert_eq!(chain(&error), "error connecting to server: the cable is out");
 /// ```
-pub fn chain<E: StdError>(error: &E) -> String {
+pub fn chain<E: StdError + ?Sized>(error: &E) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {
