@@ -50,29 +50,26 @@ pub(crate) async fn exercise<A: Adapter>(server: &mut Server) -> Outcome<Report>
     let started = Instant::now();
     load::<A>(&pool, None).await?;
     let per_second = (TASKS * TIMES) as f64 / started.elapsed().as_secs_f64();
-    let counters = pool.counters();
+    let counters = look_after(&pool, 0);
     assert_eq!(counters.gets_ok, (TASKS * TIMES) as u64, "one each");
     assert!(counters.waits > 0, "there are more tasks than connections");
-    assert_eq!((counters.created, counters.ended.total()), (4, 0), "all were kept");
 
     // One that nobody holds: it is found out before it is lent, and nobody notices.
     let killed = A::peer(&mut *pool.get().await?).await?;
     A::kill(port, killed).await?;
     load::<A>(&pool, None).await?;
     assert!(!all_peers::<A>(&pool).await?.contains(&killed), "it is not lent again");
-    let counters = pool.counters();
-    assert_eq!((counters.created, counters.ended.total()), (5, 1), "it was replaced");
-    assert_eq!(counters.ended.get(EndReason::CheckFailed), 1);
+    let counters = look_after(&pool, 1);
+    assert!(counters.ended.get(EndReason::CheckFailed) > 0);
 
     // One that is at work, in the middle of the load: its holder notices, and nobody else.
     load::<A>(&pool, Some(port)).await?;
     all_peers::<A>(&pool).await?;
-    let counters = pool.counters();
-    assert_eq!((counters.created, counters.ended.total()), (6, 2), "it was replaced");
+    look_after(&pool, 2);
 
     // All of them, and the server is not there: a get says why it got nothing.
     server.stop()?;
-    let options = GetOptions::new().timeout(Duration::from_secs(1));
+    let options = GetOptions::new().timeout(Duration::from_secs(2));
     match pool.get_with(options).await {
         Err(Error::Timeout(timeout)) => {
             let Some(cause) = &timeout.last_error else { panic!("no cause: {timeout}") };
@@ -85,12 +82,21 @@ pub(crate) async fn exercise<A: Adapter>(server: &mut Server) -> Outcome<Report>
     server.start(A::answers).await?;
     load::<A>(&pool, None).await?;
     all_peers::<A>(&pool).await?;
-    let (status, counters) = pool.snapshot();
-    assert_eq!((status.idle, status.in_use, status.waiting), (CONNECTIONS, 0, 0));
-    assert_eq!((counters.created, counters.ended.total()), (10, 6), "each was replaced once");
+    let counters = look_after(&pool, 2 + CONNECTIONS as u64);
     drop(pool);
     server.stop()?;
     Ok(Report { name: A::NAME, counters, per_second })
+}
+
+/// Looks at a pool that nobody uses, and of whose connections the server has ended this many.
+fn look_after<M: Manager>(pool: &Pool<M>, killed: u64) -> Counters {
+    let (status, counters) = pool.snapshot();
+    assert_eq!((status.idle, status.in_use, status.waiting), (CONNECTIONS, 0, 0));
+    let ended = counters.ended.total();
+    assert_eq!(counters.created, CONNECTIONS as u64 + ended, "each was replaced, once");
+    // Seldom more: a machine that stalls for half a second has a check of Redis time out.
+    assert!((killed..=killed + 2).contains(&ended), "{ended} ended for {killed}");
+    counters
 }
 
 /// 64 tasks use the pool 100 times each. With a port, one of them has the server there end its

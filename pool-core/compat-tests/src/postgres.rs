@@ -101,7 +101,7 @@ async fn pid(client: &Client) -> Outcome<i64> {
 /// Ends that process, and comes back when it is gone.
 async fn kill(port: u16, pid: i64) -> Outcome<()> {
     let client = connect(port).await?;
-    let kill = "SELECT pg_terminate_backend($1::int8::int4, 5000)";
+    let kill = "SELECT pg_terminate_backend($1::int8::int4, 30000)";
     let killed: bool = client.query_one(kill, &[&pid]).await?.try_get(0)?;
     assert!(killed, "there was such a process, and it went");
     Ok(())

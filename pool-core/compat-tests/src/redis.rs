@@ -1,8 +1,10 @@
 //! The managers of `deadpool-redis` and `bb8-redis`.
 
+use std::time::Duration;
+
 use bb8_redis::RedisConnectionManager;
 use deadpool_redis::redis::aio::MultiplexedConnection;
-use deadpool_redis::redis::{Client, RedisResult, cmd};
+use deadpool_redis::redis::{AsyncConnectionConfig, Client, RedisResult, cmd};
 use pool_core::compat::{self, Bb8, Deadpool};
 use pool_core::{CheckPolicy, Pool, PoolBuilder};
 
@@ -67,7 +69,11 @@ impl Adapter for OfBb8 {
     }
 }
 
+/// The half second that a connection allows by itself is little on a machine that does other work.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 async fn set_and_get(connection: &mut MultiplexedConnection, n: i64) -> Outcome<()> {
+    connection.set_response_timeout(RESPONSE_TIMEOUT);
     let key = format!("key-{n}");
     let () = cmd("SET").arg(&key).arg(2 * n).query_async(connection).await?;
     let doubled: i64 = cmd("GET").arg(&key).query_async(connection).await?;
@@ -81,11 +87,15 @@ fn url(port: u16) -> String {
 
 /// A connection beside the pool.
 async fn connect(port: u16) -> RedisResult<MultiplexedConnection> {
-    Client::open(url(port))?.get_multiplexed_async_connection().await
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(RESPONSE_TIMEOUT))
+        .set_response_timeout(Some(RESPONSE_TIMEOUT));
+    Client::open(url(port))?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// The server's number for a connection.
 async fn id(connection: &mut MultiplexedConnection) -> RedisResult<i64> {
+    connection.set_response_timeout(RESPONSE_TIMEOUT);
     cmd("CLIENT").arg("ID").query_async(connection).await
 }
 
