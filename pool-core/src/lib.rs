@@ -43,9 +43,15 @@
 //! - **Dropping a lease is plain**: it spawns, blocks and panics nowhere, in or outside a runtime.
 //! - **Nothing of a user runs under a lock.**
 //! - **Counts are taken from the state**, so a [`Status`] fits together.
+//!
+//! # Features
+//!
+//! - `deadpool`, `bb8`: the managers of those pools work on this one, unchanged; see `compat`.
 
 mod acquire;
 mod blocking;
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+pub mod compat;
 mod config;
 mod control;
 mod core;
