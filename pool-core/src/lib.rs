@@ -59,6 +59,8 @@ mod observer;
 mod pool;
 mod state;
 mod status;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 pub use crate::acquire::GetOptions;
 pub use crate::config::{
