@@ -1,0 +1,510 @@
+//! Plays a scenario, and compares.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use pool_core::test_util::{ScriptedError, ScriptedManager, ScriptedResource};
+use pool_core::{
+    Error, Event, Exclusive, GetOptions, Kind, Observer, Pool, ResourceHandle, ResourceId,
+    ResourceLease, Shared, SharedPool,
+};
+use tokio::time::Instant;
+
+use super::file::Scenario;
+use super::numbers;
+use super::op::{Expect, Op, Report};
+use super::text::{self, Gates};
+use crate::harness::{
+    Bell, Driven, Known, LeaseOf, PoolOf, alive_tasks, judge, millis, pass, paused, rest, secs,
+};
+
+/// Plays a scenario on a paused clock.
+///
+/// # Errors
+///
+/// The step that went otherwise, and how; or what is wrong with the scenario.
+pub fn play(scenario: &Scenario) -> Result<(), String> {
+    paused(async {
+        let (manager, log) = (ScriptedManager::new(), Arc::new(Log::default()));
+        let settings = &scenario.pool;
+        if settings.shared {
+            let builder = settings.apply(SharedPool::builder(manager.clone()))?;
+            let builder = settings.apply_shared(builder).observer(log.clone());
+            let (kind, stage) = (KindOf::<Shared> { shared: true, detach: None }, Stage::default());
+            stage.play(scenario, manager, log, kind, || builder.build()).await
+        } else {
+            if settings.is_for_shared_only() {
+                return Err("places and soft targets are for shared pools".to_owned());
+            }
+            let builder = settings.apply(Pool::builder(manager.clone()))?.observer(log.clone());
+            let detach = |lease| ResourceLease::<ScriptedManager, Exclusive>::detach(lease);
+            let kind = KindOf { shared: false, detach: Some(detach) };
+            Stage::default().play(scenario, manager, log, kind, || builder.build()).await
+        }
+    })
+}
+
+/// Keeps every event.
+#[derive(Default)]
+struct Log(Mutex<Vec<Event>>);
+
+impl Observer for Log {
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+/// What only one kind of pool can do.
+struct KindOf<K: Kind<ScriptedManager>> {
+    shared: bool,
+    detach: Option<fn(LeaseOf<K>) -> ScriptedResource>,
+}
+
+#[derive(Default)]
+struct Stage {
+    gates: Gates,
+}
+
+impl Stage {
+    async fn play<K: Kind<ScriptedManager>>(
+        mut self,
+        scenario: &Scenario,
+        manager: ScriptedManager,
+        log: Arc<Log>,
+        kind: KindOf<K>,
+        build: impl FnOnce() -> Result<PoolOf<K>, pool_core::ConfigError>,
+    ) -> Result<(), String> {
+        scenario.manager.hand_over(&manager, &mut self.gates)?;
+        let pool = build().map_err(|error| error.to_string())?;
+        let mut run = Run {
+            max_size: pool.status().max_size,
+            pool: Some(pool),
+            kind,
+            manager,
+            gates: self.gates,
+            log,
+            ids: Vec::new(),
+            bell: Bell::default(),
+            gets: BTreeMap::new(),
+            order: Vec::new(),
+            started: 0,
+            detached: 0,
+        };
+        run.play(scenario).await
+    }
+}
+
+struct Run<K: Kind<ScriptedManager>> {
+    pool: Option<PoolOf<K>>,
+    kind: KindOf<K>,
+    manager: ScriptedManager,
+    gates: Gates,
+    log: Arc<Log>,
+    /// In the order in which they were first heard of.
+    ids: Vec<ResourceId>,
+    bell: Bell,
+    gets: BTreeMap<String, Get<K>>,
+    /// The names of the gets, in the order in which they started.
+    order: Vec<String>,
+    started: u64,
+    max_size: usize,
+    detached: usize,
+}
+
+struct Get<K: Kind<ScriptedManager>> {
+    state: GetState<K>,
+    frozen: bool,
+    started: Instant,
+    ended: Instant,
+}
+
+enum GetState<K: Kind<ScriptedManager>> {
+    Waiting(Driven<'static, Result<LeaseOf<K>, Error<ScriptedError>>>),
+    Served(LeaseOf<K>),
+    Failed(Error<ScriptedError>),
+    Panicked,
+    /// A `try_get` that found nothing.
+    Nothing,
+    /// Alive for as long as it is here.
+    Detached(#[expect(dead_code, reason = "for its destructor")] ScriptedResource),
+    /// Given up, or given back.
+    Gone,
+}
+
+impl<K: Kind<ScriptedManager>> GetState<K> {
+    fn describe(&self) -> String {
+        match self {
+            Self::Waiting(_) => "it waits".to_owned(),
+            Self::Served(lease) => format!("it was served with {}", lease.id()),
+            Self::Failed(error) => {
+                let (failure, cause) = text::failure(error);
+                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+                format!("it failed: {failure}{cause}")
+            }
+            Self::Panicked => "it panicked".to_owned(),
+            Self::Nothing => "it found nothing".to_owned(),
+            Self::Detached(_) => "it was detached".to_owned(),
+            Self::Gone => "it is over".to_owned(),
+        }
+    }
+}
+
+impl<K: Kind<ScriptedManager>> Get<K> {
+    fn poll(&mut self) -> bool {
+        let GetState::Waiting(get) = &mut self.state else { return false };
+        let polled = catch_unwind(AssertUnwindSafe(|| get.poll()));
+        self.state = match polled {
+            Ok(Poll::Pending) => return true,
+            Ok(Poll::Ready(Ok(lease))) => GetState::Served(lease),
+            Ok(Poll::Ready(Err(error))) => GetState::Failed(error),
+            Err(_panic) => GetState::Panicked,
+        };
+        self.ended = Instant::now();
+        true
+    }
+
+    fn is_due(&self) -> bool {
+        !self.frozen && matches!(&self.state, GetState::Waiting(get) if get.is_woken())
+    }
+}
+
+impl<K: Kind<ScriptedManager>> Run<K> {
+    async fn play(&mut self, scenario: &Scenario) -> Result<(), String> {
+        self.settle().await;
+        for line in &scenario.steps.0 {
+            let done = self.step(&line.op).await.and_then(|()| self.judge());
+            done.map_err(|problem| {
+                let status = self.pool.as_ref().map(PoolOf::status);
+                format!(
+                    "step in line {}, `{}`: {problem}\n  the pool: {status:?}\n  told: {}",
+                    line.number,
+                    line.text,
+                    self.told(&[]).join(", ")
+                )
+            })?;
+        }
+        if let Some(expected) = &scenario.events {
+            self.compare_events(expected, &scenario.ignore)?;
+        }
+        self.finish().await
+    }
+
+    /// Lets everything happen that takes no time: tasks run, gets are polled once they are woken.
+    async fn settle(&mut self) {
+        loop {
+            rest().await;
+            // Those that came first are polled first.
+            let gets = &self.gets;
+            let due = self.order.iter().find(|name| gets.get(*name).is_some_and(Get::is_due));
+            let Some(get) = due.cloned().and_then(|name| self.gets.get_mut(&name)) else { break };
+            get.poll();
+        }
+    }
+
+    async fn step(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Get { names, timeout } => {
+                for name in names {
+                    self.start(name, *timeout)?;
+                }
+            }
+            Op::TryGet(name) => {
+                let lease = self.pool()?.try_get_owned();
+                self.started += u64::from(lease.is_some());
+                let state = lease.map_or(GetState::Nothing, GetState::Served);
+                self.enter(name, state)?;
+            }
+            Op::Freeze(name) => self.get(name)?.frozen = true,
+            Op::Thaw(name) => self.get(name)?.frozen = false,
+            Op::Poll(name) => {
+                if !self.get(name)?.poll() {
+                    return Err(format!("{name} does not wait"));
+                }
+            }
+            Op::Drop(names) if names == &["pool"] => drop(self.pool.take()),
+            Op::Drop(names) => {
+                for name in names {
+                    match self.over(name)? {
+                        GetState::Served(_) | GetState::Detached(_) => {}
+                        other => return Err(format!("{name} has no lease: {}", other.describe())),
+                    }
+                }
+            }
+            Op::Discard(name) => ResourceLease::discard(self.lease(name)?),
+            Op::Detach(name) => {
+                let detach = self.kind.detach.ok_or("a shared resource cannot be detached")?;
+                let resource = detach(self.lease(name)?);
+                self.get(name)?.state = GetState::Detached(resource);
+                self.detached += 1;
+            }
+            Op::Panic(name) => {
+                let lease = self.lease(name)?;
+                let unwound = catch_unwind(AssertUnwindSafe(move || {
+                    let _lease = lease;
+                    panic!("scripted panic of a holder");
+                }));
+                assert!(unwound.is_err());
+            }
+            Op::Cancel(names) => {
+                for name in names {
+                    match self.over(name)? {
+                        GetState::Waiting(_) => {}
+                        other => return Err(format!("{name} does not wait: {}", other.describe())),
+                    }
+                }
+            }
+            Op::Mark { name, broken } => match &self.get(name)?.state {
+                GetState::Served(lease) if *broken => lease.mark_broken(),
+                GetState::Served(lease) => lease.mark_dirty(),
+                other => return Err(format!("{name} has no lease: {}", other.describe())),
+            },
+            Op::Advance(time) => self.advance(*time).await,
+            Op::Handle { resource, report } => {
+                let handle = self.handle(*resource)?;
+                match report {
+                    Report::Broken(text) => handle.broken(text.clone()),
+                    Report::Drain(text) => handle.drain(text.clone()),
+                    Report::SetPlaces(places) => handle.set_places(*places),
+                }
+            }
+            Op::Resize(size) => {
+                self.max_size = self.max_size.max(*size);
+                self.pool()?.resize(*size);
+            }
+            Op::Close => self.pool()?.close(),
+            Op::Script { hook, steps } => {
+                for step in steps {
+                    self.manager.script(*hook, [text::step(*hook, step, &mut self.gates)?]);
+                }
+            }
+            Op::Always { hook, step } => {
+                self.manager.always(*hook, text::step(*hook, step, &mut self.gates)?);
+            }
+            Op::Heal => self.manager.heal(),
+            Op::Open(gate) => self.gates.of(gate).open(),
+            Op::Expect(expect) => return self.expect(expect),
+        }
+        self.settle().await;
+        Ok(())
+    }
+
+    fn start(&mut self, name: &str, timeout: Option<Duration>) -> Result<(), String> {
+        let pool = self.pool()?.clone();
+        let options = timeout.map_or_else(GetOptions::new, |time| GetOptions::new().timeout(time));
+        // The clone is gone with the future, so that the runner's handle is the last one.
+        let get = async move { pool.get_owned_with(options).await };
+        let get = Driven::new(get, &self.bell);
+        self.started += 1;
+        self.enter(name, GetState::Waiting(get))?.poll();
+        Ok(())
+    }
+
+    /// A name may be used again when its get is over.
+    fn enter(&mut self, name: &str, state: GetState<K>) -> Result<&mut Get<K>, String> {
+        let now = Instant::now();
+        let get = Get { state, frozen: false, started: now, ended: now };
+        if let Some(Get { state: GetState::Waiting(_) | GetState::Served(_), .. }) =
+            self.gets.insert(name.to_owned(), get)
+        {
+            return Err(format!("{name} is not over"));
+        }
+        self.order.retain(|known| known != name);
+        self.order.push(name.to_owned());
+        self.get(name)
+    }
+
+    async fn advance(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        let bell = self.bell.clone();
+        loop {
+            self.settle().await;
+            tokio::select! {
+                biased;
+                () = bell.rung() => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
+        }
+    }
+
+    fn pool(&self) -> Result<&PoolOf<K>, String> {
+        self.pool.as_ref().ok_or_else(|| "the pool was dropped".to_owned())
+    }
+
+    fn get(&mut self, name: &str) -> Result<&mut Get<K>, String> {
+        self.gets.get_mut(name).ok_or_else(|| format!("there is no {name}"))
+    }
+
+    /// Takes what there is under this name, which is over then.
+    fn over(&mut self, name: &str) -> Result<GetState<K>, String> {
+        Ok(std::mem::replace(&mut self.get(name)?.state, GetState::Gone))
+    }
+
+    fn lease(&mut self, name: &str) -> Result<LeaseOf<K>, String> {
+        match self.over(name)? {
+            GetState::Served(lease) => Ok(lease),
+            other => Err(format!("{name} has no lease: {}", other.describe())),
+        }
+    }
+
+    fn handle(&mut self, resource: usize) -> Result<ResourceHandle, String> {
+        self.hear();
+        let id = self.ids.get(resource).ok_or("there is no such resource")?;
+        let handle = self.manager.attempts().into_iter().find(|handle| handle.id() == *id);
+        handle.ok_or_else(|| "its creation has not reached the manager".to_owned())
+    }
+
+    /// The events in words, by now.
+    fn hear(&mut self) -> Vec<String> {
+        let events = self.log.0.lock().unwrap().clone();
+        events.iter().map(|event| text::event(event, &mut self.ids)).collect()
+    }
+
+    fn told(&mut self, ignore: &[String]) -> Vec<String> {
+        let is_ignored = |event: &String| {
+            ignore.iter().any(|word| event.split(' ').next() == Some(word.as_str()))
+        };
+        self.hear().into_iter().filter(|event| !is_ignored(event)).collect()
+    }
+
+    fn compare_events(&mut self, expected: &str, ignore: &[String]) -> Result<(), String> {
+        let expected = expected.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let expected: Vec<_> = expected.map(str::trim).filter(|line| !line.is_empty()).collect();
+        let told = self.told(ignore);
+        if told == expected {
+            return Ok(());
+        }
+        let mut problem = "the events are others:".to_owned();
+        for at in 0..told.len().max(expected.len()) {
+            let (told, expected) = (told.get(at).map(String::as_str), expected.get(at).copied());
+            if told == expected {
+                let _ = write!(problem, "\n    {}", told.unwrap_or_default());
+                continue;
+            }
+            let _ = expected.map(|line| write!(problem, "\n  - {line}"));
+            let _ = told.map(|line| write!(problem, "\n  + {line}"));
+        }
+        Err(problem)
+    }
+
+    fn expect(&mut self, expect: &Expect) -> Result<(), String> {
+        match expect {
+            Expect::Served { names, with } => {
+                self.hear();
+                for name in names {
+                    let id = match &self.get(name)?.state {
+                        GetState::Served(lease) => lease.id(),
+                        other => return Err(format!("{name}: {}", other.describe())),
+                    };
+                    let resource = self.ids.iter().position(|known| *known == id);
+                    if with.is_some() && resource != *with {
+                        return Err(format!("{name} was served with {resource:?}"));
+                    }
+                }
+                Ok(())
+            }
+            Expect::Waiting(names) => {
+                for name in names {
+                    let state = &self.get(name)?.state;
+                    if !matches!(state, GetState::Waiting(_)) {
+                        return Err(format!("{name}: {}", state.describe()));
+                    }
+                }
+                Ok(())
+            }
+            Expect::Nothing(name) => self.expect_state(name, "it found nothing"),
+            Expect::Panicked(name) => self.expect_state(name, "it panicked"),
+            Expect::Failed { name, failure, cause } => {
+                let seen = match &self.get(name)?.state {
+                    GetState::Failed(error) => text::failure(error),
+                    other => return Err(format!("{name}: {}", other.describe())),
+                };
+                let is_as_expected = seen.0 == *failure && (cause.is_none() || seen.1 == *cause);
+                if is_as_expected { Ok(()) } else { Err(format!("{name} failed: {seen:?}")) }
+            }
+            Expect::Took { name, time } => {
+                let get = self.get(name)?;
+                let took = get.ended - get.started;
+                // Timers are rounded up to the next millisecond, and some stand on others.
+                let is_as_expected = took >= *time && took < *time + millis(3);
+                if is_as_expected { Ok(()) } else { Err(format!("{name} took {took:?}")) }
+            }
+            Expect::Dirty { name, dirty } => match &self.get(name)?.state {
+                GetState::Served(lease) if lease.is_dirty() == *dirty => Ok(()),
+                GetState::Served(_) => Err(format!("{name} is otherwise")),
+                other => Err(format!("{name} has no lease: {}", other.describe())),
+            },
+            Expect::Status(fields) => {
+                let status = self.pool()?.status();
+                compare(fields, |name| numbers::status(&status, name))
+            }
+            Expect::Counters(fields) => {
+                let counters = self.pool()?.counters();
+                compare(fields, |name| numbers::counters(&counters, name))
+            }
+            Expect::Manager(fields) => {
+                let counts = self.manager.counts();
+                compare(fields, |name| numbers::counts(&counts, name))
+            }
+            Expect::Error(expected) => {
+                let error = self.pool()?.last_error().map(|error| {
+                    let source = std::error::Error::source(&*error).map(ToString::to_string);
+                    source.unwrap_or_else(|| error.to_string())
+                });
+                if error == *expected { Ok(()) } else { Err(format!("it is {error:?}")) }
+            }
+        }
+    }
+
+    fn expect_state(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let state = self.get(name)?.state.describe();
+        if state == expected { Ok(()) } else { Err(format!("{name}: {state}")) }
+    }
+
+    /// What has to hold in every scenario, after each step.
+    fn judge(&self) -> Result<(), String> {
+        let Some(pool) = &self.pool else { return Ok(()) };
+        let frozen = self.gets.values().filter(|get| get.frozen);
+        let woken = |get: &&Get<K>| matches!(&get.state, GetState::Waiting(get) if get.is_woken());
+        let alive = |get: &&Get<K>| matches!(get.state, GetState::Detached(_));
+        let known = Known {
+            shared: self.kind.shared,
+            max_size: self.max_size,
+            started: self.started,
+            unpolled: frozen.filter(woken).count() as u64,
+            detached: self.detached,
+            detached_alive: self.gets.values().filter(alive).count(),
+        };
+        judge(pool, &self.manager, &known)
+    }
+
+    /// What has to hold at the end of every scenario: nothing is left.
+    async fn finish(&mut self) -> Result<(), String> {
+        self.gets.clear();
+        drop(self.pool.take());
+        // Destructions have a timeout, if they hang.
+        pass(secs(3600)).await;
+        let (counts, tasks) = (self.manager.counts(), alive_tasks());
+        if (counts.live, counts.creating, tasks) == (0, 0, 0) {
+            return Ok(());
+        }
+        Err(format!("I15: at the end there are left {tasks} tasks and {counts:?}"))
+    }
+}
+
+fn compare(
+    fields: &[(String, String)],
+    number: impl Fn(&str) -> Option<String>,
+) -> Result<(), String> {
+    let mut problems = Vec::new();
+    for (name, expected) in fields {
+        let seen = number(name).ok_or_else(|| format!("there is no number `{name}`"))?;
+        if seen != *expected {
+            problems.push(format!("{name} is {seen}, not {expected}"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
+}
