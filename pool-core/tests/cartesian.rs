@@ -1,6 +1,7 @@
 //! Every hook of a manager, in everything that may become of it, crossed with every end: the work is run to
 //! its end, all callers give up, the pool is closed, the pool is dropped. Afterwards, by the manager's
 //! books, nothing is lost, nothing is left, and where there is still a pool it serves again.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
 

@@ -183,6 +183,8 @@ pub fn judge<K: Kind<ScriptedManager>>(
     demand(counts.live == kept + status.closing + detached_alive, "I2: resources alive")?;
     let ended = counters.ended.total();
     demand(counts.created as u64 == counters.created, "I14: creations that succeeded")?;
+    let attempts = counters.created + counters.create_failed + status.creating as u64;
+    demand(counts.attempts as u64 == attempts, "I14: creations that ended and that go on")?;
     demand(counters.created == ended + kept as u64, "I2: every resource is kept or has ended")?;
     demand(counts.detached as u64 == ended, "I2: every end is told to the manager once")?;
     let is_served = shared || status.waiting == 0 || status.idle == 0;
