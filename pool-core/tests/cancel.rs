@@ -18,11 +18,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use harness::{
-    Bell, Driven, Known, LeaseOf, PoolOf, alive_tasks, ended_gets, ends, hush, judge, millis, pass,
-    paused, rest, secs,
+    Bell, Driven, Known, LeaseOf, PoolOf, Side, alive_tasks, ended_gets, ends, hush, judge, millis,
+    pass, paused, rest, secs,
 };
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{Builder, CheckPolicy, GetOptions, Kind, Pool, SharedPool};
+use pool_core::{CheckPolicy, Exclusive, GetOptions, Kind, Shared};
 use tokio::time::Instant;
 
 /// How the pool stands when the call comes, and what happens meanwhile.
@@ -226,26 +226,9 @@ enum Until {
     WokenAfter(usize),
 }
 
-/// A kind of pool.
-trait Side: Kind<ScriptedManager> + Sized {
-    const PLACES: usize;
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self>;
-}
-
-impl Side for pool_core::Exclusive {
-    const PLACES: usize = 1;
-
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
-        Pool::builder(manager)
-    }
-}
-
-impl Side for pool_core::Shared {
-    const PLACES: usize = 2;
-
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
-        SharedPool::builder(manager).places(Self::PLACES)
-    }
+/// Places of each resource.
+const fn places<K: Side>() -> usize {
+    if K::SHARED { 2 } else { 1 }
 }
 
 struct Run<K: Side> {
@@ -259,6 +242,7 @@ struct Run<K: Side> {
 impl<K: Side> Run<K> {
     fn new(situation: &Situation, call: Call) -> Self {
         let manager = ScriptedManager::new();
+        manager.set_places(places::<K>());
         let policy = if situation.check_always {
             CheckPolicy::Always
         } else {
@@ -333,7 +317,7 @@ impl<K: Side> Run<K> {
     async fn set_up(&mut self) -> Vec<LeaseOf<K>> {
         let Situation { idle, lent, .. } = self.situation;
         let mut leases = Vec::new();
-        for _ in 0..(idle + lent) * K::PLACES {
+        for _ in 0..(idle + lent) * places::<K>() {
             leases.push(self.pool.get_owned().await.unwrap());
             self.started += 1;
         }
@@ -415,14 +399,8 @@ impl<K: Side> Run<K> {
     }
 
     fn judge(&self) {
-        let known = Known {
-            shared: K::PLACES > 1,
-            max_size: self.situation.max_size,
-            started: self.started,
-            unpolled: 0,
-            detached: 0,
-            detached_alive: 0,
-        };
+        let known =
+            Known { max_size: self.situation.max_size, started: self.started, ..Known::default() };
         if let Err(problem) = judge(&self.pool, &self.manager, &known) {
             panic!("{problem}");
         }
@@ -447,11 +425,11 @@ impl<K: Side> Run<K> {
         // What hangs, and the back-off.
         pass(secs(20)).await;
         let mut leases = Vec::new();
-        for _ in 0..self.situation.max_size * K::PLACES {
+        for _ in 0..self.situation.max_size * places::<K>() {
             let options = GetOptions::new().timeout(secs(1));
             leases.push(self.pool.get_owned_with(options).await.expect("I7: it serves again"));
         }
-        assert_eq!(self.pool.status().in_use, self.situation.max_size * K::PLACES);
+        assert_eq!(self.pool.status().in_use, self.situation.max_size * places::<K>());
     }
 
     async fn leaves_nothing(self) {
@@ -492,10 +470,10 @@ fn every_poll<K: Side>() {
 
 #[test]
 fn a_call_on_an_exclusive_pool_may_be_dropped_after_any_poll() {
-    every_poll::<pool_core::Exclusive>();
+    every_poll::<Exclusive>();
 }
 
 #[test]
 fn a_call_on_a_shared_pool_may_be_dropped_after_any_poll() {
-    every_poll::<pool_core::Shared>();
+    every_poll::<Shared>();
 }

@@ -7,11 +7,11 @@ mod harness;
 
 use std::time::Duration;
 
-use harness::{Known, PoolOf, alive_tasks, ends, hush, judge, millis, pass, paused, rest, secs};
-use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{
-    Builder, CheckPolicy, Error, Exclusive, GetOptions, Kind, Pool, Shared, SharedPool,
+use harness::{
+    Known, PoolOf, Side, alive_tasks, ends, hush, judge, millis, pass, paused, rest, secs,
 };
+use pool_core::test_util::{Hook, ScriptedManager, Step};
+use pool_core::{CheckPolicy, Error, Exclusive, GetOptions, Shared};
 use tokio::task::JoinHandle;
 
 const MAX_SIZE: usize = 2;
@@ -95,29 +95,9 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-trait Side: Kind<ScriptedManager> + Sized {
-    const SHARED: bool;
-    /// Leases that are out at most.
-    const LEASES: usize;
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self>;
-}
-
-impl Side for Exclusive {
-    const SHARED: bool = false;
-    const LEASES: usize = MAX_SIZE;
-
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
-        Pool::builder(manager)
-    }
-}
-
-impl Side for Shared {
-    const SHARED: bool = true;
-    const LEASES: usize = 2 * MAX_SIZE;
-
-    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
-        SharedPool::builder(manager).places(2)
-    }
+/// Leases that are out at most.
+const fn leases<K: Side>() -> usize {
+    if K::SHARED { 2 * MAX_SIZE } else { MAX_SIZE }
 }
 
 /// A caller, and what it got.
@@ -133,6 +113,7 @@ struct Run<K: Side> {
 impl<K: Side> Run<K> {
     fn new(case: Case) -> Self {
         let manager = ScriptedManager::new();
+        manager.set_places(leases::<K>() / MAX_SIZE);
         let pool = K::builder(manager.clone())
             .max_size(MAX_SIZE)
             .wait_timeout(secs(8))
@@ -282,14 +263,7 @@ impl<K: Side> Run<K> {
     }
 
     fn judge(&self) {
-        let known = Known {
-            shared: K::SHARED,
-            max_size: MAX_SIZE,
-            started: self.started,
-            unpolled: 0,
-            detached: 0,
-            detached_alive: 0,
-        };
+        let known = Known { max_size: MAX_SIZE, started: self.started, ..Known::default() };
         if let Err(problem) = judge(&self.pool, &self.manager, &known) {
             panic!("{problem}");
         }
@@ -304,10 +278,10 @@ impl<K: Side> Run<K> {
         let busy =
             [status.in_use, status.waiting, status.checking, status.creating, status.closing];
         assert_eq!(busy, [0; 5], "{status:?}");
-        let mut leases = Vec::new();
-        for _ in 0..K::LEASES {
+        let mut held = Vec::new();
+        for _ in 0..leases::<K>() {
             let options = GetOptions::new().timeout(secs(1));
-            leases.push(self.pool.get_with(options).await.expect("I7: it serves again"));
+            held.push(self.pool.get_with(options).await.expect("I7: it serves again"));
             self.started += 1;
         }
         self.judge();

@@ -10,12 +10,48 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use pool_core::test_util::ScriptedManager;
-use pool_core::{Counters, Kind, ResourceLease, ResourcePool};
+use pool_core::test_util::{ScriptedManager, ScriptedResource};
+use pool_core::{
+    Builder, Counters, Exclusive, Kind, Pool, ResourceLease, ResourcePool, Shared, SharedPool,
+};
 use tokio::sync::Notify;
 
 pub type PoolOf<K> = ResourcePool<ScriptedManager, K>;
 pub type LeaseOf<K> = ResourceLease<'static, ScriptedManager, K>;
+
+/// The two kinds of pool, for tests of both.
+pub trait Side: Kind<ScriptedManager> + Sized {
+    const SHARED: bool;
+
+    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self>;
+
+    /// Nothing, where a resource cannot be detached.
+    fn detach(lease: LeaseOf<Self>) -> Option<ScriptedResource>;
+}
+
+impl Side for Exclusive {
+    const SHARED: bool = false;
+
+    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
+        Pool::builder(manager)
+    }
+
+    fn detach(lease: LeaseOf<Self>) -> Option<ScriptedResource> {
+        Some(ResourceLease::<ScriptedManager, Self>::detach(lease))
+    }
+}
+
+impl Side for Shared {
+    const SHARED: bool = true;
+
+    fn builder(manager: ScriptedManager) -> Builder<ScriptedManager, Self> {
+        SharedPool::builder(manager)
+    }
+
+    fn detach(_lease: LeaseOf<Self>) -> Option<ScriptedResource> {
+        None
+    }
+}
 
 pub const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -141,9 +177,8 @@ pub fn ended_gets(counters: &Counters) -> u64 {
 }
 
 /// What the test knows, for the judge.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
-    pub shared: bool,
     /// The largest maximum size that there was.
     pub max_size: usize,
     /// Gets that were polled at least once, and lucky `try_get`s.
@@ -161,7 +196,7 @@ pub struct Known {
 /// # Errors
 ///
 /// What does not hold.
-pub fn judge<K: Kind<ScriptedManager>>(
+pub fn judge<K: Side>(
     pool: &PoolOf<K>,
     manager: &ScriptedManager,
     known: &Known,
@@ -171,7 +206,8 @@ pub fn judge<K: Kind<ScriptedManager>>(
         let seen = || format!("{what}\n  {status:?}\n  {counters:?}\n  {counts:?}\n  {known:?}");
         if holds { Ok(()) } else { Err(seen()) }
     };
-    let Known { shared, max_size, started, unpolled, detached, detached_alive } = *known;
+    let Known { max_size, started, unpolled, detached, detached_alive } = *known;
+    let shared = K::SHARED;
     let most = if shared { 2 * max_size } else { max_size + detached };
     demand(counts.most_at_once <= most, "I1: more resources at once than the maximum")?;
     demand(counts.creating == status.creating, "I14: creations that run")?;

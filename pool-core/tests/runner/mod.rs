@@ -1,7 +1,9 @@
 //! Runs scenario files: settings and operations in, ordered events out.
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "test support")]
 
+mod expect;
 mod file;
+mod get;
 mod numbers;
 mod op;
 mod run;

@@ -1,25 +1,23 @@
 //! Plays a scenario, and compares.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::test_util::{ScriptedError, ScriptedManager, ScriptedResource};
+use pool_core::test_util::ScriptedManager;
 use pool_core::{
-    Error, Event, Exclusive, GetOptions, Kind, Observer, Pool, ResourceHandle, ResourceId,
-    ResourceLease, Shared, SharedPool,
+    Builder, Event, GetOptions, Observer, Pool, ResourceHandle, ResourceId, ResourceLease,
+    SharedPool,
 };
 use tokio::time::Instant;
 
 use super::file::Scenario;
-use super::numbers;
-use super::op::{Expect, Op, Report};
+use super::get::{Get, GetState};
+use super::op::{Op, Report};
 use super::text::{self, Gates};
 use crate::harness::{
-    Bell, Driven, Known, LeaseOf, PoolOf, alive_tasks, judge, millis, pass, paused, rest, secs,
+    Bell, Driven, Known, LeaseOf, PoolOf, Side, alive_tasks, judge, pass, paused, rest, secs,
 };
 
 /// Plays a scenario on a paused clock.
@@ -28,22 +26,17 @@ use crate::harness::{
 ///
 /// The step that went otherwise, and how; or what is wrong with the scenario.
 pub fn play(scenario: &Scenario) -> Result<(), String> {
+    let (manager, settings) = (ScriptedManager::new(), &scenario.pool);
     paused(async {
-        let (manager, log) = (ScriptedManager::new(), Arc::new(Log::default()));
-        let settings = &scenario.pool;
         if settings.shared {
             let builder = settings.apply(SharedPool::builder(manager.clone()))?;
-            let builder = settings.apply_shared(builder).observer(log.clone());
-            let (kind, stage) = (KindOf::<Shared> { shared: true, detach: None }, Stage::default());
-            stage.play(scenario, manager, log, kind, || builder.build()).await
+            let builder = settings.apply_shared(builder);
+            Run::begin(scenario, manager, builder)?.play(scenario).await
+        } else if settings.is_for_shared_only() {
+            Err("places and soft targets are for shared pools".to_owned())
         } else {
-            if settings.is_for_shared_only() {
-                return Err("places and soft targets are for shared pools".to_owned());
-            }
-            let builder = settings.apply(Pool::builder(manager.clone()))?.observer(log.clone());
-            let detach = |lease| ResourceLease::<ScriptedManager, Exclusive>::detach(lease);
-            let kind = KindOf { shared: false, detach: Some(detach) };
-            Stage::default().play(scenario, manager, log, kind, || builder.build()).await
+            let builder = settings.apply(Pool::builder(manager.clone()))?;
+            Run::begin(scenario, manager, builder)?.play(scenario).await
         }
     })
 }
@@ -58,54 +51,13 @@ impl Observer for Log {
     }
 }
 
-/// What only one kind of pool can do.
-struct KindOf<K: Kind<ScriptedManager>> {
-    shared: bool,
-    detach: Option<fn(LeaseOf<K>) -> ScriptedResource>,
-}
-
-#[derive(Default)]
-struct Stage {
-    gates: Gates,
-}
-
-impl Stage {
-    async fn play<K: Kind<ScriptedManager>>(
-        mut self,
-        scenario: &Scenario,
-        manager: ScriptedManager,
-        log: Arc<Log>,
-        kind: KindOf<K>,
-        build: impl FnOnce() -> Result<PoolOf<K>, pool_core::ConfigError>,
-    ) -> Result<(), String> {
-        scenario.manager.hand_over(&manager, &mut self.gates)?;
-        let pool = build().map_err(|error| error.to_string())?;
-        let mut run = Run {
-            max_size: pool.status().max_size,
-            pool: Some(pool),
-            kind,
-            manager,
-            gates: self.gates,
-            log,
-            ids: Vec::new(),
-            bell: Bell::default(),
-            gets: BTreeMap::new(),
-            order: Vec::new(),
-            started: 0,
-            detached: 0,
-        };
-        run.play(scenario).await
-    }
-}
-
-struct Run<K: Kind<ScriptedManager>> {
-    pool: Option<PoolOf<K>>,
-    kind: KindOf<K>,
-    manager: ScriptedManager,
+pub struct Run<K: Side> {
+    pub pool: Option<PoolOf<K>>,
+    pub manager: ScriptedManager,
     gates: Gates,
     log: Arc<Log>,
     /// In the order in which they were first heard of.
-    ids: Vec<ResourceId>,
+    pub ids: Vec<ResourceId>,
     bell: Bell,
     gets: BTreeMap<String, Get<K>>,
     /// The names of the gets, in the order in which they started.
@@ -115,64 +67,30 @@ struct Run<K: Kind<ScriptedManager>> {
     detached: usize,
 }
 
-struct Get<K: Kind<ScriptedManager>> {
-    state: GetState<K>,
-    frozen: bool,
-    started: Instant,
-    ended: Instant,
-}
-
-enum GetState<K: Kind<ScriptedManager>> {
-    Waiting(Driven<'static, Result<LeaseOf<K>, Error<ScriptedError>>>),
-    Served(LeaseOf<K>),
-    Failed(Error<ScriptedError>),
-    Panicked,
-    /// A `try_get` that found nothing.
-    Nothing,
-    /// Alive for as long as it is here.
-    Detached(#[expect(dead_code, reason = "for its destructor")] ScriptedResource),
-    /// Given up, or given back.
-    Gone,
-}
-
-impl<K: Kind<ScriptedManager>> GetState<K> {
-    fn describe(&self) -> String {
-        match self {
-            Self::Waiting(_) => "it waits".to_owned(),
-            Self::Served(lease) => format!("it was served with {}", lease.id()),
-            Self::Failed(error) => {
-                let (failure, cause) = text::failure(error);
-                let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-                format!("it failed: {failure}{cause}")
-            }
-            Self::Panicked => "it panicked".to_owned(),
-            Self::Nothing => "it found nothing".to_owned(),
-            Self::Detached(_) => "it was detached".to_owned(),
-            Self::Gone => "it is over".to_owned(),
-        }
-    }
-}
-
-impl<K: Kind<ScriptedManager>> Get<K> {
-    fn poll(&mut self) -> bool {
-        let GetState::Waiting(get) = &mut self.state else { return false };
-        let polled = catch_unwind(AssertUnwindSafe(|| get.poll()));
-        self.state = match polled {
-            Ok(Poll::Pending) => return true,
-            Ok(Poll::Ready(Ok(lease))) => GetState::Served(lease),
-            Ok(Poll::Ready(Err(error))) => GetState::Failed(error),
-            Err(_panic) => GetState::Panicked,
-        };
-        self.ended = Instant::now();
-        true
+impl<K: Side> Run<K> {
+    fn begin(
+        scenario: &Scenario,
+        manager: ScriptedManager,
+        builder: Builder<ScriptedManager, K>,
+    ) -> Result<Self, String> {
+        let (mut gates, log) = (Gates::default(), Arc::new(Log::default()));
+        scenario.manager.hand_over(&manager, &mut gates)?;
+        let pool = builder.observer(log.clone()).build().map_err(|error| error.to_string())?;
+        Ok(Self {
+            max_size: pool.status().max_size,
+            pool: Some(pool),
+            manager,
+            gates,
+            log,
+            ids: Vec::new(),
+            bell: Bell::default(),
+            gets: BTreeMap::new(),
+            order: Vec::new(),
+            started: 0,
+            detached: 0,
+        })
     }
 
-    fn is_due(&self) -> bool {
-        !self.frozen && matches!(&self.state, GetState::Waiting(get) if get.is_woken())
-    }
-}
-
-impl<K: Kind<ScriptedManager>> Run<K> {
     async fn play(&mut self, scenario: &Scenario) -> Result<(), String> {
         self.settle().await;
         for line in &scenario.steps.0 {
@@ -236,8 +154,8 @@ impl<K: Kind<ScriptedManager>> Run<K> {
             }
             Op::Discard(name) => ResourceLease::discard(self.lease(name)?),
             Op::Detach(name) => {
-                let detach = self.kind.detach.ok_or("a shared resource cannot be detached")?;
-                let resource = detach(self.lease(name)?);
+                let resource = K::detach(self.lease(name)?);
+                let resource = resource.ok_or("a shared resource cannot be detached")?;
                 self.get(name)?.state = GetState::Detached(resource);
                 self.detached += 1;
             }
@@ -330,11 +248,11 @@ impl<K: Kind<ScriptedManager>> Run<K> {
         }
     }
 
-    fn pool(&self) -> Result<&PoolOf<K>, String> {
+    pub fn pool(&self) -> Result<&PoolOf<K>, String> {
         self.pool.as_ref().ok_or_else(|| "the pool was dropped".to_owned())
     }
 
-    fn get(&mut self, name: &str) -> Result<&mut Get<K>, String> {
+    pub fn get(&mut self, name: &str) -> Result<&mut Get<K>, String> {
         self.gets.get_mut(name).ok_or_else(|| format!("there is no {name}"))
     }
 
@@ -358,110 +276,16 @@ impl<K: Kind<ScriptedManager>> Run<K> {
     }
 
     /// The events in words, by now.
-    fn hear(&mut self) -> Vec<String> {
+    pub fn hear(&mut self) -> Vec<String> {
         let events = self.log.0.lock().unwrap().clone();
         events.iter().map(|event| text::event(event, &mut self.ids)).collect()
     }
 
-    fn told(&mut self, ignore: &[String]) -> Vec<String> {
+    pub fn told(&mut self, ignore: &[String]) -> Vec<String> {
         let is_ignored = |event: &String| {
             ignore.iter().any(|word| event.split(' ').next() == Some(word.as_str()))
         };
         self.hear().into_iter().filter(|event| !is_ignored(event)).collect()
-    }
-
-    fn compare_events(&mut self, expected: &str, ignore: &[String]) -> Result<(), String> {
-        let expected = expected.lines().map(|line| line.split('#').next().unwrap_or_default());
-        let expected: Vec<_> = expected.map(str::trim).filter(|line| !line.is_empty()).collect();
-        let told = self.told(ignore);
-        if told == expected {
-            return Ok(());
-        }
-        let mut problem = "the events are others:".to_owned();
-        for at in 0..told.len().max(expected.len()) {
-            let (told, expected) = (told.get(at).map(String::as_str), expected.get(at).copied());
-            if told == expected {
-                let _ = write!(problem, "\n    {}", told.unwrap_or_default());
-                continue;
-            }
-            let _ = expected.map(|line| write!(problem, "\n  - {line}"));
-            let _ = told.map(|line| write!(problem, "\n  + {line}"));
-        }
-        Err(problem)
-    }
-
-    fn expect(&mut self, expect: &Expect) -> Result<(), String> {
-        match expect {
-            Expect::Served { names, with } => {
-                self.hear();
-                for name in names {
-                    let id = match &self.get(name)?.state {
-                        GetState::Served(lease) => lease.id(),
-                        other => return Err(format!("{name}: {}", other.describe())),
-                    };
-                    let resource = self.ids.iter().position(|known| *known == id);
-                    if with.is_some() && resource != *with {
-                        return Err(format!("{name} was served with {resource:?}"));
-                    }
-                }
-                Ok(())
-            }
-            Expect::Waiting(names) => {
-                for name in names {
-                    let state = &self.get(name)?.state;
-                    if !matches!(state, GetState::Waiting(_)) {
-                        return Err(format!("{name}: {}", state.describe()));
-                    }
-                }
-                Ok(())
-            }
-            Expect::Nothing(name) => self.expect_state(name, "it found nothing"),
-            Expect::Panicked(name) => self.expect_state(name, "it panicked"),
-            Expect::Failed { name, failure, cause } => {
-                let seen = match &self.get(name)?.state {
-                    GetState::Failed(error) => text::failure(error),
-                    other => return Err(format!("{name}: {}", other.describe())),
-                };
-                let is_as_expected = seen.0 == *failure && (cause.is_none() || seen.1 == *cause);
-                if is_as_expected { Ok(()) } else { Err(format!("{name} failed: {seen:?}")) }
-            }
-            Expect::Took { name, time } => {
-                let get = self.get(name)?;
-                let took = get.ended - get.started;
-                // Timers are rounded up to the next millisecond, and some stand on others.
-                let is_as_expected = took >= *time && took < *time + millis(3);
-                if is_as_expected { Ok(()) } else { Err(format!("{name} took {took:?}")) }
-            }
-            Expect::Dirty { name, dirty } => match &self.get(name)?.state {
-                GetState::Served(lease) if lease.is_dirty() == *dirty => Ok(()),
-                GetState::Served(_) => Err(format!("{name} is otherwise")),
-                other => Err(format!("{name} has no lease: {}", other.describe())),
-            },
-            Expect::Status(fields) => {
-                let status = self.pool()?.status();
-                compare(fields, |name| numbers::status(&status, name))
-            }
-            Expect::Counters(fields) => {
-                let counters = self.pool()?.counters();
-                compare(fields, |name| numbers::counters(&counters, name))
-            }
-            Expect::Manager(fields) => {
-                let counts = self.manager.counts();
-                compare(fields, |name| numbers::counts(&counts, name))
-            }
-            Expect::Error(expected) => {
-                let error = self.pool()?.last_error().map(|error| {
-                    let source = std::error::Error::source(&*error).map(ToString::to_string);
-                    source.unwrap_or_else(|| error.to_string())
-                });
-                if error == *expected { Ok(()) } else { Err(format!("it is {error:?}")) }
-            }
-        }
-    }
-
-    fn expect_state(&mut self, name: &str, expected: &str) -> Result<(), String> {
-        let state = self.get(name)?.state.describe();
-        if state == expected { Ok(()) } else { Err(format!("{name}: {state}")) }
     }
 
     /// What has to hold in every scenario, after each step.
@@ -471,7 +295,6 @@ impl<K: Kind<ScriptedManager>> Run<K> {
         let woken = |get: &&Get<K>| matches!(&get.state, GetState::Waiting(get) if get.is_woken());
         let alive = |get: &&Get<K>| matches!(get.state, GetState::Detached(_));
         let known = Known {
-            shared: self.kind.shared,
             max_size: self.max_size,
             started: self.started,
             unpolled: frozen.filter(woken).count() as u64,
@@ -493,18 +316,4 @@ impl<K: Kind<ScriptedManager>> Run<K> {
         }
         Err(format!("I15: at the end there are left {tasks} tasks and {counts:?}"))
     }
-}
-
-fn compare(
-    fields: &[(String, String)],
-    number: impl Fn(&str) -> Option<String>,
-) -> Result<(), String> {
-    let mut problems = Vec::new();
-    for (name, expected) in fields {
-        let seen = number(name).ok_or_else(|| format!("there is no number `{name}`"))?;
-        if seen != *expected {
-            problems.push(format!("{name} is {seen}, not {expected}"));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
 }
