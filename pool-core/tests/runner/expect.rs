@@ -36,6 +36,7 @@ impl<K: Side> Run<K> {
                 for name in names {
                     let id = match &self.get(name)?.state {
                         GetState::Served(lease) => lease.id(),
+                        GetState::ServedMany(_, ids) if with.is_none() => ids[0],
                         other => return Err(format!("{name}: {}", other.describe())),
                     };
                     let resource = self.ids.iter().position(|known| *known == id);
@@ -48,7 +49,7 @@ impl<K: Side> Run<K> {
             Expect::Waiting(names) => {
                 for name in names {
                     let state = &self.get(name)?.state;
-                    if !matches!(state, GetState::Waiting(_)) {
+                    if !matches!(state, GetState::Waiting(..)) {
                         return Err(format!("{name}: {}", state.describe()));
                     }
                 }
@@ -63,6 +64,18 @@ impl<K: Side> Run<K> {
                 };
                 let is_as_expected = seen.0 == *failure && (cause.is_none() || seen.1 == *cause);
                 if is_as_expected { Ok(()) } else { Err(format!("{name} failed: {seen:?}")) }
+            }
+            Expect::Done { name, report } => {
+                self.expect_state(name, &format!("it is done: {report}"))
+            }
+            Expect::Retained(expected) if self.retained == *expected => Ok(()),
+            Expect::Retained(_) => Err(format!("it was {}", self.retained)),
+            Expect::Holders(expected) => {
+                self.hear();
+                let holders = self.pool()?.longest_holders(usize::MAX);
+                let known = |id| self.ids.iter().position(|known| *known == id);
+                let seen: Option<Vec<_>> = holders.iter().map(|holder| known(holder.id)).collect();
+                if seen.as_ref() == Some(expected) { Ok(()) } else { Err(format!("{seen:?}")) }
             }
             Expect::Took { name, time } => {
                 let get = self.get(name)?;
@@ -111,9 +124,18 @@ fn compare(
     let mut problems = Vec::new();
     for (name, expected) in fields {
         let seen = number(name).ok_or_else(|| format!("there is no number `{name}`"))?;
-        if seen != *expected {
+        let is_as_expected = match expected.strip_prefix('<') {
+            Some(limit) => below(&seen, limit)?,
+            None => seen == *expected,
+        };
+        if !is_as_expected {
             problems.push(format!("{name} is {seen}, not {expected}"));
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.join(", ")) }
+}
+
+fn below(seen: &str, limit: &str) -> Result<bool, String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is no number"));
+    Ok(number(seen)? < number(limit)?)
 }

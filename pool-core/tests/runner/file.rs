@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pool_core::test_util::ScriptedManager;
-use pool_core::{Backoff, Builder, Kind, SharedPoolBuilder};
+use pool_core::{Backoff, Builder, Kind, SharedPoolBuilder, Shedding};
 use serde::Deserialize;
 
 use super::op::Op;
@@ -44,11 +44,17 @@ pub struct Settings {
     wait_timeout: Option<String>,
     create_timeout: Option<String>,
     check_timeout: Option<String>,
+    recycle_timeout: Option<String>,
     destroy_timeout: Option<String>,
     shrink_delay: Option<String>,
     idle_timeout: Option<String>,
     max_lifetime: Option<String>,
+    max_uses: Option<u32>,
     check: Option<String>,
+    keepalive: Option<String>,
+    leak_threshold: Option<String>,
+    discard_on_panic: Option<bool>,
+    shed: Option<SheddingSettings>,
     backoff: Option<BackoffSettings>,
 }
 
@@ -58,6 +64,13 @@ struct BackoffSettings {
     initial: String,
     multiplier: f64,
     max: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SheddingSettings {
+    target: String,
+    interval: String,
 }
 
 /// The manager's script, to begin with.
@@ -130,10 +143,11 @@ impl Settings {
         for (size, set) in sizes {
             builder = if let Some(size) = size { set(builder, size) } else { builder };
         }
-        let times: [(_, fn(_, _) -> _); 5] = [
+        let times: [(_, fn(_, _) -> _); 6] = [
             (&self.wait_timeout, Builder::wait_timeout),
             (&self.create_timeout, Builder::create_timeout),
             (&self.check_timeout, Builder::check_timeout),
+            (&self.recycle_timeout, Builder::recycle_timeout),
             (&self.destroy_timeout, Builder::destroy_timeout),
             (&self.shrink_delay, Builder::shrink_delay),
         ];
@@ -149,6 +163,20 @@ impl Settings {
         }
         if let Some(policy) = &self.check {
             builder = builder.check(text::check_policy(policy)?);
+        }
+        builder = builder.max_uses(self.max_uses);
+        if let Some(interval) = &self.keepalive {
+            builder = builder.keepalive(text::span(interval)?);
+        }
+        if let Some(threshold) = &self.leak_threshold {
+            builder = builder.leak_threshold(text::span(threshold)?);
+        }
+        if let Some(discard) = self.discard_on_panic {
+            builder = builder.discard_on_panic(discard);
+        }
+        if let Some(SheddingSettings { target, interval }) = &self.shed {
+            let (target, interval) = (text::duration(target)?, text::duration(interval)?);
+            builder = builder.shed(Shedding { target, interval });
         }
         let given = self.backoff.clone().unwrap_or_else(|| BackoffSettings {
             initial: "100ms".to_owned(),

@@ -8,6 +8,7 @@ mod numbers;
 mod op;
 mod run;
 mod text;
+mod whole;
 
 use std::fs;
 use std::path::{Path, PathBuf};

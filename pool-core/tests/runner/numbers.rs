@@ -14,7 +14,7 @@ macro_rules! named {
 
 pub fn status(of: &Status, name: &str) -> Option<String> {
     named!(of, name, max_size min_size size idle lent in_use creating waiting checking draining
-        closing places closed)
+        closing places generation paused closed)
 }
 
 pub fn counters(of: &Counters, name: &str) -> Option<String> {
@@ -22,8 +22,8 @@ pub fn counters(of: &Counters, name: &str) -> Option<String> {
         let reason = EndReason::ALL.into_iter().find(|known| known.as_str() == reason)?;
         return Some(of.ended.get(reason).to_string());
     }
-    named!(of, name, gets_ok gets_timeout gets_cancelled gets_closed gets_error gets_rejected waits
-        created create_failed)
+    named!(of, name, gets_ok gets_timeout gets_cancelled gets_closed gets_error gets_rejected gets_shed
+        gets_paused waits created create_failed)
 }
 
 pub fn counts(of: &Counts, name: &str) -> Option<String> {

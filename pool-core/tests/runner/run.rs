@@ -5,15 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pool_core::test_util::ScriptedManager;
+use pool_core::test_util::{ScriptedError, ScriptedManager};
 use pool_core::{
-    Builder, Event, GetOptions, Observer, Pool, ResourceHandle, ResourceId, ResourceLease,
-    SharedPool,
+    Builder, Error, Event, Observer, Pool, ResourceHandle, ResourceId, ResourceLease, SharedPool,
 };
 use tokio::time::Instant;
 
 use super::file::Scenario;
-use super::get::{Get, GetState};
+use super::get::{Get, GetState, Held, Outcome};
 use super::op::{Op, Report};
 use super::text::{self, Gates};
 use crate::harness::{
@@ -62,9 +61,13 @@ pub struct Run<K: Side> {
     gets: BTreeMap<String, Get<K>>,
     /// The names of the gets, in the order in which they started.
     order: Vec<String>,
-    started: u64,
-    max_size: usize,
-    detached: usize,
+    pub started: u64,
+    pub max_size: usize,
+    pub detached: usize,
+    pub given: u64,
+    pub several: u64,
+    /// What the last `retain` said.
+    pub retained: String,
 }
 
 impl<K: Side> Run<K> {
@@ -88,6 +91,9 @@ impl<K: Side> Run<K> {
             order: Vec::new(),
             started: 0,
             detached: 0,
+            given: 0,
+            several: 0,
+            retained: String::new(),
         })
     }
 
@@ -125,9 +131,12 @@ impl<K: Side> Run<K> {
 
     async fn step(&mut self, op: &Op) -> Result<(), String> {
         match op {
-            Op::Get { names, timeout } => {
+            Op::Get { names, options } => {
                 for name in names {
-                    self.start(name, *timeout)?;
+                    let (pool, options) = (self.pool()?.clone(), options.of_get());
+                    self.started += 1;
+                    let get = async move { pool.get_owned_with(options).await.map(Outcome::Lease) };
+                    self.start(name, get, Held::default())?;
                 }
             }
             Op::TryGet(name) => {
@@ -147,7 +156,7 @@ impl<K: Side> Run<K> {
             Op::Drop(names) => {
                 for name in names {
                     match self.over(name)? {
-                        GetState::Served(_) | GetState::Detached(_) => {}
+                        GetState::Served(_) | GetState::ServedMany(..) | GetState::Detached(_) => {}
                         other => return Err(format!("{name} has no lease: {}", other.describe())),
                     }
                 }
@@ -170,7 +179,7 @@ impl<K: Side> Run<K> {
             Op::Cancel(names) => {
                 for name in names {
                     match self.over(name)? {
-                        GetState::Waiting(_) => {}
+                        GetState::Waiting(..) => {}
                         other => return Err(format!("{name} does not wait: {}", other.describe())),
                     }
                 }
@@ -189,11 +198,6 @@ impl<K: Side> Run<K> {
                     Report::SetPlaces(places) => handle.set_places(*places),
                 }
             }
-            Op::Resize(size) => {
-                self.max_size = self.max_size.max(*size);
-                self.pool()?.resize(*size);
-            }
-            Op::Close => self.pool()?.close(),
             Op::Script { hook, steps } => {
                 for step in steps {
                     self.manager.script(*hook, [text::step(*hook, step, &mut self.gates)?]);
@@ -205,19 +209,21 @@ impl<K: Side> Run<K> {
             Op::Heal => self.manager.heal(),
             Op::Open(gate) => self.gates.of(gate).open(),
             Op::Expect(expect) => return self.expect(expect),
+            other => self.step_whole(other)?,
         }
         self.settle().await;
         Ok(())
     }
 
-    fn start(&mut self, name: &str, timeout: Option<Duration>) -> Result<(), String> {
-        let pool = self.pool()?.clone();
-        let options = timeout.map_or_else(GetOptions::new, |time| GetOptions::new().timeout(time));
-        // The clone is gone with the future, so that the runner's handle is the last one.
-        let get = async move { pool.get_owned_with(options).await };
-        let get = Driven::new(get, &self.bell);
-        self.started += 1;
-        self.enter(name, GetState::Waiting(get))?.poll();
+    /// What a future holds of the pool is gone with it, so that the runner's handle is the last one.
+    pub fn start(
+        &mut self,
+        name: &str,
+        call: impl Future<Output = Result<Outcome<K>, Error<ScriptedError>>> + 'static,
+        held: Held,
+    ) -> Result<(), String> {
+        let call = Driven::new(call, &self.bell);
+        self.enter(name, GetState::Waiting(call, held))?.poll();
         Ok(())
     }
 
@@ -225,7 +231,7 @@ impl<K: Side> Run<K> {
     fn enter(&mut self, name: &str, state: GetState<K>) -> Result<&mut Get<K>, String> {
         let now = Instant::now();
         let get = Get { state, frozen: false, started: now, ended: now };
-        if let Some(Get { state: GetState::Waiting(_) | GetState::Served(_), .. }) =
+        if let Some(Get { state: GetState::Waiting(..) | GetState::Served(_), .. }) =
             self.gets.insert(name.to_owned(), get)
         {
             return Err(format!("{name} is not over"));
@@ -257,11 +263,11 @@ impl<K: Side> Run<K> {
     }
 
     /// Takes what there is under this name, which is over then.
-    fn over(&mut self, name: &str) -> Result<GetState<K>, String> {
+    pub fn over(&mut self, name: &str) -> Result<GetState<K>, String> {
         Ok(std::mem::replace(&mut self.get(name)?.state, GetState::Gone))
     }
 
-    fn lease(&mut self, name: &str) -> Result<LeaseOf<K>, String> {
+    pub fn lease(&mut self, name: &str) -> Result<LeaseOf<K>, String> {
         match self.over(name)? {
             GetState::Served(lease) => Ok(lease),
             other => Err(format!("{name} has no lease: {}", other.describe())),
@@ -292,7 +298,8 @@ impl<K: Side> Run<K> {
     fn judge(&self) -> Result<(), String> {
         let Some(pool) = &self.pool else { return Ok(()) };
         let frozen = self.gets.values().filter(|get| get.frozen);
-        let woken = |get: &&Get<K>| matches!(&get.state, GetState::Waiting(get) if get.is_woken());
+        let woken =
+            |get: &&Get<K>| matches!(&get.state, GetState::Waiting(get, _) if get.is_woken());
         let alive = |get: &&Get<K>| matches!(get.state, GetState::Detached(_));
         let known = Known {
             max_size: self.max_size,
@@ -300,6 +307,9 @@ impl<K: Side> Run<K> {
             unpolled: frozen.filter(woken).count() as u64,
             detached: self.detached,
             detached_alive: self.gets.values().filter(alive).count(),
+            given: self.given,
+            several: self.several,
+            ..Known::default()
         };
         judge(pool, &self.manager, &known)
     }

@@ -82,6 +82,9 @@ pub fn failure(error: &Error<ScriptedError>) -> (String, Option<String>) {
         Error::Timeout(_) => "timeout".to_owned(),
         Error::Closed => "closed".to_owned(),
         Error::QueueFull { waiting } => format!("queue_full {waiting}"),
+        Error::TooMany { asked, max_size } => format!("too_many {asked} of {max_size}"),
+        Error::Paused => "paused".to_owned(),
+        Error::Shed => "shed".to_owned(),
         Error::Create(_) => "create".to_owned(),
         Error::NoRuntime => "no_runtime".to_owned(),
         other => format!("{other:?}"),
@@ -112,6 +115,15 @@ pub fn event(event: &Event, ids: &mut Vec<ResourceId>) -> String {
         }
         Event::Ended { id, reason } => format!("ended {} {}", name(id), reason.as_str()),
         Event::Draining { id, reason } => format!("draining {} {}", name(id), reason.as_str()),
+        Event::Leaked { id, held_for, .. } => {
+            format!("leaked {} after {}s", name(id), held_for.as_secs())
+        }
+        Event::LeakReturned { id, held_for, .. } => {
+            format!("leak_returned {} after {}s", name(id), held_for.as_secs())
+        }
+        Event::Paused => "paused".to_owned(),
+        Event::Resumed => "resumed".to_owned(),
+        Event::Reset { generation } => format!("reset {generation}"),
         Event::Closed => "closed".to_owned(),
         other => format!("{other:?}"),
     }
