@@ -5,13 +5,14 @@
 
 mod harness;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use harness::{
     Known, PoolOf, Side, alive_tasks, ends, hush, judge, millis, pass, paused, rest, secs,
 };
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{CheckPolicy, Error, Exclusive, GetOptions, Shared};
+use pool_core::{Builder, CheckPolicy, Error, Exclusive, GetOptions, HookError, Shared};
 use tokio::task::JoinHandle;
 
 const MAX_SIZE: usize = 2;
@@ -56,6 +57,124 @@ impl Fate {
     }
 }
 
+/// A hook of the manager, or of the pool.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum What {
+    Manager(Hook),
+    AfterCreate,
+    BeforeLend,
+    AfterReturn,
+    BeforeDestroy,
+}
+
+impl What {
+    fn all() -> impl Iterator<Item = Self> {
+        let of_pool = [Self::AfterCreate, Self::BeforeLend, Self::AfterReturn, Self::BeforeDestroy];
+        Hook::ALL.into_iter().map(Self::Manager).chain(of_pool)
+    }
+
+    fn can(self, fate: Fate) -> bool {
+        match self {
+            Self::Manager(hook) => hook.can(&fate.step()),
+            Self::AfterCreate | Self::BeforeLend => fate != Fate::Fatal,
+            Self::AfterReturn => matches!(fate, Fate::Ok | Fate::Error | Fate::Panic),
+            Self::BeforeDestroy => matches!(fate, Fate::Ok | Fate::Panic),
+        }
+    }
+
+    /// Whether its panic is its caller's.
+    fn is_callers(self) -> bool {
+        matches!(self, Self::Manager(Hook::Check | Hook::Recycle) | Self::BeforeLend)
+    }
+}
+
+/// What a hook of the pool is to do: this for so many times, then what it should.
+#[derive(Clone, Default)]
+struct Plan(Arc<Mutex<(usize, Option<Fate>)>>);
+
+impl Plan {
+    fn set(&self, times: usize, fate: Fate) {
+        *self.0.lock().unwrap() = (times, Some(fate));
+    }
+
+    fn left(&self) -> usize {
+        self.0.lock().unwrap().0
+    }
+
+    fn next(&self) -> Fate {
+        let mut plan = self.0.lock().unwrap();
+        let (times, Some(fate)) = *plan else { return Fate::Ok };
+        if times == 0 {
+            return Fate::Ok;
+        }
+        plan.0 -= 1;
+        fate
+    }
+
+    async fn play(&self) -> Result<(), HookError> {
+        let fate = self.next();
+        match fate {
+            Fate::Slow | Fate::LateError | Fate::LatePanic => tokio::time::sleep(millis(50)).await,
+            Fate::Never => std::future::pending().await,
+            _ => {}
+        }
+        fate.play_now()
+    }
+}
+
+impl Fate {
+    fn play_now(self) -> Result<(), HookError> {
+        match self {
+            Self::Error | Self::LateError => Err(HookError::new("refused")),
+            Self::Panic | Self::LatePanic => panic!("scripted panic of a hook"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A kind of pool, with its form of the hooks.
+trait Hooked: Side {
+    fn before_lend(builder: BuilderOf<Self>, plan: Plan) -> BuilderOf<Self>;
+    fn after_return(builder: BuilderOf<Self>, plan: Plan) -> BuilderOf<Self>;
+
+    fn hooked(builder: BuilderOf<Self>, what: What, plan: Plan) -> BuilderOf<Self> {
+        match what {
+            What::Manager(_) => builder,
+            What::AfterCreate => builder.after_create(move |_, _, _| {
+                let plan = plan.clone();
+                Box::pin(async move { plan.play().await })
+            }),
+            What::BeforeLend => Self::before_lend(builder, plan),
+            What::AfterReturn => Self::after_return(builder, plan),
+            What::BeforeDestroy => builder.before_destroy(move |_, _, _| {
+                drop(plan.next().play_now());
+            }),
+        }
+    }
+}
+
+type BuilderOf<K> = Builder<ScriptedManager, K>;
+
+macro_rules! hooked {
+    ($kind:ty) => {
+        impl Hooked for $kind {
+            fn before_lend(builder: BuilderOf<Self>, plan: Plan) -> BuilderOf<Self> {
+                builder.before_lend(move |_, _, _| {
+                    let plan = plan.clone();
+                    Box::pin(async move { plan.play().await })
+                })
+            }
+
+            fn after_return(builder: BuilderOf<Self>, plan: Plan) -> BuilderOf<Self> {
+                builder.after_return(move |_, _, _| plan.next().play_now())
+            }
+        }
+    };
+}
+
+hooked!(Exclusive);
+hooked!(Shared);
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     /// Everybody waits for what comes.
@@ -69,7 +188,7 @@ enum End {
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
-    hook: Hook,
+    what: What,
     fate: Fate,
     /// Whether it is so each time, or twice.
     always: bool,
@@ -80,13 +199,13 @@ struct Case {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for hook in Hook::ALL {
-        for fate in Fate::ALL.into_iter().filter(|fate| hook.can(&fate.step())) {
+    for what in What::all() {
+        for fate in Fate::ALL.into_iter().filter(|fate| what.can(*fate)) {
             for always in [false, true] {
                 for end in [End::Run, End::Cancel, End::Close, End::Drop] {
                     for after in [0, 1, 20, 60, 700] {
                         let after = millis(after);
-                        cases.push(Case { hook, fate, always, end, after });
+                        cases.push(Case { what, fate, always, end, after });
                     }
                 }
             }
@@ -103,42 +222,47 @@ const fn leases<K: Side>() -> usize {
 /// A caller, and what it got.
 type Caller = JoinHandle<Option<&'static str>>;
 
-struct Run<K: Side> {
+struct Run<K: Hooked> {
     case: Case,
     manager: ScriptedManager,
     pool: PoolOf<K>,
+    /// Of the pool's hook, if the case is about one.
+    plan: Plan,
     started: u64,
 }
 
-impl<K: Side> Run<K> {
+impl<K: Hooked> Run<K> {
     fn new(case: Case) -> Self {
         let manager = ScriptedManager::new();
         manager.set_places(leases::<K>() / MAX_SIZE);
-        let pool = K::builder(manager.clone())
+        let plan = Plan::default();
+        let builder = K::hooked(K::builder(manager.clone()), case.what, plan.clone());
+        let pool = builder
             .max_size(MAX_SIZE)
             .wait_timeout(secs(8))
             .create_timeout(secs(2))
             .check_timeout(secs(1))
+            .recycle_timeout(secs(1))
             .destroy_timeout(secs(1))
             .check(CheckPolicy::IfIdleFor(secs(1)))
             .build();
-        Self { case, manager, pool: pool.unwrap(), started: 0 }
+        Self { case, manager, pool: pool.unwrap(), plan, started: 0 }
     }
 
     async fn play(mut self) {
-        let Case { hook, fate, always, end, after } = self.case;
+        let Case { what, fate, always, end, after } = self.case;
         // One resource at rest, to be checked and recycled.
         drop(self.pool.get().await.unwrap());
         self.started += 1;
         pass(secs(2)).await;
-        if hook == Hook::IsFatal || hook == Hook::RetryIn {
+        if matches!(what, What::Manager(Hook::IsFatal | Hook::RetryIn)) {
             // Asked about an error only.
             self.manager.script(Hook::Create, [Step::Fail, Step::Fail]);
         }
-        if always {
-            self.manager.always(hook, fate.step());
-        } else {
-            self.manager.script(hook, [fate.step(), fate.step()]);
+        match what {
+            What::Manager(hook) if always => self.manager.always(hook, fate.step()),
+            What::Manager(hook) => self.manager.script(hook, [fate.step(), fate.step()]),
+            _ => self.plan.set(if always { usize::MAX } else { 2 }, fate),
         }
         let callers: Vec<_> = (0..6).map(|number| self.call(number)).collect();
         rest().await;
@@ -185,12 +309,16 @@ impl<K: Side> Run<K> {
                 Err(error) => panicked += usize::from(error.is_panic()),
             }
         }
-        let Case { hook, fate, always, .. } = self.case;
-        let never_asked = K::SHARED && matches!(hook, Hook::Recycle | Hook::IsBroken);
-        assert!(always || never_asked || self.manager.queued(hook) < 2, "the hook was not called");
+        let Case { what, fate, always, .. } = self.case;
+        let left = match what {
+            What::Manager(hook) => self.manager.queued(hook),
+            _ => self.plan.left(),
+        };
+        let unasked = matches!(what, What::Manager(Hook::Recycle | Hook::IsBroken));
+        assert!(always || (K::SHARED && unasked) || left < 2, "the hook was not called");
         // A panic is its own caller's: no more of them than the script has.
         let panics = matches!(fate, Fate::Panic | Fate::LatePanic);
-        let reaches_caller = panics && matches!(hook, Hook::Check | Hook::Recycle);
+        let reaches_caller = panics && what.is_callers();
         let most = if !reaches_caller {
             0
         } else if always {
@@ -205,14 +333,14 @@ impl<K: Side> Run<K> {
 
     /// Only what a case is about may be the end of a caller.
     fn may_fail(&self, failure: &str) {
-        let Case { hook, fate, always, .. } = self.case;
+        let Case { what, fate, always, .. } = self.case;
         let may = match failure {
             "timeout" => always,
             "fatal" => fate == Fate::Fatal,
             "closed" => false,
             _ => unreachable!("no such failure"),
         };
-        assert!(may, "{hook:?}: a caller failed with {failure}");
+        assert!(may, "{what:?}: a caller failed with {failure}");
     }
 
     async fn cancel(&mut self, callers: Vec<Caller>) {
@@ -263,7 +391,12 @@ impl<K: Side> Run<K> {
     }
 
     fn judge(&self) {
-        let known = Known { max_size: MAX_SIZE, started: self.started, ..Known::default() };
+        let known = Known {
+            max_size: MAX_SIZE,
+            started: self.started,
+            looked_at: self.case.what == What::AfterCreate,
+            ..Known::default()
+        };
         if let Err(problem) = judge(&self.pool, &self.manager, &known) {
             panic!("{problem}");
         }
@@ -272,6 +405,7 @@ impl<K: Side> Run<K> {
     /// I7: a back-off after the fault has ended, the pool serves.
     async fn serves_again(&mut self) {
         self.manager.heal();
+        self.plan.set(0, Fate::Ok);
         pass(secs(10)).await;
         self.judge();
         let status = self.pool.status();
@@ -296,7 +430,7 @@ impl<K: Side> Run<K> {
     }
 }
 
-fn all_cases<K: Side>() {
+fn all_cases<K: Hooked>() {
     hush();
     ends(secs(20), |at| {
         for case in cases() {
