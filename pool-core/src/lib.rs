@@ -76,6 +76,8 @@ mod seat;
 mod state;
 mod status;
 mod sync;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 
 pub use crate::acquire::{GetOptions, Priority};
 pub use crate::config::{
