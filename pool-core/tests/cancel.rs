@@ -456,7 +456,12 @@ impl<K: Side> Run<K> {
 
     async fn serves_again(&self) {
         if self.pool.is_closed() {
-            assert_eq!(self.manager.counts().live, 0, "I9: closed, and not empty");
+            let live = self.manager.counts().live;
+            assert_eq!(
+                live, 0,
+                "I9: closed, and not empty: {:?}: {}",
+                self.call, self.situation.name
+            );
             return;
         }
         self.manager.heal();

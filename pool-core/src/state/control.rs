@@ -92,6 +92,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // The peer that did not answer may not be the one that will be asked now.
         self.failures = 0;
         self.retry_at = Moment::default();
+        self.succeed_at = Moment::default();
         self.settle(now, actions);
         generation
     }

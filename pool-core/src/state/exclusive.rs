@@ -138,6 +138,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         lent.uses
     }
 
+    fn not_used(lent: &mut Box<Slot<R>>) {
+        lent.uses = lent.uses.saturating_sub(1);
+    }
+
     fn use_up(&mut self, _lent: &Box<Slot<R>>, _reason: EndReason) -> bool {
         false
     }

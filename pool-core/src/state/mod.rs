@@ -101,8 +101,9 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Resources in a row that died before they were of use, and when the last one did.
     infant_deaths: u32,
     infant_died: Moment,
-    /// No creation before this.
+    /// No creation before these, after a failure and after a death before use.
     retry_at: Moment,
+    succeed_at: Moment,
     last_error: Option<LastError<E>>,
     /// Since when there has been a surplus, without a moment in between.
     surplus_since: Option<Moment>,
@@ -241,6 +242,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             infant_deaths: 0,
             infant_died: Moment::default(),
             retry_at: Moment::default(),
+            succeed_at: Moment::default(),
             last_error: None,
             surplus_since: None,
             aging: 0,

@@ -350,8 +350,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A get has not come to use a place that it was lent.
-    pub(crate) fn put_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+    pub(crate) fn put_back(
+        &mut self,
+        mut place: S::Lent,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
         self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
+        S::not_used(&mut place);
         self.give_back_unchecked(place, now, actions);
     }
 
@@ -365,8 +371,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if S::slot(&place).returned.is_never() {
             S::stamp(&mut place, now);
         }
-        self.expires_at(S::slot(&place).expires);
-        let ended = self.store.take_back(place, None);
+        let expires = S::slot(&place).expires;
+        let ended = match self.end_of(&place, now) {
+            Some(reason) => self.store.take_back_ended(place, reason),
+            None => {
+                self.expires_at(expires);
+                self.store.take_back(place, None)
+            }
+        };
         self.end(ended, now, actions);
         self.settle(now, actions);
     }

@@ -258,6 +258,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         lent.uses.load(Ordering::Relaxed)
     }
 
+    fn not_used(lent: &mut Arc<Share<R>>) {
+        lent.uses.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn use_up(&mut self, lent: &Arc<Share<R>>, reason: EndReason) -> bool {
         let is_active = self.rows[lent.key].draining.is_none();
         // It has a holder, so it does not end here.

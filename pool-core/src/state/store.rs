@@ -50,6 +50,8 @@ pub trait Store: Default + Send {
     /// The resource has been lent as often as it may: a shared one gets no new holders. An exclusive one
     /// ends when it comes back.
     fn use_up(&mut self, lent: &Self::Lent, reason: EndReason) -> bool;
+    /// The present use does not count.
+    fn not_used(lent: &mut Self::Lent);
     /// Stamps a place that comes back with the time.
     fn stamp(lent: &mut Self::Lent, returned: Moment);
     /// Lends a place again that is still out by the store's books. The flag says that it came back before

@@ -68,8 +68,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Sees to it that what is missing will come.
     pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.missing() > 0 {
-            if self.retry_at > now {
-                self.arm(self.retry_at, actions);
+            let start = self.next_start();
+            if start > now {
+                self.arm(start, actions);
             } else {
                 self.notify(actions);
             }
@@ -89,7 +90,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // While creation backs off, maintenance wakes in time by itself; unless nothing was missing when
         // it last looked.
         let keeps_none = S::HAS_FRONT && self.limits.min_idle == 0;
-        let is_expected = keeps_none || self.notified || self.armed <= self.retry_at;
+        let is_expected = keeps_none || self.notified || self.armed <= self.next_start();
         !is_expected
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
@@ -102,7 +103,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) -> Vec<BirthOrder> {
         let mut orders = Vec::new();
-        while !self.closed && self.retry_at <= now && self.missing() > 0 {
+        while !self.closed && self.next_start() <= now && self.missing() > 0 {
             let reason = self.reason();
             let id = self.next_id();
             self.wished = false;
@@ -310,7 +311,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.infant_deaths = self.infant_deaths.saturating_add(1);
         self.infant_died = now;
         let delay = self.times.backoff.delay(self.infant_deaths, 0.0).min(INFANCY);
-        self.retry_at = self.retry_at.max(created.after(delay));
+        self.succeed_at = self.succeed_at.max(created.after(delay));
+    }
+
+    /// When the next creation may start.
+    pub(super) fn next_start(&self) -> Moment {
+        self.retry_at.max(self.succeed_at)
     }
 
     fn back_off(&mut self, retry_in: Option<Duration>, now: Moment) -> Duration {

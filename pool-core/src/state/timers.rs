@@ -236,8 +236,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Moment::NEVER;
         }
         let nearest = self.next_change();
-        let waits_for_retry = self.retry_at > now && self.missing() > 0;
-        let retry = if waits_for_retry { self.retry_at } else { Moment::NEVER };
+        let start = self.next_start();
+        let retry = if start > now && self.missing() > 0 { start } else { Moment::NEVER };
         nearest.min(retry).min(self.idle_deadline())
     }
 }
