@@ -398,14 +398,12 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// Changes the maximum size, to at least 1. Resources above it go: idle ones at once, lent ones
-    /// when they come back. Minima above it are lowered to it; see [`set_limits`](Self::set_limits) for the
-    /// others.
+    /// when they come back. A minimum above it is kept as far as it allows; see
+    /// [`set_limits`](Self::set_limits) for the other limits.
     pub fn resize(&self, max_size: usize) {
         self.core.update(|state, now, actions| {
             let mut limits = state.limits;
             limits.max_size = max_size.max(1);
-            limits.min_size = limits.min_size.min(limits.max_size);
-            limits.min_idle = limits.min_idle.min(limits.max_size);
             state.set_limits(limits, now, actions);
         });
     }

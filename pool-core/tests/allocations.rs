@@ -186,10 +186,10 @@ fn shared_of(size: usize) -> SharedPool<Numbers> {
 }
 
 /// Bytes that the pool may keep for an idle resource, beside the resource.
-const MOST_OF_AN_IDLE_ONE: f64 = 72.0;
+const MOST_OF_AN_IDLE_ONE: f64 = 64.0;
 
 /// The same in a shared pool, which keeps a count of holders and places beside that.
-const MOST_OF_AN_IDLE_SHARED_ONE: f64 = 192.0;
+const MOST_OF_AN_IDLE_SHARED_ONE: f64 = 208.0;
 
 #[test]
 fn a_resource_that_rests_takes_little_memory() {

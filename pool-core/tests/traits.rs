@@ -87,7 +87,7 @@ assert_impl_all!(Pool<Cells>: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(WeakPool<Numbers, Exclusive>: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(WeakPool<Numbers, Shared>: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(ResourceHandle: Send, Sync, Unpin, Clone, Debug);
-assert_impl_all!(CreateContext: Send, Sync, Unpin, Clone, Debug);
+assert_impl_all!(CreateContext: Send, Sync, Unpin, Debug);
 
 // A lease is what its resource is.
 assert_impl_all!(Lease<'static, Numbers>: Send, Sync, Unpin, Debug);
