@@ -62,7 +62,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         let Settings { limits, times, hooks, observer, runtime } = settings;
         let front = Arc::new(Front::new(times.max_uses));
         let mailboxes = Arc::new(Mailboxes::new());
-        let observed = observer.is_some();
+        let observed = observer.is_some() || cfg!(feature = "tracing");
         let state =
             State::new(limits, &times, observed, Arc::clone(&front), Arc::clone(&mailboxes));
         Arc::new(Self {
@@ -152,6 +152,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn tell(&self, event: &Event) {
+        #[cfg(feature = "tracing")]
+        contain(|| crate::trace::trace(std::any::type_name::<M>(), event));
         if let Some(observer) = &self.observer {
             contain(|| observer.event(event));
         }
@@ -343,9 +345,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     fn end_resource(&self, id: ResourceId, reason: EndReason, text: Cow<'static, str>) {
-        if self.observer.is_some() {
-            self.tell(&Event::Reported { id, reason, text });
-        }
+        self.tell(&Event::Reported { id, reason, text });
         self.update(|state, now, actions| state.end_resource(id, reason, now, actions));
     }
 

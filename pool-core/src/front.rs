@@ -30,6 +30,7 @@ use crate::state::Store;
 use crate::sync::{AtomicU64, Exchange};
 
 /// More threads than this that use one pool at the same time share its lock.
+#[cfg(not(pool_loom))]
 const MAX_CELLS: usize = 32;
 
 pub(crate) struct Front<S: Store> {
@@ -238,7 +239,14 @@ impl<T> Cell<T> {
     }
 }
 
+/// Those of a model, which has as many threads beside the one that looks on.
+#[cfg(pool_loom)]
+fn cells() -> usize {
+    2
+}
+
 /// As many as threads may well use a pool at the same time.
+#[cfg(not(pool_loom))]
 fn cells() -> usize {
     use std::sync::OnceLock;
     use std::thread::available_parallelism;

@@ -78,6 +78,11 @@ mod status;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+#[cfg(feature = "tracing")]
+mod trace;
+
+#[cfg(all(test, pool_loom))]
+mod loom_tests;
 
 pub use crate::acquire::{GetOptions, Priority};
 pub use crate::config::{

@@ -83,7 +83,7 @@ pub type SharedPool<M> = ResourcePool<M, Shared>;
 /// When the last handle is dropped the pool closes: what is idle goes, what is lent goes when it comes
 /// back, and its tasks end.
 pub struct ResourcePool<M: Manager, K: Kind<M>> {
-    core: Arc<Core<M, K>>,
+    pub(crate) core: Arc<Core<M, K>>,
 }
 
 impl<M: Manager> ResourcePool<M, Exclusive> {
