@@ -14,8 +14,9 @@
 //! in a cell of a closed front, and a waiter joins the queue of a closed front only, so none sleeps
 //! beside an idle resource.
 //!
-//! A get looks at the gate before it takes. One that began after a waiter had joined finds it raised, so
-//! it does not overtake.
+//! Only its own thread puts something into a cell. So what it finds there was put there while the front was
+//! open, which has not been closed since; a get that begins after a waiter has joined finds nothing, and does
+//! not overtake. That a get looks at the gate first spares it the exchange.
 //!
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.

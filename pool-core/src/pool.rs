@@ -567,13 +567,12 @@ async fn lease_unready<'p, M: Manager, K: Kind<M>>(
     lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
     loop {
-        let (mut lease, stale) = match unready.take() {
-            Some(unready) => unready,
-            None => {
-                let lent = Acquire::new(core, &mut patience, 1, true).await?.one();
-                let stale = lent.stale;
-                (lease_of(lent), stale)
-            }
+        let (mut lease, stale) = if let Some(unready) = unready.take() {
+            unready
+        } else {
+            let lent = Acquire::new(core, &mut patience, 1, true).await?.one();
+            let stale = lent.stale;
+            (lease_of(lent), stale)
         };
         let ready = match lease.prepare_now(stale) {
             Poll::Ready(ready) => ready.is_ok(),

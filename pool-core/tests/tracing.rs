@@ -1,5 +1,7 @@
 //! The events of a pool as `tracing` events.
 
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex};
 
