@@ -92,6 +92,8 @@
 //! - `dyn`: managers that are chosen at run time: [`DynManager`](trait.DynManager.html).
 //! - `serde`: [`PoolConfig`] is read from configuration files, and written to them.
 //! - `test-util`: a manager that does what a test's script says: [`test_util`](test_util/index.html).
+//! - `tracing`: each [`Event`] is one of `tracing` as well, with the target `pool_core`: at `WARN` what somebody
+//!   may have to look at, at `DEBUG` the rest.
 
 mod acquire;
 mod blocking;
