@@ -160,7 +160,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     /// Lends a place if that takes neither a clock nor a wait.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is lent goes through registers")]
     pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
         match self.front.lend() {
             Taken::Lent(place, stale) => return Some(Lent { place, stale, waiter: Key::NIL }),
@@ -183,19 +184,23 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         match self.front.put(place) {
             Put::Done => {}
-            Put::Displaced(place) => {
-                let absorbed = self.state().absorb_hot(place);
-                match absorbed {
-                    Ok(settle) if settle => self.settle(),
-                    Ok(_) => {}
-                    Err(place) => self.absorb(place),
-                }
-            }
             Put::Refused(place) => self.give_back_locked(place, waiter),
+            Put::Displaced(place) => self.make_room(place),
             Put::Closed(places) => places.into_iter().flatten().for_each(|it| self.absorb(it)),
         }
     }
 
+    /// A place that was in the front had to make room there.
+    fn make_room(&self, place: Place<M, K>) {
+        let absorbed = self.state().absorb_hot(place);
+        match absorbed {
+            Ok(settle) if settle => self.settle(),
+            Ok(_) => {}
+            Err(place) => self.absorb(place),
+        }
+    }
+
+    #[inline(never)]
     fn give_back_locked(&self, place: Place<M, K>, waiter: Key) {
         let hot = {
             let mut state = self.state();
@@ -459,6 +464,8 @@ pub(crate) fn take_leave<M: Manager>(
 
 /// Runs code of a user whose panic must not get out, because there is nobody to get it. Its message
 /// has been printed by then.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "nothing is left of it around what cannot panic")]
 pub(crate) fn contain<T>(user: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(user)).ok()
 }
