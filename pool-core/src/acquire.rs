@@ -14,7 +14,7 @@ use crate::kind::{Kind, Unfit, UntilWhen};
 use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
 use crate::state::{
-    Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, State, Unserved,
+    Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, State, Ticket, Unserved,
 };
 
 /// What one get asks for, beside the pool's settings.
@@ -234,7 +234,7 @@ pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
     places: usize,
     /// It has been served before, by a resource that was no good.
     again: bool,
-    waiting: Option<Key>,
+    waiting: Option<Ticket>,
 }
 
 impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
@@ -243,7 +243,7 @@ impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         match self.waiting {
-            Some(key) => self.poll_wait(key, cx),
+            Some(ticket) => self.poll_wait(ticket, cx),
             None => self.poll_start(cx),
         }
     }
@@ -272,8 +272,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 (now, self.patience.wait_until(now, &core.times, core.clock))
             };
             let joined = core.state().join_hot(now, deadline, &mut waker);
-            if let Some(key) = joined {
-                self.waiting = Some(key);
+            if joined.is_some() {
+                self.waiting = joined;
                 return Poll::Pending;
             }
         }
@@ -302,8 +302,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             }
         };
         Poll::Ready(match answer {
-            Some(Answer::Queued(key)) => {
-                self.waiting = Some(key);
+            Some(Answer::Queued(ticket)) => {
+                self.waiting = Some(ticket);
                 return Poll::Pending;
             }
             Some(Answer::Lent(lent)) => Ok(Acquired::One(lent)),
@@ -318,7 +318,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     }
 
     #[inline]
-    fn poll_wait(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+    fn poll_wait(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+        let key = ticket.key;
         if let Some(place) = self.core.mailboxes.take(key.index()) {
             self.waiting = None;
             if !self.core.front.count() {
@@ -326,16 +327,16 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             }
             return Poll::Ready(Ok(Acquired::One(self.core.granted(place, key))));
         }
-        self.poll_unserved(key, cx)
+        self.poll_unserved(ticket, cx)
     }
 
     #[cold]
-    fn poll_unserved(&mut self, key: Key, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
+    fn poll_unserved(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let mut spare = None;
         let polled = loop {
             let (polled, maintained) = {
                 let mut state = self.core.state();
-                (state.poll_waiter(key, cx.waker(), &mut spare), state.is_maintained())
+                (state.poll_waiter(ticket, cx.waker(), &mut spare), state.is_maintained())
             };
             match polled {
                 Polled::NeedsWaker => spare = Some(cx.waker().clone()),
@@ -371,9 +372,9 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     /// Leaves the queue, if it is in it.
     #[cold]
     fn leave(&mut self, unserved: Unserved) {
-        let Some(key) = self.waiting.take() else { return };
+        let Some(ticket) = self.waiting.take() else { return };
         let several = self.places != 1;
-        let left = self.core.state().leave(key, unserved);
+        let left = self.core.state().leave(ticket, unserved);
         let places = match left {
             Left::Settled(Outcome::Granted(Places::One(place))) => vec![place],
             Left::Settled(Outcome::Granted(Places::Several(places))) | Left::Waiting(_, places) => {

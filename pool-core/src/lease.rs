@@ -382,9 +382,7 @@ impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
         let panics = !K::IS_SHARED && self.core.times.discard_on_panic && thread::panicking();
         let is_broken = contain(|| {
             let Core { manager, hooks, clock, .. } = &*self.core;
-            panics
-                || K::is_broken(manager, &mut place)
-                || !K::returned(hooks, &mut place, *clock)
+            panics || K::is_broken(manager, &mut place) || !K::returned(hooks, &mut place, *clock)
         });
         if is_broken.unwrap_or(true) {
             return self.end_broken(place);

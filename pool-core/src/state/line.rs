@@ -1,62 +1,95 @@
 //! The ring in which the waiters of one class stand.
 //!
-//! An entry's *stand* is a number that only the closing of gaps changes: its position is that, less the stand
-//! of the first one. Numbers begin in the middle, since some join in front.
+//! Each has a *stand*, a number that grows along the ring and that it keeps. As long as no gaps have been closed
+//! the position follows from it, afterwards it is searched for. When one has left, its stand may come to
+//! another one that joins in front: the mailbox tells them apart.
 
 use std::collections::VecDeque;
 use std::task::Waker;
 
 use crate::moment::Moment;
 
+#[repr(align(64))]
 pub(super) struct Line {
     /// The first and the last are never gaps.
-    ring: VecDeque<Option<Entry>>,
-    /// The stand of the first.
-    front: u64,
+    ring: VecDeque<Entry>,
+    /// The stand of the next that joins at the end. Numbers begin in the middle, since some join in front.
+    next: u64,
     gaps: usize,
-    /// The stand of the first regular one, or one behind the last.
+    /// The stand of the first regular one, or of the next one to join.
     regular: u64,
     /// The deadline of the last regular one.
     last_regular: Moment,
 }
 
-/// One that waits.
+/// One that waits, or the gap that it has left.
 pub(super) struct Entry {
-    pub(super) waker: Waker,
+    /// `None` for a gap.
+    waker: Option<Waker>,
     pub(super) deadline: Moment,
     pub(super) joined: Moment,
+    pub(super) stand: u64,
     pub(super) mailbox: u32,
+    pub(super) odd: bool,
+}
+
+impl Entry {
+    fn waits(&self) -> bool {
+        self.waker.is_some()
+    }
+}
+
+/// What there is to say about one that has left the ring.
+pub(super) struct Gone {
+    pub(super) waker: Waker,
+    pub(super) deadline: Moment,
+    pub(super) stand: u64,
     pub(super) odd: bool,
 }
 
 /// Gaps that are not worth closing.
 const FEW_GAPS: usize = 32;
 
+const FIRST_STAND: u64 = 1 << 63;
+
 impl Default for Line {
     fn default() -> Self {
-        let front = 1 << 63;
-        let last_regular = Moment::default();
-        Self { ring: VecDeque::new(), front, gaps: 0, regular: front, last_regular }
+        Self {
+            ring: VecDeque::new(),
+            next: FIRST_STAND,
+            gaps: 0,
+            regular: FIRST_STAND,
+            last_regular: Moment::default(),
+        }
     }
 }
 
 impl Line {
     #[inline]
     pub(super) fn first(&self) -> Option<&Entry> {
-        self.ring.front()?.as_ref()
+        self.ring.front()
     }
 
     pub(super) fn first_regular(&self) -> Option<&Entry> {
-        self.ring.get(self.position(self.regular)?)?.as_ref()
+        self.ring.get(self.find(self.regular)?)
     }
 
-    pub(super) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.ring.iter_mut().flatten()
+    /// The wakers of all.
+    pub(super) fn wakers(&mut self) -> impl Iterator<Item = &mut Waker> {
+        self.ring.iter_mut().filter_map(|entry| entry.waker.as_mut())
+    }
+
+    /// The waker of the one of this mailbox that stood here, if it still waits.
+    pub(super) fn waker(&mut self, stand: u64, mailbox: u32) -> Option<&mut Waker> {
+        let position = self.find(stand)?;
+        let entry = self.ring.get_mut(position)?;
+        entry.waker.as_mut().filter(|_| entry.mailbox == mailbox)
     }
 
     /// Those that joined last, all at `joined`.
     pub(super) fn joined_last(&mut self, joined: Moment) -> impl Iterator<Item = &mut Entry> {
-        self.ring.iter_mut().rev().flatten().take_while(move |entry| entry.joined == joined)
+        let waiting = self.ring.iter_mut().rev().filter(|entry| entry.waits());
+        waiting.take_while(move |entry| entry.joined == joined)
     }
 
     /// The deadline of a regular one has moved away.
@@ -64,133 +97,113 @@ impl Line {
         self.last_regular = self.last_regular.max(deadline);
     }
 
-    /// The entry of this mailbox, if it stands here.
-    pub(super) fn get(&self, stand: u64, mailbox: usize) -> Option<&Entry> {
-        let entry = self.ring.get(self.position(stand)?)?.as_ref();
-        entry.filter(|entry| entry.mailbox as usize == mailbox)
-    }
-
-    pub(super) fn get_mut(&mut self, stand: u64, mailbox: usize) -> Option<&mut Entry> {
-        let position = self.position(stand)?;
-        let entry = self.ring.get_mut(position)?.as_mut();
-        entry.filter(|entry| entry.mailbox as usize == mailbox)
-    }
-
-    /// Whether one with this deadline would be odd that joins at the end, or in front.
+    /// Adds one at the end, or in front. Says where it stands, and whether it is odd.
     #[inline]
-    pub(super) fn is_odd(&self, deadline: Moment, in_front: bool) -> bool {
+    pub(super) fn push(
+        &mut self,
+        waker: Waker,
+        deadline: Moment,
+        joined: Moment,
+        mailbox: u32,
+        in_front: bool,
+    ) -> (u64, bool) {
+        let entry = Entry { waker: Some(waker), deadline, joined, stand: 0, mailbox, odd: false };
         if in_front {
-            self.first_regular().is_some_and(|first| first.deadline < deadline)
-        } else {
-            deadline < self.last_regular && !self.ring.is_empty()
+            return self.push_front(entry);
         }
+        let stand = self.next;
+        self.next += 1;
+        let odd = deadline < self.last_regular && !self.ring.is_empty();
+        if !odd {
+            self.last_regular = deadline;
+            if self.ring.is_empty() {
+                self.regular = stand;
+            }
+        } else if self.regular == stand {
+            self.regular = self.next;
+        }
+        self.ring.push_back(Entry { stand, odd, ..entry });
+        (stand, odd)
     }
 
-    /// Adds one at the end, or in front, and says where it stands.
-    #[inline]
-    pub(super) fn push(&mut self, entry: Entry, in_front: bool) -> u64 {
-        let is_regular = !entry.odd;
-        if self.ring.is_empty() {
-            self.regular = self.end();
-            self.last_regular = Moment::default();
+    fn push_front(&mut self, entry: Entry) -> (u64, bool) {
+        let stand = self.first().map_or(self.next, |first| first.stand) - 1;
+        let regular = self.first_regular().map(|regular| regular.deadline);
+        let odd = regular.is_some_and(|deadline| deadline < entry.deadline);
+        if !odd {
+            self.regular = stand;
+            let is_empty = self.ring.is_empty();
+            self.last_regular =
+                if is_empty { entry.deadline } else { self.last_regular.max(entry.deadline) };
         }
-        if !in_front {
-            let stand = self.end();
-            if is_regular {
-                self.last_regular = entry.deadline;
-            } else if self.regular == stand {
-                self.regular += 1;
-            }
-            self.ring.push_back(Some(entry));
-            return stand;
-        }
-        self.front -= 1;
-        if is_regular {
-            self.regular = self.front;
-            self.last_regular = self.last_regular.max(entry.deadline);
-        }
-        self.ring.push_front(Some(entry));
-        self.front
+        self.ring.push_front(Entry { stand, odd, ..entry });
+        (stand, odd)
     }
 
     /// Takes the first one out.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Entry> {
-        let entry = self.ring.pop_front()??;
-        self.front += 1;
+    pub(super) fn pop(&mut self) -> Option<Gone> {
+        let Entry { waker, deadline, stand, odd, .. } = self.ring.pop_front()?;
         if self.gaps > 0 {
             self.drop_gaps_in_front();
         }
-        match self.first() {
+        match self.ring.front() {
             // The one that was first is gone, regular or not, and this one comes next.
-            Some(first) if !first.odd => self.regular = self.front,
-            _ => self.advance_regular(),
+            Some(first) if !first.odd => self.regular = first.stand,
+            _ => self.seek_regular(0),
         }
-        Some(entry)
+        Some(Gone { waker: waker?, deadline, stand, odd })
     }
 
-    /// Takes one out. Closes the gaps, which tells those that move where they stand then.
-    pub(super) fn remove(&mut self, stand: u64, stands: &mut [u64]) -> Option<Entry> {
-        let position = self.position(stand)?;
+    /// Takes the one of this mailbox out that stood here, if it still waits.
+    pub(super) fn remove(&mut self, stand: u64, mailbox: u32) -> Option<Gone> {
+        let position = self.find(stand)?;
+        let entry = self.ring.get_mut(position)?;
+        if entry.mailbox != mailbox {
+            return None;
+        }
         if position == 0 {
             return self.pop();
         }
-        let entry = self.ring.get_mut(position)?.take()?;
+        let waker = entry.waker.take()?;
+        let gone = Gone { waker, deadline: entry.deadline, stand, odd: entry.odd };
         self.gaps += 1;
-        self.drop_gaps(stands);
         if stand == self.regular {
-            self.advance_regular();
+            self.seek_regular(position + 1);
         }
-        Some(entry)
+        while self.ring.back().is_some_and(|last| !last.waits()) {
+            self.ring.pop_back();
+            self.gaps -= 1;
+        }
+        if self.gaps > FEW_GAPS.max(self.ring.len() / 2) {
+            self.ring.retain(Entry::waits);
+            self.gaps = 0;
+        }
+        Some(gone)
     }
 
     #[cold]
     fn drop_gaps_in_front(&mut self) {
-        while let Some(None) = self.ring.front() {
+        while self.ring.front().is_some_and(|first| !first.waits()) {
             self.ring.pop_front();
-            self.front += 1;
             self.gaps -= 1;
         }
     }
 
-    fn drop_gaps(&mut self, stands: &mut [u64]) {
-        while let Some(None) = self.ring.back() {
-            self.ring.pop_back();
-            self.gaps -= 1;
-        }
-        if self.gaps <= FEW_GAPS.max(self.ring.len() / 2) {
-            return;
-        }
-        self.ring.retain(Option::is_some);
-        self.gaps = 0;
-        self.regular = self.end();
-        for (stand, entry) in (self.front..).zip(self.ring.iter().flatten()) {
-            stands[entry.mailbox as usize] = stand;
-            if !entry.odd {
-                self.regular = self.regular.min(stand);
-            }
-        }
+    /// Finds the first regular one from here on: the regular ones behind the first stand behind it, so every
+    /// entry is passed once.
+    fn seek_regular(&mut self, from: usize) {
+        let mut behind = self.ring.range(from.min(self.ring.len())..);
+        let regular = behind.find(|entry| entry.waits() && !entry.odd);
+        self.regular = regular.map_or(self.next, |entry| entry.stand);
     }
 
-    /// The regular ones behind the first stand behind it: every entry is passed once.
-    fn advance_regular(&mut self) {
-        self.regular = self.regular.max(self.front);
-        let is_regular = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| !entry.odd);
-        while self.regular < self.end() {
-            let at = self.position(self.regular).and_then(|position| self.ring.get(position));
-            if at.is_some_and(is_regular) {
-                return;
-            }
-            self.regular += 1;
+    fn find(&self, stand: u64) -> Option<usize> {
+        let first = self.first()?.stand;
+        let position = usize::try_from(stand.checked_sub(first)?).ok()?;
+        if self.ring.get(position).is_some_and(|entry| entry.stand == stand) {
+            return Some(position);
         }
-    }
-
-    fn end(&self) -> u64 {
-        self.front + self.ring.len() as u64
-    }
-
-    #[inline]
-    fn position(&self, stand: u64) -> Option<usize> {
-        usize::try_from(stand.checked_sub(self.front)?).ok()
+        self.ring.binary_search_by_key(&stand, |entry| entry.stand).ok()
     }
 }

@@ -60,7 +60,7 @@ use self::supply::Birth;
 pub(crate) use self::supply::{BirthOrder, Newborn, Stillborn};
 pub(crate) use self::timers::Work;
 use self::waiters::Waiters;
-pub(crate) use self::waiters::{Ask, Key, Left, Outcome, Places, Polled};
+pub(crate) use self::waiters::{Ask, Key, Left, Outcome, Places, Polled, Ticket};
 use crate::config::{Limits, Times};
 use crate::control::Pause;
 use crate::error::CreateError;

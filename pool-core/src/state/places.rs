@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::timers::LOOK_AFTER;
-use super::waiters::{Ask, Granted, Left, Places, Polled, Refused};
+use super::waiters::{Ask, Granted, Left, Places, Polled, Refused, Ticket};
 use super::{Actions, ActionsOf, Failure, IdleStore, Key, State, Store};
 use crate::control::Pause;
 use crate::data::Data;
@@ -37,7 +37,7 @@ pub(crate) enum Unserved {
 pub(crate) enum Answer<L> {
     Lent(Lent<L>),
     Several(Vec<L>),
-    Queued(Key),
+    Queued(Ticket),
     QueueFull(usize),
     TooMany(usize),
     Timeout,
@@ -64,7 +64,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         deadline: Moment,
         waker: &mut Option<Waker>,
-    ) -> Option<Key> {
+    ) -> Option<Ticket> {
         let waiting = self.waiters.waiting();
         // What is free is not to be had past those that wait, and nothing more is to come. Their deadlines
         // are known to maintenance.
@@ -73,13 +73,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return None;
         }
         match self.waiters.join(now, Ask::one(deadline), waker.take()?) {
-            Ok(key) => {
+            Ok(ticket) => {
                 self.waits += 1;
                 if self.waits.is_multiple_of(LOOK_AFTER) && !self.sampling {
                     // The next one goes the slow way and wakes maintenance, to see how many there are.
                     self.armed = Moment::NEVER;
                 }
-                Some(key)
+                Some(ticket)
             }
             Err(refused) => {
                 *waker = Some(refused);
@@ -184,7 +184,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Err(None)
         };
         match joined {
-            Ok(key) => {
+            Ok(ticket) => {
                 self.waits += u64::from(!ask.again);
                 if let (true, Some(shed)) = (is_first, &mut self.shed) {
                     shed.begin(now);
@@ -193,7 +193,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 self.serve(now, actions);
                 self.supply(now, actions);
                 self.arm(self.next_change(), actions);
-                Answer::Queued(key)
+                Answer::Queued(ticket)
             }
             Err(refused) => {
                 *waker = refused;
@@ -264,11 +264,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// The outcome of a wait.
     pub(crate) fn poll_waiter(
         &mut self,
-        key: Key,
+        ticket: Ticket,
         waker: &Waker,
         spare: &mut Option<Waker>,
     ) -> Polled<S::Lent, Failure<E>> {
-        let polled = self.waiters.poll(key, waker, spare);
+        let polled = self.waiters.poll(ticket, waker, spare);
         match &polled {
             Polled::Waiting | Polled::NeedsWaker => {}
             Polled::Granted(Places::One(_)) => self.count_ok(1),
@@ -289,9 +289,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A waiter gives up.
-    pub(crate) fn leave(&mut self, key: Key, unserved: Unserved) -> Left<S::Lent, Failure<E>> {
+    pub(crate) fn leave(
+        &mut self,
+        ticket: Ticket,
+        unserved: Unserved,
+    ) -> Left<S::Lent, Failure<E>> {
         self.count_unserved(unserved);
-        self.waiters.leave(key)
+        self.waiters.leave(ticket)
     }
 
     /// Frees a waiter whose place was taken from its mailbox.

@@ -6,8 +6,8 @@
 //!
 //! While it waits it stands in the ring of its class: joining pushes at the back, service pops at the
 //! front, giving up leaves a gap. Gaps at the front are dropped at once; when they are more than the rest,
-//! all are closed. So everything is O(1), nothing is allocated once the rings have grown, and what is
-//! touched lies side by side.
+//! all are closed. So everything is O(1) (giving up after gaps were closed, O(log n)), nothing is allocated
+//! once the rings have grown, and what is touched lies side by side.
 //!
 //! One that wants several places stands in front with those it has, until it has them all: nobody behind
 //! it is served meanwhile, so it is sure to be, and no two hold back from each other what both need.
@@ -21,7 +21,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::line::{Entry, Line};
+use super::line::{Entry, Gone, Line};
 use crate::acquire::Priority;
 use crate::mailboxes::{self, Mailboxes};
 use crate::moment::Moment;
@@ -51,10 +51,15 @@ impl Key {
         Self(bits)
     }
 
+    #[inline]
+    fn mailbox(self) -> u32 {
+        self.0 & ((1 << CLASS_SHIFT) - 1)
+    }
+
     /// Its mailbox.
     #[inline]
     pub(crate) fn index(self) -> usize {
-        (self.0 & ((1 << CLASS_SHIFT) - 1)) as usize
+        self.mailbox() as usize
     }
 
     #[inline]
@@ -68,22 +73,30 @@ impl Key {
 pub(crate) struct Waiters<T, F> {
     waiting: usize,
     mailboxes: Arc<Mailboxes<T>>,
-    /// Where each waiter stands in the ring of its class, by its mailbox.
-    stands: Vec<u64>,
     /// Mailboxes that are nobody's.
     free: Vec<u32>,
+    /// How many there are.
+    mailbox_count: usize,
     lines: [Line; Priority::ALL.len()],
     /// Places that those that wait miss beside one each.
     beyond: usize,
-    odd: BTreeSet<(Moment, Key)>,
+    odd: BTreeSet<(Moment, Ticket)>,
     /// What those have that want more than one.
     several: HashMap<Key, Several<T>>,
     failed: HashMap<Key, F>,
 }
 
 struct Several<T> {
+    stand: u64,
     wanted: usize,
     granted: Vec<T>,
+}
+
+/// Names a waiter to itself, and says where it stood when it joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    pub(crate) key: Key,
+    stand: u64,
 }
 
 /// What one asks for that joins.
@@ -120,8 +133,8 @@ impl<T, F> Waiters<T, F> {
         Self {
             lines: Default::default(),
             mailboxes,
-            stands: Vec::new(),
             free: Vec::new(),
+            mailbox_count: 0,
             waiting: 0,
             beyond: 0,
             odd: BTreeSet::new(),
@@ -158,37 +171,35 @@ impl<T, F> Waiters<T, F> {
 
     /// Joins, unless there are more than can be told apart.
     #[inline]
-    pub(crate) fn join(&mut self, now: Moment, ask: Ask, waker: Waker) -> Result<Key, Waker> {
+    pub(crate) fn join(&mut self, now: Moment, ask: Ask, waker: Waker) -> Result<Ticket, Waker> {
         let Some(mailbox) = self.free.pop().or_else(|| self.new_mailbox()) else {
             return Err(waker);
         };
         let key = Key::new(mailbox, ask.class);
         let line = &mut self.lines[key.class()];
-        let odd = line.is_odd(ask.deadline, ask.again);
-        let entry = Entry { waker, deadline: ask.deadline, joined: now, mailbox, odd };
-        self.stands[key.index()] = line.push(entry, ask.again);
+        let (stand, odd) = line.push(waker, ask.deadline, now, mailbox, ask.again);
         self.waiting += 1;
         if odd {
-            self.odd.insert((ask.deadline, key));
+            self.odd.insert((ask.deadline, Ticket { key, stand }));
         }
         if ask.places != 1 {
             self.beyond += ask.places - 1;
-            let several = Several { wanted: ask.places, granted: Vec::new() };
+            let several = Several { stand, wanted: ask.places, granted: Vec::new() };
             self.several.insert(key, several);
         }
-        Ok(key)
+        Ok(Ticket { key, stand })
     }
 
     #[cold]
     fn new_mailbox(&mut self) -> Option<u32> {
-        let number = self.stands.len();
+        let number = self.mailbox_count;
         if number >= MAX_WAITERS.min(mailboxes::MAX) {
             return None;
         }
         self.mailboxes.make(number);
-        self.stands.push(0);
+        self.mailbox_count += 1;
         // Giving up allocates nothing.
-        self.free.reserve(self.stands.capacity() - self.free.len());
+        self.free.reserve(self.mailbox_count.next_power_of_two() - self.free.len());
         u32::try_from(number).ok()
     }
 
@@ -208,24 +219,24 @@ impl<T, F> Waiters<T, F> {
         } else {
             self.mailboxes.put(key.index(), place);
         }
-        let Some(entry) = self.lines[key.class()].pop() else {
+        let Some(gone) = self.lines[key.class()].pop() else {
             unreachable!("bug: the one whose turn it was is gone")
         };
-        self.stepped_out(&entry, key);
-        Granted::Served(entry.waker)
+        self.stepped_out(&gone, key);
+        Granted::Served(gone.waker)
     }
 
     /// Fails the one whose turn it is.
     pub(crate) fn fail_first(&mut self, failure: F) -> Option<Refused<T>> {
         let (class, entry) = self.first()?;
-        let key = Key::new(entry.mailbox, class);
-        Some(self.fail(key, failure))
+        let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
+        self.fail(ticket, failure)
     }
 
     /// Fails one whose deadline has passed.
     pub(crate) fn fail_expired(&mut self, now: Moment, failure: F) -> Option<Refused<T>> {
-        let (deadline, key) = self.nearest()?;
-        (deadline <= now).then(|| self.fail(key, failure))
+        let (deadline, ticket) = self.nearest()?;
+        if deadline <= now { self.fail(ticket, failure) } else { None }
     }
 
     /// Fails one that joined before `joined`, of the lowest class first.
@@ -233,16 +244,17 @@ impl<T, F> Waiters<T, F> {
         let firsts = Priority::ALL.into_iter().zip(&self.lines).rev();
         let mut firsts = firsts.filter_map(|(class, line)| Some((class, line.first()?)));
         let (class, entry) = firsts.find(|(_, entry)| entry.joined < joined)?;
-        let key = Key::new(entry.mailbox, class);
-        Some(self.fail(key, failure))
+        let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
+        self.fail(ticket, failure)
     }
 
     /// Fails one that wants more than `places`.
     pub(crate) fn fail_larger(&mut self, places: usize, failure: F) -> Option<Refused<T>> {
-        let waits = |key: Key| self.lines[key.class()].get(self.stands[key.index()], key.index());
-        let larger = self.several.iter().filter(|(_, several)| several.wanted > places);
-        let (&key, _) = larger.into_iter().find(|&(&key, _)| waits(key).is_some())?;
-        Some(self.fail(key, failure))
+        let waits = |several: &Several<T>| several.granted.len() < several.wanted;
+        let mut several = self.several.iter();
+        let (&key, several) =
+            several.find(|(_, several)| several.wanted > places && waits(several))?;
+        self.fail(Ticket { key, stand: several.stand }, failure)
     }
 
     /// The nearest deadline.
@@ -258,12 +270,13 @@ impl<T, F> Waiters<T, F> {
         let mut latest = Moment::default();
         for entry in line.joined_last(joined) {
             let key = Key::new(entry.mailbox, class);
+            let ticket = Ticket { key, stand: entry.stand };
             let before = entry.deadline;
             entry.joined = now;
             entry.deadline = before.after(late);
             if entry.odd {
-                self.odd.remove(&(before, key));
-                self.odd.insert((entry.deadline, key));
+                self.odd.remove(&(before, ticket));
+                self.odd.insert((entry.deadline, ticket));
             } else {
                 latest = latest.max(entry.deadline);
             }
@@ -273,8 +286,8 @@ impl<T, F> Waiters<T, F> {
 
     /// The wakers of all that wait, who will leave others when they are polled.
     pub(crate) fn take_wakers(&mut self, wakers: &mut Vec<Waker>) {
-        for entry in self.lines.iter_mut().flat_map(Line::entries) {
-            wakers.push(std::mem::replace(&mut entry.waker, Waker::noop().clone()));
+        for waker in self.lines.iter_mut().flat_map(Line::wakers) {
+            wakers.push(std::mem::replace(waker, Waker::noop().clone()));
         }
     }
 
@@ -284,32 +297,31 @@ impl<T, F> Waiters<T, F> {
     /// one was asked for, and the one to be dropped afterwards.
     pub(crate) fn poll(
         &mut self,
-        key: Key,
+        ticket: Ticket,
         waker: &Waker,
         spare: &mut Option<Waker>,
     ) -> Polled<T, F> {
-        let stands = self.stands[key.index()];
-        let Some(entry) = self.lines[key.class()].get_mut(stands, key.index()) else {
+        let Ticket { key, stand } = ticket;
+        let Some(current) = self.lines[key.class()].waker(stand, key.mailbox()) else {
             return match self.take_outcome(key) {
                 Outcome::Granted(places) => Polled::Granted(places),
                 Outcome::Failed(failure) => Polled::Failed(failure),
             };
         };
-        if !entry.waker.will_wake(waker) {
+        if !current.will_wake(waker) {
             let Some(clone) = spare.take() else { return Polled::NeedsWaker };
-            *spare = Some(std::mem::replace(&mut entry.waker, clone));
+            *spare = Some(std::mem::replace(current, clone));
         }
         Polled::Waiting
     }
 
     /// Leaves. The key is void then; places that were granted go to somebody else.
-    pub(crate) fn leave(&mut self, key: Key) -> Left<T, F> {
-        let stands = self.stands[key.index()];
-        if self.lines[key.class()].get(stands, key.index()).is_none() {
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Left<T, F> {
+        let key = ticket.key;
+        let Some(waker) = self.step_out(ticket) else {
             return Left::Settled(self.take_outcome(key));
-        }
+        };
         let granted = self.take_granted(key);
-        let waker = self.step_out(key);
         self.free(key);
         Left::Waiting(waker, granted)
     }
@@ -318,7 +330,7 @@ impl<T, F> Waiters<T, F> {
     #[inline]
     pub(crate) fn free(&mut self, key: Key) {
         if key != Key::NIL {
-            self.free.push(key.0 & ((1 << CLASS_SHIFT) - 1));
+            self.free.push(key.mailbox());
         }
     }
 
@@ -335,19 +347,21 @@ impl<T, F> Waiters<T, F> {
         Some((Priority::Low, low.first()?))
     }
 
-    fn nearest(&self) -> Option<(Moment, Key)> {
+    fn nearest(&self) -> Option<(Moment, Ticket)> {
         let lines = Priority::ALL.into_iter().zip(&self.lines);
         let regular = lines.filter_map(|(class, line)| {
             let entry = line.first_regular()?;
-            Some((entry.deadline, Key::new(entry.mailbox, class)))
+            let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
+            Some((entry.deadline, ticket))
         });
         regular.chain(self.odd.first().copied()).min()
     }
 
-    fn fail(&mut self, key: Key, failure: F) -> Refused<T> {
-        let granted = self.take_granted(key);
-        self.failed.insert(key, failure);
-        Refused { waker: self.step_out(key), granted }
+    fn fail(&mut self, ticket: Ticket, failure: F) -> Option<Refused<T>> {
+        let waker = self.step_out(ticket)?;
+        let granted = self.take_granted(ticket.key);
+        self.failed.insert(ticket.key, failure);
+        Some(Refused { waker, granted })
     }
 
     /// What one has been granted that wanted more, and will not get it.
@@ -359,21 +373,19 @@ impl<T, F> Waiters<T, F> {
         granted
     }
 
-    /// Takes one out of the ring that is not served.
-    fn step_out(&mut self, key: Key) -> Waker {
-        let line = &mut self.lines[key.class()];
-        let Some(entry) = line.remove(self.stands[key.index()], &mut self.stands) else {
-            unreachable!("bug: one that does not wait stepped out of the queue")
-        };
-        self.stepped_out(&entry, key);
-        entry.waker
+    /// Takes one out of the ring that is not served, if it waits.
+    fn step_out(&mut self, ticket: Ticket) -> Option<Waker> {
+        let Ticket { key, stand } = ticket;
+        let gone = self.lines[key.class()].remove(stand, key.mailbox())?;
+        self.stepped_out(&gone, key);
+        Some(gone.waker)
     }
 
     #[inline]
-    fn stepped_out(&mut self, entry: &Entry, key: Key) {
+    fn stepped_out(&mut self, gone: &Gone, key: Key) {
         self.waiting -= 1;
-        if entry.odd {
-            self.odd.remove(&(entry.deadline, key));
+        if gone.odd {
+            self.odd.remove(&(gone.deadline, Ticket { key, stand: gone.stand }));
         }
     }
 
@@ -422,4 +434,69 @@ pub(crate) enum Left<T, F> {
     ),
     /// It had its outcome.
     Settled(Outcome<T, F>),
+}
+
+#[cfg(all(test, not(pool_loom)))]
+mod tests {
+    use super::*;
+
+    /// Joins, gives up, is served and fails at random, beside a list that is searched from end to end.
+    #[test]
+    fn order_and_deadlines_are_those_of_a_plain_list() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        for _ in 0..200 {
+            let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
+            let mut list: Vec<(Ticket, Ask)> = Vec::new();
+            // Those that have an outcome and have not looked yet.
+            let mut settled = Vec::new();
+            for _ in 0..400 {
+                match rng.u8(..8) {
+                    0..=3 => {
+                        let ask = Ask {
+                            deadline: Moment::from_bits(rng.u64(1..50)),
+                            class: Priority::ALL[rng.usize(..3)],
+                            places: 1,
+                            again: rng.u8(..8) == 0,
+                        };
+                        let joined = waiters.join(Moment::default(), ask, Waker::noop().clone());
+                        let ticket = joined.expect("there are few");
+                        let at = if ask.again { 0 } else { list.len() };
+                        list.insert(at, (ticket, ask));
+                    }
+                    4..=5 if !list.is_empty() => {
+                        let (ticket, _) = list.remove(rng.usize(..list.len()));
+                        assert!(matches!(waiters.leave(ticket), Left::Waiting(..)));
+                    }
+                    6 => {
+                        let first = Priority::ALL
+                            .into_iter()
+                            .find_map(|class| list.iter().position(|(_, ask)| ask.class == class));
+                        match (waiters.grant(Box::new(())), first) {
+                            (Granted::Served(_), Some(first)) => {
+                                settled.push(list.remove(first).0);
+                            }
+                            (Granted::Nobody(_), None) => {}
+                            _ => panic!("somebody waits, or nobody does"),
+                        }
+                    }
+                    _ => {
+                        let now = Moment::from_bits(rng.u64(1..20));
+                        while waiters.fail_expired(now, ()).is_some() {}
+                        let (late, in_time): (Vec<_>, Vec<_>) =
+                            list.drain(..).partition(|(_, ask)| ask.deadline <= now);
+                        list = in_time;
+                        settled.extend(late.into_iter().map(|(ticket, _)| ticket));
+                    }
+                }
+                if rng.u8(..4) == 0 {
+                    for ticket in settled.drain(..) {
+                        assert!(matches!(waiters.leave(ticket), Left::Settled(_)));
+                    }
+                }
+                let nearest = list.iter().map(|(_, ask)| ask.deadline).min();
+                assert_eq!(waiters.next_deadline(), nearest.unwrap_or(Moment::NEVER));
+                assert_eq!(waiters.waiting(), list.len());
+            }
+        }
+    }
 }
