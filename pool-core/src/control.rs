@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout_at;
 
@@ -57,12 +58,18 @@ async fn until<M: Manager, K: Kind<M>, T>(
     mut came: impl FnMut(&mut State<K::Store, M::Error>) -> Option<T>,
 ) -> Option<T> {
     let deadline = core.clock.instant_or_far(core.clock.now().after(timeout));
+    let runtime = Handle::try_current().ok().or_else(|| core.runtime());
     loop {
         let mut changed = pin!(core.changed.notified());
         // From here on no change is missed.
         changed.as_mut().enable();
         let came = core.look(|state| came(state));
-        if came.is_some() || timeout_at(deadline, changed).await.is_err() {
+        let Some(runtime) = runtime.as_ref().filter(|_| came.is_none()) else { return came };
+        let in_time = {
+            let _entered = runtime.enter();
+            timeout_at(deadline, changed)
+        };
+        if in_time.await.is_err() {
             return came;
         }
     }

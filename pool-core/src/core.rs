@@ -294,9 +294,13 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if self.state().is_maintained() {
             return true;
         }
-        let Some(runtime) = self.runtime.clone().or_else(|| Handle::try_current().ok()) else {
-            return false;
-        };
+        // The builder's, or that of the caller, which also takes over when the builder's has ended.
+        let runtimes = [self.runtime.clone(), Handle::try_current().ok()];
+        runtimes.into_iter().flatten().any(|runtime| self.maintain_in(runtime))
+    }
+
+    /// Starts maintenance in a runtime, unless it lives. Says whether it does then.
+    fn maintain_in(self: &Arc<Self>, runtime: Handle) -> bool {
         if !keeps_time(&runtime) {
             return false;
         }
@@ -315,7 +319,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The runtime in which checks run of those that have none.
+    /// The runtime for those that have none of their own: where maintenance was started last, or the
+    /// builder's.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         self.home().clone().or_else(|| self.runtime.clone())
     }

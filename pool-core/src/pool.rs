@@ -469,9 +469,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// The pool stays closed, and what is under way goes on.
     ///
-    /// # Panics
-    ///
-    /// Where there is no tokio runtime to keep the time.
+    /// Where there is no tokio runtime, neither the caller's nor one of the pool, it does not wait.
     pub async fn drain(&self, timeout: Duration) -> DrainReport {
         control::drain(&self.core, timeout).await
     }

@@ -461,3 +461,13 @@ async fn a_timeout_has_the_error_of_a_bb8_manager_as_its_source() {
     let error = pool.get().await.unwrap_err();
     assert_eq!(cause::<Lame>(&error).to_string(), "refused with 111");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_error_that_the_wrapper_was_told_is_fatal_reaches_the_caller_at_once() {
+    let links = Links::default();
+    links.refuses.store(true, SeqCst);
+    let pool = Pool::builder(Bb8(links).fatal(|_lame| true)).build().unwrap();
+    let started = tokio::time::Instant::now();
+    assert!(matches!(pool.get().await, Err(Error::Create(_))));
+    assert!(started.elapsed().is_zero());
+}

@@ -66,12 +66,13 @@ use crate::metadata::Metadata;
 pub struct Bb8<M: ManageConnection> {
     manager: M,
     text: fn(&M::Error) -> String,
+    fatal: fn(&M::Error) -> bool,
 }
 
 /// Wraps a manager of bb8: see [the type](struct@Bb8).
 #[expect(non_snake_case, reason = "reads as the constructor that it is")]
 pub fn Bb8<M: ManageConnection>(manager: M) -> Bb8<M> {
-    Bb8 { manager, text: |error| format!("{error:?}") }
+    Bb8 { manager, text: |error| format!("{error:?}"), fatal: |_error| false }
 }
 
 impl<M: ManageConnection> Bb8<M> {
@@ -81,6 +82,14 @@ impl<M: ManageConnection> Bb8<M> {
     #[must_use = "the wrapper that shows errors in this way is returned"]
     pub fn text(mut self, text: fn(&M::Error) -> String) -> Self {
         self.text = text;
+        self
+    }
+
+    /// Which errors of a creation are fatal: they fail all that wait at once, instead of being tried again
+    /// in the background. Without this, none.
+    #[must_use = "the wrapper that knows these errors is returned"]
+    pub fn fatal(mut self, fatal: fn(&M::Error) -> bool) -> Self {
+        self.fatal = fatal;
         self
     }
 }
@@ -104,6 +113,10 @@ impl<M: ManageConnection> Manager for Bb8<M> {
 
     fn is_broken(&self, connection: &mut M::Connection) -> bool {
         self.manager.has_broken(connection)
+    }
+
+    fn is_fatal(&self, error: &Failure<M::Error>) -> bool {
+        error.with(self.fatal).unwrap_or(false)
     }
 }
 

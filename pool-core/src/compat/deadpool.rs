@@ -64,6 +64,7 @@ use crate::metadata::Metadata;
 pub struct Deadpool<M: managed::Manager> {
     manager: M,
     text: fn(&M::Error) -> String,
+    fatal: fn(&M::Error) -> bool,
 }
 
 /// Wraps a manager of deadpool: see [the type](struct@Deadpool).
@@ -74,7 +75,7 @@ pub fn Deadpool<M: managed::Manager>(manager: M) -> Deadpool<M> {
         let name = type_name::<M::Error>();
         format!("an error of the type {name}, for which the wrapper was given no `text`")
     };
-    Deadpool { manager, text }
+    Deadpool { manager, text, fatal: |_error| false }
 }
 
 impl<M: managed::Manager> Deadpool<M> {
@@ -84,6 +85,14 @@ impl<M: managed::Manager> Deadpool<M> {
     #[must_use = "the wrapper that shows errors in this way is returned"]
     pub fn text(mut self, text: fn(&M::Error) -> String) -> Self {
         self.text = text;
+        self
+    }
+
+    /// Which errors of a creation are fatal: they fail all that wait at once, instead of being tried again
+    /// in the background. Without this, none.
+    #[must_use = "the wrapper that knows these errors is returned"]
+    pub fn fatal(mut self, fatal: fn(&M::Error) -> bool) -> Self {
+        self.fatal = fatal;
         self
     }
 }
@@ -111,6 +120,10 @@ impl<M: managed::Manager + 'static> Manager for Deadpool<M> {
 
     fn detached(&self, resource: &mut M::Type) {
         self.manager.detach(resource);
+    }
+
+    fn is_fatal(&self, error: &Failure<M::Error>) -> bool {
+        error.with(self.fatal).unwrap_or(false)
     }
 }
 

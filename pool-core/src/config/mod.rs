@@ -216,7 +216,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
 
     /// The runtime in which the pool creates, destroys and keeps time. Default: that of the first
     /// asynchronous call. It has to be driven for as long as the pool is used: a current-thread runtime
-    /// that nobody blocks on creates nothing and ends no wait.
+    /// that nobody blocks on creates nothing and ends no wait. When it has ended, that of the next call
+    /// takes its place.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
