@@ -70,6 +70,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.observed && before.is_none() {
             actions.events.push(Event::Paused);
         }
+        self.settle(now, actions);
     }
 
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {

@@ -314,6 +314,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions.wake.push(refused.waker);
         for place in refused.granted {
             self.take_back(place, now, actions);
+            self.note_time(now);
         }
     }
 

@@ -285,7 +285,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Counts what is to be replaced before it expires, where a minimum is kept.
     fn note_aging(&mut self, now: Moment) {
         let keeps = self.limits.min_size > 0 || self.limits.min_idle > 0;
-        let Some(lead) = self.times.replacement_lead().filter(|_| keeps) else { return };
+        let Some(lead) = self.times.replacement_lead().filter(|_| keeps) else {
+            (self.aging, self.next_aging) = (0, Moment::NEVER);
+            return;
+        };
         let (aging, next) = self.store.aging(now.after(lead));
         self.aging = aging;
         self.next_aging = if next.is_never() { next } else { next.before(lead) };
