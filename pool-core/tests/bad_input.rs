@@ -115,7 +115,7 @@ impl<K: Kind<ScriptedManager>> Observer for Meddler<K> {
             pool.set_limits(pool.limits()).unwrap();
             drop(pool.try_get());
             drop((pool.counters(), pool.last_error(), pool.longest_holders(1)));
-            if told % 3 == 0 {
+            if told.is_multiple_of(3) {
                 pool.pause(Pause::Queue);
                 pool.resume();
             }

@@ -107,15 +107,18 @@ fn a_blocking_get_fails_with_those_that_wait() {
         let pool = Pool::builder(manager.clone()).max_size(1).build().unwrap();
         let held = runtime.block_on(pool.get_owned()).unwrap();
         let patient = GetOptions::new().timeout(Duration::MAX);
-        let wait = || thread::scope(|scope| {
-            let waiter = scope.spawn(|| pool.blocking_get_with(patient).map(|it| it.number()));
-            until(|| pool.status().waiting == 1);
-            match pool.is_paused() {
-                true => pool.pause(Pause::Fail),
-                false => pool.close(),
-            }
-            waiter.join().unwrap()
-        });
+        let wait = || {
+            thread::scope(|scope| {
+                let waiter = scope.spawn(|| pool.blocking_get_with(patient).map(|it| it.number()));
+                until(|| pool.status().waiting == 1);
+                if pool.is_paused() {
+                    pool.pause(Pause::Fail);
+                } else {
+                    pool.close();
+                }
+                waiter.join().unwrap()
+            })
+        };
         pool.pause(Pause::Queue);
         assert!(matches!(wait(), Err(Error::Paused)));
         pool.resume();
@@ -215,7 +218,8 @@ fn without_any_runtime_what_is_there_is_lent_and_the_rest_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn trying_neither_waits_nor_creates_nor_overtakes() {
     let manager = ScriptedManager::new();
-    let pool = Pool::builder(manager.clone()).max_size(2).check(CheckPolicy::Always).build().unwrap();
+    let pool =
+        Pool::builder(manager.clone()).max_size(2).check(CheckPolicy::Always).build().unwrap();
     assert!(pool.try_get().is_none());
     harness::rest().await;
     assert_eq!(manager.counts().attempts, 0);
@@ -237,7 +241,8 @@ async fn trying_neither_waits_nor_creates_nor_overtakes() {
 #[tokio::test(start_paused = true)]
 async fn a_get_that_does_not_wait_takes_what_is_ready_and_wishes_for_the_next() {
     let manager = ScriptedManager::new();
-    let pool = Pool::builder(manager.clone()).max_size(1).check(CheckPolicy::Always).build().unwrap();
+    let pool =
+        Pool::builder(manager.clone()).max_size(1).check(CheckPolicy::Always).build().unwrap();
     let no_wait = GetOptions::new().no_wait();
     assert!(matches!(pool.get_with(no_wait).await, Err(Error::Timeout(_))));
     harness::rest().await;

@@ -170,11 +170,8 @@ fn no_older_one_is_lent_after_a_reset_returned<K: Side>() {
         .check(CheckPolicy::Never)
         .build()
         .unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(4)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
     let (generation, done) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
     let tasks: Vec<_> = (0..6)
         .map(|n| {

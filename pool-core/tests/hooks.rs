@@ -9,7 +9,8 @@ use std::task::Poll;
 use harness::{hush, millis, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{
-    CheckPolicy, CreateError, EndReason, Error, Exclusive, Lease, Pool, SharedLease, SharedPool, WeakPool,
+    CheckPolicy, CreateError, EndReason, Error, Exclusive, Lease, Pool, SharedLease, SharedPool,
+    WeakPool,
 };
 use tokio_test::task::spawn;
 
@@ -27,8 +28,7 @@ fn take(log: &Log) -> Vec<String> {
 async fn each_hook_is_called_at_its_moment() {
     let log = Log::default();
     let of = |what: &'static str| (log.clone(), what);
-    let (created, lends, returns, ends) =
-        (of("create"), of("lend"), of("return"), of("destroy"));
+    let (created, lends, returns, ends) = (of("create"), of("lend"), of("return"), of("destroy"));
     let pool = Pool::builder(ScriptedManager::new())
         .max_size(1)
         .after_create(move |it, _, meta| {
@@ -89,7 +89,9 @@ async fn a_new_resource_that_its_hook_refuses_is_a_failed_creation() {
     assert!(get.poll().is_pending());
     rest().await;
     let error = pool.last_error().unwrap();
-    assert!(matches!(&*error, CreateError::Refused(reason) if reason.to_string() == "not this one"));
+    assert!(
+        matches!(&*error, CreateError::Refused(reason) if reason.to_string() == "not this one")
+    );
     let counters = pool.counters();
     assert_eq!((counters.created, counters.create_failed), (0, 1));
     assert!(!get.is_woken(), "the back-off");

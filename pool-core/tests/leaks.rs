@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use harness::{pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{Event, GetOptions, Lease, Pool, ResourceId, SharedPool};
+use pool_core::{Event, GetOptions, Lease, Pool, ResourceId, ResourceLease, SharedPool};
 use support::Events;
 use tokio_test::task::spawn;
 
@@ -63,14 +63,14 @@ async fn each_way_to_take_a_lease_is_told_with_its_line() {
     take(here(), pool.get_owned().await.unwrap());
     take(here(), pool.get_owned_with(patient).await.unwrap());
     take(here(), pool.try_get_owned().unwrap());
-    let (a, get) = (here(), pool.get().await.unwrap());
-    let (b, get_with) = (here(), pool.get_with(patient).await.unwrap());
-    let (c, try_get) = (here(), pool.try_get().unwrap());
-    let (d, get_many) = (here(), pool.get_many(2).await.unwrap());
-    let (e, get_many_with) = (here(), pool.get_many_with(1, patient).await.unwrap());
-    let (f, blocking) = (here(), pool.blocking_get().unwrap());
-    let (g, blocking_with) = (here(), pool.blocking_get_with(patient).unwrap());
-    lines.extend([a, b, c, d, d, e, f, g]);
+    let (first, get) = (here(), pool.get().await.unwrap());
+    let (second, get_with) = (here(), pool.get_with(patient).await.unwrap());
+    let (third, try_get) = (here(), pool.try_get().unwrap());
+    let (fourth, get_many) = (here(), pool.get_many(2).await.unwrap());
+    let (fifth, get_many_with) = (here(), pool.get_many_with(1, patient).await.unwrap());
+    let (sixth, blocking) = (here(), pool.blocking_get().unwrap());
+    let (last, blocking_with) = (here(), pool.blocking_get_with(patient).unwrap());
+    lines.extend([first, second, third, fourth, fourth, fifth, sixth, last]);
     lines.sort_unstable();
     pass(secs(9)).await;
     assert_eq!(told(&events), []);
@@ -137,7 +137,7 @@ async fn the_longest_come_first_and_as_many_as_asked_for() {
         leases.push(pool.get().await.unwrap());
         pass(secs(1)).await;
     }
-    let ids: Vec<_> = leases.iter().map(|lease| lease.id()).collect();
+    let ids: Vec<_> = leases.iter().map(ResourceLease::id).collect();
     let longest = |most| pool.longest_holders(most).iter().map(|it| it.id).collect::<Vec<_>>();
     assert_eq!(longest(0), []);
     assert_eq!(longest(2), ids[..2]);
@@ -182,8 +182,7 @@ async fn nobody_writes_down_who_holds_what_unless_it_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_is_not_had_in_the_end_is_not_written_down() {
     let manager = ScriptedManager::new();
-    let pool =
-        Pool::builder(manager.clone()).max_size(1).leak_threshold(secs(10)).build().unwrap();
+    let pool = Pool::builder(manager.clone()).max_size(1).leak_threshold(secs(10)).build().unwrap();
     drop(pool.get().await.unwrap());
     manager.script(Hook::Recycle, [Step::Never]);
     let mut given_up = spawn(pool.get());

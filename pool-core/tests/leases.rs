@@ -23,7 +23,10 @@ async fn a_resource_is_told_by_its_number_age_and_use() {
     let born = Instant::now();
     let lease = pool.get().await.unwrap();
     let meta = lease.metadata();
-    assert_eq!((meta.id(), meta.created(), meta.uses(), meta.generation()), (lease.id(), born, 1, 0));
+    assert_eq!(
+        (meta.id(), meta.created(), meta.uses(), meta.generation()),
+        (lease.id(), born, 1, 0)
+    );
     assert_eq!(meta.last_used(), None, "nobody has had it");
     let life = meta.expires().unwrap() - born;
     assert!(life > secs(899) && life <= secs(1000), "{life:?}");
@@ -51,7 +54,8 @@ async fn a_resource_is_told_by_its_number_age_and_use() {
 
 #[tokio::test(start_paused = true)]
 async fn numbers_are_not_used_twice() {
-    let pool = Pool::builder(ScriptedManager::new()).max_size(1).max_lifetime(None).build().unwrap();
+    let pool =
+        Pool::builder(ScriptedManager::new()).max_size(1).max_lifetime(None).build().unwrap();
     let mut ids = Vec::new();
     for _ in 0..5 {
         let lease = pool.get().await.unwrap();

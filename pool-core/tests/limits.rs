@@ -12,7 +12,9 @@ use harness::{Known, LeaseOf, PoolOf, Side, judge, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{EndReason, Error, Event, Exclusive, Limits, Pool, Shared, SharedPool};
 use support::Events;
-use tokio_test::task::spawn;
+use tokio_test::task::{Spawn, spawn};
+
+type Change = fn(&mut Limits);
 
 fn set<K: Side>(pool: &PoolOf<K>, change: impl FnOnce(&mut Limits)) {
     let mut limits = pool.limits();
@@ -37,7 +39,7 @@ async fn a_larger_maximum_serves_those_that_wait<K: Side>() {
     assert!(waiting.iter_mut().all(|get| get.poll().is_pending()));
     set(&pool, |limits| limits.max_size = 3);
     rest().await;
-    let polled: Vec<_> = waiting.iter_mut().map(|get| get.poll()).collect();
+    let polled: Vec<_> = waiting.iter_mut().map(Spawn::poll).collect();
     let numbers: Vec<_> = polled
         .into_iter()
         .filter_map(|polled| match polled {
@@ -238,7 +240,7 @@ async fn creations_in_flight_follow_their_limit() {
     gate.open();
     rest().await;
     assert_eq!((manager.counts().created, manager.counts().most_creating), (6, 3));
-    assert!(waiting.iter().all(tokio_test::task::Spawn::is_woken));
+    assert!(waiting.iter().all(Spawn::is_woken));
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,7 +281,7 @@ async fn limits_that_cannot_be_change_nothing() {
     assert!(waiter.poll().is_pending());
     rest().await;
     let before = (pool.limits(), pool.snapshot(), manager.counts());
-    let refused: [(&str, fn(&mut Limits)); 8] = [
+    let refused: [(&str, Change); 8] = [
         ("max_size", |limits| limits.max_size = 0),
         ("max_creating", |limits| limits.max_creating = 0),
         ("places", |limits| limits.places = 0),

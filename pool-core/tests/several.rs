@@ -8,8 +8,10 @@ use std::task::Poll;
 
 use harness::{Known, PoolOf, Side, judge, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
-use pool_core::{CheckPolicy, EndReason, Error, Exclusive, GetOptions, Priority, Shared};
-use tokio_test::task::spawn;
+use pool_core::{
+    CheckPolicy, EndReason, Error, Exclusive, GetOptions, Priority, ResourceLease, Shared,
+};
+use tokio_test::task::{Spawn, spawn};
 
 /// A pool of this many places: a resource each, or of one resource.
 fn pool_of<K: Side>(manager: &ScriptedManager, places: usize) -> PoolOf<K> {
@@ -43,7 +45,7 @@ async fn all_or_none<K: Side>() {
     let manager = ScriptedManager::new();
     let pool = pool_of::<K>(&manager, 4);
     let all = pool.get_many(4).await.unwrap();
-    let ids: HashSet<_> = all.iter().map(|lease| lease.id()).collect();
+    let ids: HashSet<_> = all.iter().map(ResourceLease::id).collect();
     assert_eq!(ids.len(), if K::SHARED { 1 } else { 4 });
     let mut several = spawn(pool.get_many(3));
     assert!(several.poll().is_pending());
@@ -151,7 +153,7 @@ async fn cancelled_half_way<K: Side>() {
     all.truncate(1);
     // It has two, and gives up: they go to those behind it, in their order.
     drop(several);
-    let polled: Vec<_> = behind.iter_mut().map(|get| get.poll()).collect();
+    let polled: Vec<_> = behind.iter_mut().map(Spawn::poll).collect();
     let served: Vec<_> = polled.iter().map(Poll::is_ready).collect();
     assert_eq!(served, [true, true, false]);
     assert_eq!(pool.counters().gets_cancelled, 1);
@@ -176,7 +178,9 @@ async fn one_that_runs_out_of_time_half_way_passes_on_what_it_has() {
     assert!(several.poll().is_pending() && behind.poll().is_pending());
     pair.truncate(1);
     pass(millis(1010)).await;
-    let Poll::Ready(Err(Error::Timeout(timeout))) = several.poll() else { panic!("its time is over") };
+    let Poll::Ready(Err(Error::Timeout(timeout))) = several.poll() else {
+        panic!("its time is over")
+    };
     assert_eq!(timeout.waited.as_secs(), 1);
     assert!(matches!(behind.poll(), Poll::Ready(Ok(_))));
 }
@@ -238,7 +242,11 @@ async fn one_that_gives_up_while_one_of_several_is_checked_gives_back_the_others
     drop(several);
     rest().await;
     let counters = pool.counters();
-    assert_eq!((pool.status().idle, manager.counts().live), (2, 2), "all but the one in the middle");
+    assert_eq!(
+        (pool.status().idle, manager.counts().live),
+        (2, 2),
+        "all but the one in the middle"
+    );
     assert_eq!((counters.gets_cancelled, counters.gets_ok), (1, 3));
     assert_eq!(counters.ended.get(EndReason::Discarded), 1);
 }

@@ -77,7 +77,10 @@ async fn a_standing_queue_is_cut_back<K: Side>() {
     let (served, shed) = load::<K>(Some(RULE), 4000, millis(5), millis(10)).await;
     assert!(shed.len() > 1000, "{}", shed.len());
     assert!(served.len() > 1800, "{}", served.len());
-    assert!(shed.iter().all(|&waited| waited > TARGET * 2), "nobody is shed before twice the target");
+    assert!(
+        shed.iter().all(|&waited| waited > TARGET * 2),
+        "nobody is shed before twice the target"
+    );
     // After the first interval, in which it is not known yet, all that are served wait that long at most.
     let settled = &served[served.len() / 4..];
     assert!(settled.iter().all(|&waited| waited <= TARGET * 2 + millis(10)));

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use harness::{Side, alive_tasks, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
-use pool_core::{EndReason, Error, Event, Exclusive, GetOptions, Pause, Pool, ResourceLease, Shared};
+use pool_core::{
+    EndReason, Error, Event, Exclusive, GetOptions, Pause, Pool, ResourceLease, Shared,
+};
 use support::Events;
 use tokio_test::task::spawn;
 
