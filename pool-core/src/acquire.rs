@@ -264,12 +264,12 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         let class = self.patience.options.priority;
         let mut waker = Some(cx.waker().clone());
         if self.places == 1 && class == Priority::Normal && !self.again {
-            let (now, deadline) = match self.patience.sample(core.front.sampled(), &core.times) {
-                Some(span) => (span.started, span.deadline),
-                None => {
-                    let now = core.clock.now();
-                    (now, self.patience.wait_until(now, &core.times, core.clock))
-                }
+            let sampled = self.patience.sample(core.front.sampled(), &core.times);
+            let (now, deadline) = if let Some(span) = sampled {
+                (span.started, span.deadline)
+            } else {
+                let now = core.clock.now();
+                (now, self.patience.wait_until(now, &core.times, core.clock))
             };
             let joined = core.state().join_hot(now, deadline, &mut waker);
             if let Some(key) = joined {

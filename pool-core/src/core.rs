@@ -62,7 +62,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         let Settings { limits, times, hooks, observer, runtime } = settings;
         let front = Arc::new(Front::new(times.max_uses));
         let mailboxes = Arc::new(Mailboxes::new());
-        let observed = observer.is_some();
+        let observed = observer.is_some() || cfg!(feature = "tracing");
         let state =
             State::new(limits, &times, observed, Arc::clone(&front), Arc::clone(&mailboxes));
         Arc::new(Self {
@@ -152,13 +152,16 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn tell(&self, event: &Event) {
+        #[cfg(feature = "tracing")]
+        contain(|| crate::trace::trace(std::any::type_name::<M>(), event));
         if let Some(observer) = &self.observer {
             contain(|| observer.event(event));
         }
     }
 
     /// Lends a place if that takes neither a clock nor a wait.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is lent goes through registers")]
     pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
         match self.front.lend() {
             Taken::Lent(place, stale) => return Some(Lent { place, stale, waiter: Key::NIL }),
@@ -181,19 +184,23 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         match self.front.put(place) {
             Put::Done => {}
-            Put::Displaced(place) => {
-                let absorbed = self.state().absorb_hot(place);
-                match absorbed {
-                    Ok(settle) if settle => self.settle(),
-                    Ok(_) => {}
-                    Err(place) => self.absorb(place),
-                }
-            }
             Put::Refused(place) => self.give_back_locked(place, waiter),
+            Put::Displaced(place) => self.make_room(place),
             Put::Closed(places) => places.into_iter().flatten().for_each(|it| self.absorb(it)),
         }
     }
 
+    /// A place that was in the front had to make room there.
+    fn make_room(&self, place: Place<M, K>) {
+        let absorbed = self.state().absorb_hot(place);
+        match absorbed {
+            Ok(settle) if settle => self.settle(),
+            Ok(_) => {}
+            Err(place) => self.absorb(place),
+        }
+    }
+
+    #[inline(never)]
     fn give_back_locked(&self, place: Place<M, K>, waiter: Key) {
         let hot = {
             let mut state = self.state();
@@ -343,9 +350,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     fn end_resource(&self, id: ResourceId, reason: EndReason, text: Cow<'static, str>) {
-        if self.observer.is_some() {
-            self.tell(&Event::Reported { id, reason, text });
-        }
+        self.tell(&Event::Reported { id, reason, text });
         self.update(|state, now, actions| state.end_resource(id, reason, now, actions));
     }
 
@@ -459,6 +464,8 @@ pub(crate) fn take_leave<M: Manager>(
 
 /// Runs code of a user whose panic must not get out, because there is nobody to get it. Its message
 /// has been printed by then.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "nothing is left of it around what cannot panic")]
 pub(crate) fn contain<T>(user: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(user)).ok()
 }

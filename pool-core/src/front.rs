@@ -14,8 +14,9 @@
 //! in a cell of a closed front, and a waiter joins the queue of a closed front only, so none sleeps
 //! beside an idle resource.
 //!
-//! A get looks at the gate before it takes. One that began after a waiter had joined finds it raised, so
-//! it does not overtake.
+//! Only its own thread puts something into a cell. So what it finds there was put there while the front was
+//! open, which has not been closed since; a get that begins after a waiter has joined finds nothing, and does
+//! not overtake. That a get looks at the gate first spares it the exchange.
 //!
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.
@@ -30,6 +31,7 @@ use crate::state::Store;
 use crate::sync::{AtomicU64, Exchange};
 
 /// More threads than this that use one pool at the same time share its lock.
+#[cfg(not(pool_loom))]
 const MAX_CELLS: usize = 32;
 
 pub(crate) struct Front<S: Store> {
@@ -238,7 +240,14 @@ impl<T> Cell<T> {
     }
 }
 
+/// Those of a model, which has as many threads beside the one that looks on.
+#[cfg(pool_loom)]
+fn cells() -> usize {
+    2
+}
+
 /// As many as threads may well use a pool at the same time.
+#[cfg(not(pool_loom))]
 fn cells() -> usize {
     use std::sync::OnceLock;
     use std::thread::available_parallelism;

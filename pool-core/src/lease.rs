@@ -34,11 +34,58 @@ pub struct ResourceLease<'p, M: Manager, K: Kind<M>> {
     core: CoreRef<'p, M, K>,
     /// There until the lease ends.
     place: Option<Place<M, K>>,
-    /// The waiter that the place was granted to.
-    waiter: Key,
-    /// The key of the lease, where leases are kept track of.
-    tracked: Option<u32>,
-    stage: Stage,
+    marks: Marks,
+}
+
+/// How far a lease has come, the waiter that its place was granted to, and its key where leases are kept
+/// track of. In one word, since a lease is moved from hand to hand, and words are moved best.
+#[derive(Clone, Copy)]
+struct Marks(u64);
+
+impl Marks {
+    const STAGE: u64 = 0b11;
+    const KEY_SHIFT: u32 = 2;
+    const KEYS: u64 = (1 << 30) - 1;
+    const WAITER_SHIFT: u32 = 32;
+
+    /// One is added to the key, so that 0 is none. One that does not fit is not kept track of.
+    #[inline]
+    fn new(stage: Stage, waiter: Key, tracked: Option<u32>) -> Self {
+        let key = tracked.map_or(0, |key| u64::from(key) + 1);
+        let key = if key > Self::KEYS { 0 } else { key };
+        Self(stage as u64 | key << Self::KEY_SHIFT | u64::from(waiter.bits()) << Self::WAITER_SHIFT)
+    }
+
+    #[inline]
+    fn stage(self) -> Stage {
+        match self.0 & Self::STAGE {
+            0 => Stage::Lent,
+            1 => Stage::Checked,
+            _ => Stage::Held,
+        }
+    }
+
+    #[inline]
+    fn set_stage(&mut self, stage: Stage) {
+        self.0 = self.0 & !Self::STAGE | stage as u64;
+    }
+
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
+    fn waiter(self) -> Key {
+        Key::from_bits((self.0 >> Self::WAITER_SHIFT) as u32)
+    }
+
+    #[inline]
+    fn is_tracked(self) -> bool {
+        self.0 >> Self::KEY_SHIFT & Self::KEYS != 0
+    }
+
+    fn take_tracked(&mut self) -> Option<u32> {
+        let key = (self.0 >> Self::KEY_SHIFT & Self::KEYS).checked_sub(1);
+        self.0 &= !(Self::KEYS << Self::KEY_SHIFT);
+        u32::try_from(key?).ok()
+    }
 }
 
 /// How far a lease has come. Dropped before it is held, its resource is discarded: nobody knows what
@@ -101,8 +148,8 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     fn new(core: CoreRef<'p, M, K>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
         let Lent { place, waiter, .. } = lent;
         let tracked = core.track(K::Store::slot(&place).id, at);
-        let stage = Stage::Lent;
-        Self { core, place: Some(place), waiter, tracked, stage }
+        let marks = Marks::new(Stage::Lent, waiter, tracked);
+        Self { core, place: Some(place), marks }
     }
 
     /// Makes the resource ready for the holder, or gives it up, if that takes no future of the
@@ -114,7 +161,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         let Some(place) = &mut self.place else { return Poll::Pending };
         let prepared = K::prepare_now(manager, hooks, place, check, *clock);
         match prepared {
-            Poll::Ready(Ok(())) => self.stage = Stage::Held,
+            Poll::Ready(Ok(())) => self.marks.set_stage(Stage::Held),
             Poll::Ready(Err(_unfit)) => self.reject(Unserved::GoesOn),
             Poll::Pending => {}
         }
@@ -128,7 +175,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         patience: &mut Patience,
     ) -> Result<(), Unfit> {
         self.core.state().check_begins();
-        self.stage = Stage::Checked;
+        self.marks.set_stage(Stage::Checked);
         let check = stale || self.core.times.check_policy == CheckPolicy::Always;
         if let Some(place) = &mut self.place {
             let Core { manager, hooks, clock, times, .. } = &*self.core;
@@ -144,14 +191,14 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
             }
         }
         self.core.state().check_passed();
-        self.stage = Stage::Held;
+        self.marks.set_stage(Stage::Held);
         Ok(())
     }
 
     /// The holder has not come to use it.
     fn put_back(&mut self) {
         if let Some(place) = self.place.take() {
-            let waiter = self.waiter;
+            let waiter = self.marks.waiter();
             self.core.update(|state, now, actions| {
                 state.free(waiter);
                 state.put_back(place, now, actions);
@@ -163,17 +210,17 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     /// There is nothing to make ready.
     #[inline]
     pub(crate) fn arrived(mut self) -> Self {
-        self.stage = Stage::Held;
+        self.marks.set_stage(Stage::Held);
         self
     }
 
     #[cold]
     fn reject(&mut self, unserved: Unserved) {
-        if self.stage == Stage::Lent {
+        if self.marks.stage() == Stage::Lent {
             self.core.state().check_begins();
         }
         if let Some(place) = self.place.take() {
-            self.core.reject(place, self.waiter, unserved);
+            self.core.reject(place, self.marks.waiter(), unserved);
             self.untrack();
         }
     }
@@ -192,7 +239,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     /// one is lent no more, and goes with its last holder.
     pub fn discard(mut lease: Self) {
         if let Some(place) = lease.place.take() {
-            lease.core.discard(place, lease.waiter, EndReason::Discarded);
+            lease.core.discard(place, lease.marks.waiter(), EndReason::Discarded);
             lease.untrack();
         }
     }
@@ -212,9 +259,9 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         Arc::clone(&lease.core.closed).wait()
     }
 
-    #[inline]
+    #[cold]
     fn untrack(&mut self) {
-        self.core.untrack(self.tracked.take());
+        self.core.untrack(self.marks.take_tracked());
     }
 
     fn place(&self) -> &Place<M, K> {
@@ -241,7 +288,7 @@ impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
 impl<M: Manager, K: Kind<M>> Drop for Several<'_, M, K> {
     fn drop(&mut self) {
         for (lease, _) in &mut self.0 {
-            if lease.stage != Stage::Checked {
+            if lease.marks.stage() != Stage::Checked {
                 lease.put_back();
             }
         }
@@ -255,7 +302,7 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
         let Some(mut slot) = lease.place.take() else {
             unreachable!("bug: a lease has ended and is still there")
         };
-        let (id, waiter) = (slot.id, lease.waiter);
+        let (id, waiter) = (slot.id, lease.marks.waiter());
         contain(|| lease.core.manager.detached(&mut slot.resource));
         lease.core.update(|state, now, actions| {
             state.free(waiter);
@@ -304,27 +351,45 @@ impl<M: Manager> DerefMut for ResourceLease<'_, M, Exclusive> {
     }
 }
 
+impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
+    /// Ends a lease that its holder had not come to use.
+    #[cold]
+    #[inline(never)]
+    fn end_unused(&mut self) {
+        if self.place.is_some() {
+            self.reject(Unserved::Cancelled);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_broken(&mut self, place: Place<M, K>) {
+        self.core.discard(place, self.marks.waiter(), EndReason::Broken);
+    }
+}
+
 impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
     #[inline]
     fn drop(&mut self) {
-        if self.stage != Stage::Held && self.place.is_some() {
-            return self.reject(Unserved::Cancelled);
+        if self.marks.stage() != Stage::Held {
+            return self.end_unused();
         }
         let Some(mut place) = self.place.take() else { return };
-        self.untrack();
+        if self.marks.is_tracked() {
+            self.untrack();
+        }
         // A holder that panics may have left the resource in the middle of something.
         let panics = !K::IS_SHARED && self.core.times.discard_on_panic && thread::panicking();
-        let is_broken = panics
-            || contain(|| {
-                let Core { manager, hooks, clock, .. } = &*self.core;
-                K::is_broken(manager, &mut place) || !K::returned(hooks, &mut place, *clock)
-            })
-            .unwrap_or(true);
-        if is_broken {
-            self.core.discard(place, self.waiter, EndReason::Broken);
-        } else {
-            self.core.give_back(place, self.waiter);
+        let is_broken = contain(|| {
+            let Core { manager, hooks, clock, .. } = &*self.core;
+            panics
+                || K::is_broken(manager, &mut place)
+                || !K::returned(hooks, &mut place, *clock)
+        });
+        if is_broken.unwrap_or(true) {
+            return self.end_broken(place);
         }
+        self.core.give_back(place, self.marks.waiter());
     }
 }
 

@@ -83,7 +83,7 @@ pub type SharedPool<M> = ResourcePool<M, Shared>;
 /// When the last handle is dropped the pool closes: what is idle goes, what is lent goes when it comes
 /// back, and its tasks end.
 pub struct ResourcePool<M: Manager, K: Kind<M>> {
-    core: Arc<Core<M, K>>,
+    pub(crate) core: Arc<Core<M, K>>,
 }
 
 impl<M: Manager> ResourcePool<M, Exclusive> {
@@ -526,15 +526,13 @@ impl<M: Manager, K: Kind<M>> fmt::Debug for WeakPool<M, K> {
 }
 
 /// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
-///
-/// What takes a future of the manager's is apart, so that neither a hit nor a wait pays for its state.
 #[inline]
 async fn lease<'p, M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     options: impl Into<GetOptions> + Send,
     lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut unready = None;
+    let mut hit = None;
     let mut again = false;
     if let Some(lent) = core.lend_hot() {
         let stale = lent.stale;
@@ -542,38 +540,18 @@ async fn lease<'p, M: Manager, K: Kind<M>>(
         match lease.prepare_now(stale) {
             Poll::Ready(Ok(())) => return Ok(lease),
             Poll::Ready(Err(_unfit)) => again = true,
-            Poll::Pending => unready = Some((lease, stale)),
+            Poll::Pending => hit = Some((lease, stale)),
         }
     }
+    // A hit pays for nothing of this.
     let mut patience = Patience::new(options.into());
-    if unready.is_none() {
-        let lent = Acquire::new(core, &mut patience, 1, again).await?.one();
-        let stale = lent.stale;
-        let mut lease = lease_of(lent);
-        match lease.prepare_now(stale) {
-            Poll::Ready(Ok(())) => return Ok(lease),
-            Poll::Ready(Err(_unfit)) => {}
-            Poll::Pending => unready = Some((lease, stale)),
-        }
-    }
-    lease_unready(core, unready, patience, lease_of).await
-}
-
-/// With a resource whose checks take a future, or with none: the one before was not fit.
-async fn lease_unready<'p, M: Manager, K: Kind<M>>(
-    core: &Arc<Core<M, K>>,
-    mut unready: Option<(ResourceLease<'p, M, K>, bool)>,
-    mut patience: Patience,
-    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
-) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
     loop {
-        let (mut lease, stale) = match unready.take() {
-            Some(unready) => unready,
-            None => {
-                let lent = Acquire::new(core, &mut patience, 1, true).await?.one();
-                let stale = lent.stale;
-                (lease_of(lent), stale)
-            }
+        let (mut lease, stale) = if let Some(hit) = hit.take() {
+            hit
+        } else {
+            let lent = Acquire::new(core, &mut patience, 1, again).await?.one();
+            let stale = lent.stale;
+            (lease_of(lent), stale)
         };
         let ready = match lease.prepare_now(stale) {
             Poll::Ready(ready) => ready.is_ok(),
@@ -582,6 +560,7 @@ async fn lease_unready<'p, M: Manager, K: Kind<M>>(
         if ready {
             return Ok(lease);
         }
+        again = true;
     }
 }
 

@@ -190,12 +190,8 @@ impl<R: Send + 'static> Store for IdleStore<R> {
     }
 
     fn take_back(&mut self, mut lent: Box<Slot<R>>, returned: Option<Moment>) -> Option<Ended<R>> {
-        lent.returned = returned.unwrap_or(lent.returned);
-        self.absorb(lent)
-    }
-
-    fn absorb(&mut self, lent: Box<Slot<R>>) -> Option<Ended<R>> {
         self.lent -= 1;
+        lent.returned = returned.unwrap_or(lent.returned);
         match self.end_doomed(lent) {
             Ok(slot) => self.push(slot),
             Err(ended) => return Some(ended),

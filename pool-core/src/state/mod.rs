@@ -74,7 +74,6 @@ use crate::status::{Counters, Status};
 /// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
 /// these, too.
 #[repr(C)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a mode")]
 pub(crate) struct State<S: Store, E: StdError + 'static> {
     fast: Fast,
     /// No resource in the store expires before this.
@@ -322,15 +321,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Takes a place back that came back already when it was stamped.
     pub(crate) fn absorb(&mut self, lent: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        let expires = S::slot(&lent).expires;
-        let ended = match self.end_of(&lent, now) {
-            Some(reason) => self.store.take_back_ended(lent, reason),
-            None => {
-                self.expires_at(expires);
-                self.store.absorb(lent)
-            }
-        };
-        self.end(ended, now, actions);
+        self.come_back(lent, None, now, actions);
     }
 
     /// A manager speaks of its resource, born or not.

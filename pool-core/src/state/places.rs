@@ -75,7 +75,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         match self.waiters.join(now, Ask::one(deadline), waker.take()?) {
             Ok(key) => {
                 self.waits += 1;
-                if self.waits % LOOK_AFTER == 0 && !self.sampling {
+                if self.waits.is_multiple_of(LOOK_AFTER) && !self.sampling {
                     // The next one goes the slow way and wakes maintenance, to see how many there are.
                     self.armed = Moment::NEVER;
                 }
@@ -129,7 +129,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if !rests || !self.may_stay(&place) {
             return Err(place);
         }
-        let ended = self.store.absorb(place);
+        let ended = self.store.take_back(place, None);
         debug_assert!(ended.is_none(), "bug: a resource that stays has ended");
         Ok(self.crossed())
     }
@@ -321,13 +321,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     fn take_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        let expires = S::slot(&place).expires;
-        let ended = match self.end_of(&place, now) {
-            Some(reason) => self.store.take_back_ended(place, reason),
-            None => {
-                self.expires_at(expires);
-                self.store.take_back(place, Some(now))
-            }
+        self.come_back(place, Some(now), now, actions);
+    }
+
+    /// A place comes back, at `returned` or when it was stamped.
+    pub(super) fn come_back(
+        &mut self,
+        place: S::Lent,
+        returned: Option<Moment>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        let ended = if let Some(reason) = self.end_of(&place, now) {
+            self.store.take_back_ended(place, reason)
+        } else {
+            self.expires_at(S::slot(&place).expires);
+            self.store.take_back(place, returned)
         };
         self.end(ended, now, actions);
     }
@@ -371,15 +380,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if S::slot(&place).returned.is_never() {
             S::stamp(&mut place, now);
         }
-        let expires = S::slot(&place).expires;
-        let ended = match self.end_of(&place, now) {
-            Some(reason) => self.store.take_back_ended(place, reason),
-            None => {
-                self.expires_at(expires);
-                self.store.take_back(place, None)
-            }
-        };
-        self.end(ended, now, actions);
+        self.come_back(place, None, now, actions);
         self.settle(now, actions);
     }
 

@@ -334,10 +334,6 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.end_if_unused(key)
     }
 
-    fn absorb(&mut self, lent: Arc<Share<R>>) -> Option<Ended<R>> {
-        self.take_back(lent, None)
-    }
-
     fn take_back_ended(&mut self, lent: Arc<Share<R>>, reason: EndReason) -> Option<Ended<R>> {
         let key = self.release(lent, None);
         self.drain(key, reason)

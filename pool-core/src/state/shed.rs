@@ -1,6 +1,6 @@
 //! Shedding: those that wait too long are turned away when the queue stands.
 //!
-//! The rule is CoDel's (RFC 8289), as Elixir's `DBConnection` applies it to a pool. A queue that empties from time
+//! The rule is that of `CoDel` (RFC 8289), as Elixir's `DBConnection` applies it to a pool. A queue that empties from time
 //! to time is a burst, and does its work; one in which everybody waits for longer than the *target* during a
 //! whole *interval* stands, and makes everybody wait for nothing. While it stands, those that have
 //! waited for longer than twice the target fail, the others are served.

@@ -71,15 +71,13 @@ pub trait Store: Default + Send {
     fn stays(&self, lent: &Self::Lent) -> bool;
 
     /// Takes a place back, of a resource that stays unless the store knows better. It came back at
-    /// `returned`, perhaps by the coarse clock; `None` if it was of no use meanwhile.
+    /// `returned`, perhaps by the coarse clock; `None` for the time of its stamp, if it was of no use meanwhile or
+    /// was in the front.
     fn take_back(
         &mut self,
         lent: Self::Lent,
         returned: Option<Moment>,
     ) -> Option<Ended<Self::Resource>>;
-
-    /// Takes a place back that came back already when it was stamped.
-    fn absorb(&mut self, lent: Self::Lent) -> Option<Ended<Self::Resource>>;
 
     /// Takes a place back, of a resource that is to end.
     fn take_back_ended(

@@ -41,6 +41,16 @@ impl Key {
         Self(mailbox | (class as u32) << CLASS_SHIFT)
     }
 
+    #[inline]
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// Its mailbox.
     #[inline]
     pub(crate) fn index(self) -> usize {
