@@ -271,7 +271,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 let now = core.clock.now();
                 (now, self.patience.wait_until(now, &core.times, core.clock))
             };
-            let joined = core.state().join_hot(now, deadline, &mut waker);
+            let joined = core.state().join_hot(now, deadline, sampled.is_some(), &mut waker);
             if joined.is_some() {
                 self.waiting = joined;
                 return Poll::Pending;
@@ -383,7 +383,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Left::Settled(Outcome::Failed(_)) => Vec::new(),
         };
         for place in places {
-            self.core.give_back(place, Key::NIL);
+            self.core.update(|state, now, actions| state.give_back_unused(place, now, actions));
         }
         if several {
             // Those behind it may be served now.

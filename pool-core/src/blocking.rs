@@ -4,9 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::acquire::{GetOptions, Patience};
 use crate::core::Core;
@@ -25,6 +23,15 @@ impl Wake for Unpark {
 /// Beyond the deadline, for the pool to end the wait by itself.
 const GRACE: Duration = Duration::from_millis(50);
 
+/// A thread's own time, which nobody pauses.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the pool's may stand still while this thread blocks"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Blocks this thread until a get is over. It keeps the time itself: the runtime of the pool may be the
 /// one that this thread would have to drive.
 pub(crate) fn get<T, M: Manager, K: Kind<M>>(
@@ -33,7 +40,9 @@ pub(crate) fn get<T, M: Manager, K: Kind<M>>(
     get: impl Future<Output = Result<T, Error<M::Error>>>,
 ) -> Result<T, Error<M::Error>> {
     let mut patience = Patience::new(options);
-    let give_up_at = patience.give_up_at(&core.times, core.clock);
+    let left = patience.give_up_at(&core.times, core.clock);
+    let left = left.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
+    let give_up_at = left.and_then(|left| now().checked_add(left.saturating_add(GRACE)));
     // Timers of checks are those of the pool's runtime.
     let runtime = core.runtime();
     let _entered = runtime.as_ref().map(|runtime| runtime.enter());
@@ -48,7 +57,7 @@ pub(crate) fn get<T, M: Manager, K: Kind<M>>(
             thread::park();
             continue;
         };
-        let left = (give_up_at + GRACE).saturating_duration_since(Instant::now());
+        let left = give_up_at.saturating_duration_since(now());
         if left.is_zero() {
             return Err(patience.timed_out(core));
         }

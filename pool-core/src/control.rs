@@ -59,6 +59,7 @@ async fn until<M: Manager, K: Kind<M>, T>(
 ) -> Option<T> {
     let deadline = core.clock.instant_or_far(core.clock.now().after(timeout));
     let runtime = Handle::try_current().ok().or_else(|| core.runtime());
+    let _watcher = Watcher::new(core);
     loop {
         let mut changed = pin!(core.changed.notified());
         // From here on no change is missed.
@@ -72,6 +73,22 @@ async fn until<M: Manager, K: Kind<M>, T>(
         if in_time.await.is_err() {
             return came;
         }
+    }
+}
+
+/// One that is to be told of every change.
+struct Watcher<'a, M: Manager, K: Kind<M>>(&'a Core<M, K>);
+
+impl<'a, M: Manager, K: Kind<M>> Watcher<'a, M, K> {
+    fn new(core: &'a Core<M, K>) -> Self {
+        core.look(|state| state.watchers += 1);
+        Self(core)
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Drop for Watcher<'_, M, K> {
+    fn drop(&mut self) {
+        self.0.look(|state| state.watchers -= 1);
     }
 }
 
@@ -108,7 +125,7 @@ pub(crate) async fn drain<M: Manager, K: Kind<M>>(
 ) -> DrainReport {
     let started = core.clock.now();
     core.close();
-    let complete = until(core, timeout, |state| (state.resources() == 0).then_some(())).await;
+    let complete = until(core, timeout, |state| state.is_empty().then_some(())).await;
     let (leases, resources) = core.look(|state| (state.status().in_use, state.resources()));
     let waited = core.clock.now().since(started);
     DrainReport { complete: complete.is_some(), waited, leases, resources }

@@ -119,7 +119,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             let mut state = self.state();
             state.close_front(now, &mut actions);
             let result = change(&mut state, now, &mut actions);
-            state.publish();
+            state.publish(&mut actions);
             result
         };
         self.act(actions);
@@ -434,7 +434,7 @@ fn wake_up(waker: Waker) {
 }
 
 /// Whether a runtime has timers: there is no way to ask but to try.
-fn keeps_time(runtime: &Handle) -> bool {
+pub(crate) fn keeps_time(runtime: &Handle) -> bool {
     let _entered = runtime.enter();
     contain(|| drop(tokio::time::sleep(Duration::ZERO))).is_some()
 }

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
+use std::thread;
 
 use tokio::time::timeout;
 
@@ -110,7 +111,13 @@ impl<M: Manager, K: Kind<M>> BirthGuard<M, K> {
 impl<M: Manager, K: Kind<M>> Drop for BirthGuard<M, K> {
     /// Without effect when the state knows the outcome.
     fn drop(&mut self) {
-        if let Some(core) = self.core.upgrade() {
+        let Some(core) = self.core.upgrade() else { return };
+        if thread::panicking() {
+            // What the manager had begun panicked when it was given up.
+            let text = "its future panicked when it was dropped".to_owned();
+            let error = Arc::new(CreateError::Panicked(text.clone()));
+            core.stillborn(self.id, Stillborn { error, text, fatal: false, retry_in: None });
+        } else {
             core.abandoned(self.id);
         }
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::core::keeps_time;
 use crate::hooks::Hooks;
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
@@ -272,7 +273,9 @@ async fn bounded<E>(
     let first = poll_fn(|cx| Poll::Ready(check.as_mut().poll(cx))).await;
     let passed = match first {
         Poll::Ready(passed) => passed,
-        Poll::Pending if Handle::try_current().is_err() => return Err(Unfit::NoRuntime),
+        Poll::Pending if !Handle::try_current().is_ok_and(|runtime| keeps_time(&runtime)) => {
+            return Err(Unfit::NoRuntime);
+        }
         Poll::Pending => {
             let UntilWhen { at, unfit } = limit();
             timeout_at(at, check).await.map_err(|_elapsed| unfit)?

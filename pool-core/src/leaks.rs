@@ -67,6 +67,13 @@ impl Leaks {
         (u32::try_from(key).ok(), earlier)
     }
 
+    /// A lease has another resource now.
+    pub(crate) fn replaced(&self, key: u32, id: ResourceId) {
+        if let Some(out) = self.table().out.get_mut(key as usize) {
+            out.id = id;
+        }
+    }
+
     /// A lease has come back, or left the pool. Returns what there is to be told.
     pub(crate) fn returned(&self, key: u32, now: Moment) -> Option<Event> {
         let Out { id, since, taken_at, reported } = self.table().out.try_remove(key as usize)?;

@@ -81,10 +81,14 @@ impl Marks {
         self.0 >> Self::KEY_SHIFT & Self::KEYS != 0
     }
 
+    fn tracked(self) -> Option<u32> {
+        u32::try_from((self.0 >> Self::KEY_SHIFT & Self::KEYS).checked_sub(1)?).ok()
+    }
+
     fn take_tracked(&mut self) -> Option<u32> {
-        let key = (self.0 >> Self::KEY_SHIFT & Self::KEYS).checked_sub(1);
+        let key = self.tracked();
         self.0 &= !(Self::KEYS << Self::KEY_SHIFT);
-        u32::try_from(key?).ok()
+        key
     }
 }
 
@@ -274,21 +278,34 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
 
 /// Several leases, of which none is used before all are ready. Dropped before that, those go back whose
 /// resources nobody is in the middle of looking at.
-pub(crate) struct Several<'p, M: Manager, K: Kind<M>>(
-    pub(crate) Vec<(ResourceLease<'p, M, K>, bool)>,
-);
+pub(crate) struct Several<'p, M: Manager, K: Kind<M>> {
+    leases: Vec<(ResourceLease<'p, M, K>, bool)>,
+    /// The one whose resource is being looked at.
+    at: usize,
+}
 
 impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
+    /// With, for each, whether its resource is to be checked.
+    pub(crate) fn new(leases: Vec<(ResourceLease<'p, M, K>, bool)>) -> Self {
+        Self { leases, at: usize::MAX }
+    }
+
+    /// The next one whose resource is to be looked at.
+    pub(crate) fn next(&mut self) -> Option<&mut (ResourceLease<'p, M, K>, bool)> {
+        self.at = self.at.wrapping_add(1);
+        self.leases.get_mut(self.at)
+    }
+
     /// They are all ready.
     pub(crate) fn ready(mut self) -> Vec<ResourceLease<'p, M, K>> {
-        std::mem::take(&mut self.0).into_iter().map(|(lease, _)| lease).collect()
+        std::mem::take(&mut self.leases).into_iter().map(|(lease, _)| lease).collect()
     }
 }
 
 impl<M: Manager, K: Kind<M>> Drop for Several<'_, M, K> {
     fn drop(&mut self) {
-        for (lease, _) in &mut self.0 {
-            if lease.marks.stage() != Stage::Checked {
+        for (at, (lease, _)) in self.leases.iter_mut().enumerate() {
+            if at != self.at {
                 lease.put_back();
             }
         }
@@ -321,7 +338,12 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
             unreachable!("bug: a lease has ended and is still there")
         };
         contain(|| core.manager.detached(&mut slot.resource));
-        core.update(|state, now, actions| state.replace(slot, now, actions));
+        // It is a user's, and so is its destructor.
+        drop(std::mem::take(&mut slot.data));
+        let id = core.update(|state, now, actions| state.replace(slot, now, actions));
+        if let (Some(leaks), Some(key)) = (&core.leaks, lease.marks.tracked()) {
+            leaks.replaced(key, id);
+        }
         std::mem::replace(&mut slot.resource, resource)
     }
 

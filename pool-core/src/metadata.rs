@@ -42,8 +42,8 @@ impl Metadata {
     }
 
     /// When its last holder gave it back; `None` if it has had none yet. Not exact: up to an eighth
-    /// of the check policy's span or of the idle timeout early. Not kept for a shared resource, which has
-    /// several holders.
+    /// of the check policy's span or of the idle timeout early, and without either it is only known to within
+    /// the pool's last change. Not kept for a shared resource, which has several holders.
     pub fn last_used(&self) -> Option<Instant> {
         if self.uses <= 1 {
             return None;

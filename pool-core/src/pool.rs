@@ -409,8 +409,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// Looks at every resource that can be looked at, and lets those go that `keep` returns false for: the
-    /// idle ones of a [`Pool`], all of a [`SharedPool`], whose holders keep it as long as they like. No
-    /// resource is lent while it is looked at; nothing is locked meanwhile.
+    /// idle ones of a [`Pool`], which are not lent meanwhile; all of a [`SharedPool`], whose holders keep
+    /// it as long as they like. Nothing is locked meanwhile.
     ///
     /// # Panics
     ///
@@ -587,9 +587,9 @@ async fn lease_many<'p, M: Manager, K: Kind<M>>(
             let stale = lent.stale;
             (lease_of(lent), stale)
         };
-        let mut several = Several(lent.into_iter().map(with_stale).collect());
+        let mut several = Several::new(lent.into_iter().map(with_stale).collect());
         again = true;
-        for (lease, stale) in &mut several.0 {
+        while let Some((lease, stale)) = several.next() {
             let ready = match lease.prepare_now(*stale) {
                 Poll::Ready(ready) => ready.is_ok(),
                 Poll::Pending => make_ready(core, lease, *stale, &mut patience).await?,

@@ -117,24 +117,6 @@ async fn what_was_used_since_the_last_look_is_not_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_use_is_not_told_from_long_before() {
-    let pool = Pool::builder(ScriptedManager::new())
-        .max_size(1)
-        .check(CheckPolicy::Never)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .build()
-        .unwrap();
-    drop(pool.get().await.unwrap());
-    pass(secs(100)).await;
-    let now = Instant::now();
-    drop(pool.get().await.unwrap());
-    let lease = pool.get().await.unwrap();
-    let early = now - lease.metadata().last_used().unwrap();
-    assert!(early <= secs(1), "{early:?}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_shared_resource_that_is_used_up_from_now_on_is_an_event() {
     let events = Arc::new(Events::default());
     let pool = SharedPool::builder(ScriptedManager::new())
@@ -148,20 +130,6 @@ async fn a_shared_resource_that_is_used_up_from_now_on_is_an_event() {
     let told = events.0.lock().unwrap().clone();
     let draining = Event::Draining { id: held.id(), reason: EndReason::Stale };
     assert!(told.contains(&draining), "{told:?}");
-}
-
-#[test]
-fn a_blocking_get_that_times_out_is_counted_as_such() {
-    ends(secs(10), |_| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
-            let short = GetOptions::new().timeout(millis(20));
-            assert!(matches!(pool.blocking_get_with(short), Err(Error::Timeout(_))));
-            let counters = pool.counters();
-            assert_eq!((counters.gets_timeout, counters.gets_cancelled), (1, 0));
-        });
-    });
 }
 
 #[tokio::test(start_paused = true)]

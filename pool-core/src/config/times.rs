@@ -83,7 +83,7 @@ impl Times {
             CheckPolicy::IfIdleFor(idle) => Some(idle),
             CheckPolicy::Always | CheckPolicy::Never => None,
         };
-        let shortest = check.into_iter().chain(self.idle).min()?;
+        let shortest = check.into_iter().chain(self.idle).chain(self.keepalive).min()?;
         Some((shortest / 8).max(Duration::from_millis(1)))
     }
 }

@@ -20,6 +20,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         self.limits = limits;
+        // More may go by its age than before.
+        self.notify(actions);
         while self.is_oversize() {
             let Some(ended) = self.store.end_oldest_idle(EndReason::Excess) else { break };
             self.end(Some(ended), now, actions);

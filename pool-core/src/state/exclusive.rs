@@ -97,6 +97,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         0
     }
 
+    fn take_begun(&mut self) -> Vec<(ResourceId, EndReason)> {
+        Vec::new()
+    }
+
     fn places(&self) -> usize {
         self.size()
     }
@@ -142,9 +146,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         lent.uses = lent.uses.saturating_sub(1);
     }
 
-    fn use_up(&mut self, _lent: &Box<Slot<R>>, _reason: EndReason) -> bool {
-        false
-    }
+    fn use_up(&mut self, _lent: &Box<Slot<R>>, _reason: EndReason) {}
 
     #[inline]
     fn stamp(lent: &mut Box<Slot<R>>, returned: Moment) {
@@ -183,6 +185,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         // From hand to hand: it has no time to turn stale.
         lent.returned = Moment::NEVER;
         Ok(lent)
+    }
+
+    fn is_lendable(&self, lent: &Box<Slot<R>>) -> bool {
+        !self.doomed.contains_key(&lent.id)
     }
 
     fn stays(&self, _lent: &Box<Slot<R>>) -> bool {

@@ -86,10 +86,11 @@ impl Line {
         entry.waker.as_mut().filter(|_| entry.mailbox == mailbox)
     }
 
-    /// Those that joined last, all at `joined`.
-    pub(super) fn joined_last(&mut self, joined: Moment) -> impl Iterator<Item = &mut Entry> {
+    /// Those that joined at `joined`, and nobody before.
+    pub(super) fn joined_at(&mut self, joined: Moment) -> impl Iterator<Item = &mut Entry> {
         let waiting = self.ring.iter_mut().rev().filter(|entry| entry.waits());
-        waiting.take_while(move |entry| entry.joined == joined)
+        let since = waiting.take_while(move |entry| entry.joined >= joined);
+        since.filter(move |entry| entry.joined == joined)
     }
 
     /// The deadline of a regular one has moved away.

@@ -127,6 +127,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Resources for maintenance to destroy.
     outbox: Vec<Ended<S::Resource>>,
     closed: bool,
+    /// Those that wait for the pool to come to a certain state, and are to be told of every change.
+    pub(crate) watchers: usize,
     paused: Option<Pause>,
     shed: Option<Shed>,
     generation: u32,
@@ -257,6 +259,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             maintained: false,
             outbox: Vec::new(),
             closed: false,
+            watchers: 0,
             paused: None,
             shed: times.shed.map(Shed::new),
             generation: 0,
@@ -284,9 +287,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Writes down what the hot paths go by. Every change ends here.
-    pub(crate) fn publish(&mut self) {
-        let plain = !self.closed && self.maintained && self.paused.is_none() && !self.is_oversize();
+    /// Tells what has begun to drain, and writes down what the hot paths go by. Every change ends here.
+    pub(crate) fn publish(&mut self, actions: &mut ActionsOf<S, E>) {
+        let begun = self.store.take_begun().into_iter().filter(|_| self.observed);
+        actions.events.extend(begun.map(|(id, reason)| Event::Draining { id, reason }));
+        let plain = !self.closed
+            && self.maintained
+            && self.watchers == 0
+            && self.paused.is_none()
+            && !self.is_oversize();
         let counts_uses = !S::HAS_FRONT && self.times.max_uses.is_some();
         self.fast = Fast {
             plain,
@@ -358,11 +367,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             birth.end.get_or_insert(reason);
             return;
         }
-        let draining = self.store.draining();
         let ended = self.store.end(id, reason);
-        if self.observed && self.store.draining() > draining {
-            actions.events.push(Event::Draining { id, reason });
-        }
         self.end(ended, now, actions);
         self.settle(now, actions);
     }
@@ -449,6 +454,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Everything that there is, but for creations.
     pub(crate) fn resources(&self) -> usize {
         self.store.size() + self.store.draining() + self.closing
+    }
+
+    /// Nothing is there, and nothing is to come that was begun.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.resources() == 0 && self.births.is_empty()
     }
 
     /// A resource has left the store.

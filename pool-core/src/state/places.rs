@@ -8,7 +8,6 @@ use super::timers::LOOK_AFTER;
 use super::waiters::{Ask, Granted, Left, Places, Polled, Refused, Ticket};
 use super::{Actions, ActionsOf, Failure, IdleStore, Key, State, Store};
 use crate::control::Pause;
-use crate::data::Data;
 use crate::manager::ResourceId;
 use crate::metadata::Slot;
 use crate::moment::Moment;
@@ -63,6 +62,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         &mut self,
         now: Moment,
         deadline: Moment,
+        sampled: bool,
         waker: &mut Option<Waker>,
     ) -> Option<Ticket> {
         let waiting = self.waiters.waiting();
@@ -70,6 +70,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // are known to maintenance.
         let stands = self.fast.full && waiting > 0 && self.armed <= deadline;
         if !stands || waiting >= self.fast.max_waiters || deadline <= now {
+            return None;
+        }
+        // Maintenance may have looked at the clock since.
+        if sampled && !(self.sampling && now == self.sampled_at) {
             return None;
         }
         match self.waiters.join(now, Ask::one(deadline), waker.take()?) {
@@ -99,7 +103,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Err(place);
         }
         if !self.waiters.is_empty() {
-            if !self.fast.passes {
+            if !self.fast.passes || self.waiters.has_several() {
                 return Err(place);
             }
             let place = self.store.pass(place)?;
@@ -149,17 +153,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         waker: &mut Option<Waker>,
         actions: &mut ActionsOf<S, E>,
     ) -> Answer<S::Lent> {
-        if self.closed {
-            self.counters.gets_closed += 1;
-            return Answer::Closed;
-        }
-        if self.paused == Some(Pause::Fail) {
-            self.counters.gets_paused += 1;
-            return Answer::Paused;
-        }
-        if S::CLOSING_HOLDS_PLACE && ask.places > self.limits.max_size {
-            self.counters.gets_rejected += 1;
-            return Answer::TooMany(self.limits.max_size);
+        if let Some(refusal) = self.refusal(ask) {
+            return refusal;
         }
         if ask.places == 1 {
             if let Some(lent) = self.try_get(now, actions) {
@@ -203,6 +198,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    /// The answer to what cannot be had, however long one waits.
+    fn refusal(&mut self, ask: Ask) -> Option<Answer<S::Lent>> {
+        if self.closed {
+            self.counters.gets_closed += 1;
+            Some(Answer::Closed)
+        } else if self.paused == Some(Pause::Fail) {
+            self.counters.gets_paused += 1;
+            Some(Answer::Paused)
+        } else if S::CLOSING_HOLDS_PLACE && ask.places > self.limits.max_size {
+            self.counters.gets_rejected += 1;
+            Some(Answer::TooMany(self.limits.max_size))
+        } else {
+            None
+        }
+    }
+
     /// Lends a place if one is free and nobody waits.
     pub(crate) fn try_get(
         &mut self,
@@ -216,7 +227,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let reclaimed = self.size() < self.limits.max_size && self.store.reclaim();
             if reclaimed { self.lend() } else { None }
         })?;
-        self.use_up(&lent.place, actions);
+        self.use_up(&lent.place);
         self.settle(now, actions);
         Some(lent)
     }
@@ -234,7 +245,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let mut several = Vec::with_capacity(places);
         while several.len() < places {
             let Some(lent) = self.lend() else { break };
-            self.use_up(&lent.place, actions);
+            self.use_up(&lent.place);
             several.push(lent.place);
         }
         self.settle(now, actions);
@@ -248,9 +259,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<Answer<S::Lent>> {
-        if self.closed {
-            self.counters.gets_closed += 1;
-            return Some(Answer::Closed);
+        let refusal = self.refusal(ask);
+        if refusal.is_some() {
+            return refusal;
         }
         let answer = if ask.places == 1 {
             self.try_get(now, actions).map(Answer::Lent)
@@ -364,15 +375,31 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A get has not come to use a place that it was lent.
-    pub(crate) fn put_back(
+    pub(crate) fn put_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
+        self.give_back_unused(place, now, actions);
+    }
+
+    /// A place was granted to one that has given up.
+    pub(crate) fn give_back_unused(
         &mut self,
         mut place: S::Lent,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
         S::not_used(&mut place);
         self.give_back_unchecked(place, now, actions);
+    }
+
+    /// Takes a place back that was granted and never used, among other changes.
+    pub(super) fn return_unused(
+        &mut self,
+        mut place: S::Lent,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        S::not_used(&mut place);
+        self.come_back(place, None, now, actions);
     }
 
     /// Takes a place back that was not used: its resource is as stale as it was.
@@ -455,10 +482,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A shared resource that was lent as often as it may has no new holders.
-    pub(super) fn use_up(&mut self, place: &S::Lent, actions: &mut ActionsOf<S, E>) {
-        if self.is_used_up(place) && self.store.use_up(place, EndReason::Uses) && self.observed {
-            let id = S::slot(place).id;
-            actions.events.push(Event::Draining { id, reason: EndReason::Uses });
+    pub(super) fn use_up(&mut self, place: &S::Lent) {
+        if self.is_used_up(place) {
+            self.store.use_up(place, EndReason::Uses);
         }
     }
 
@@ -486,7 +512,12 @@ impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
     }
 
     /// A lent resource leaves the pool with its holder, and another one comes in its place.
-    pub(crate) fn replace(&mut self, slot: &mut Slot<R>, now: Moment, actions: &mut Actions<R, E>) {
+    pub(crate) fn replace(
+        &mut self,
+        slot: &mut Slot<R>,
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) -> ResourceId {
         self.store.forget(slot.id);
         self.leave_with_holder(slot.id, actions);
         self.counters.created += 1;
@@ -495,10 +526,10 @@ impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
         slot.expires = self.draw_expiry(now);
         slot.uses = 1;
         slot.generation = self.generation;
-        slot.data = Data::default();
         if self.observed {
             actions.events.push(Event::Created { id: slot.id, elapsed: Duration::ZERO });
         }
+        slot.id
     }
 
     fn leave_with_holder(&mut self, id: ResourceId, actions: &mut Actions<R, E>) {

@@ -72,6 +72,8 @@ pub struct ShareStore<R> {
     idle: usize,
     /// Places of the active rows.
     places: usize,
+    /// What has begun to drain and was not told yet.
+    begun: Vec<(ResourceId, EndReason)>,
     /// Places that a resource had last: the best guess for the next when there is none.
     learned: Option<usize>,
 }
@@ -86,6 +88,7 @@ impl<R> Default for ShareStore<R> {
             draining_in_use: 0,
             idle: 0,
             places: 0,
+            begun: Vec::new(),
             learned: None,
         }
     }
@@ -123,6 +126,9 @@ impl<R: Send + 'static> ShareStore<R> {
             Some(_) => {}
             None => {
                 row.draining = Some(reason);
+                if row.in_use > 0 || row.held > 0 {
+                    self.begun.push((row.share.slot.id, reason));
+                }
                 self.draining += 1;
                 self.places -= row.places;
                 self.active_in_use -= row.in_use;
@@ -215,6 +221,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.draining
     }
 
+    fn take_begun(&mut self) -> Vec<(ResourceId, EndReason)> {
+        std::mem::take(&mut self.begun)
+    }
+
     fn places(&self) -> usize {
         self.places
     }
@@ -243,7 +253,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
         // Also what drains: its load comes back, and its successor is to be there by then.
-        self.needed(limits, self.in_use() + waiting).saturating_sub(self.size() + creating)
+        let load = self.in_use().saturating_add(waiting);
+        self.needed(limits, load).saturating_sub(self.size() + creating)
     }
 
     fn slot(lent: &Arc<Share<R>>) -> &Slot<R> {
@@ -262,12 +273,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         lent.uses.fetch_sub(1, Ordering::Relaxed);
     }
 
-    fn use_up(&mut self, lent: &Arc<Share<R>>, reason: EndReason) -> bool {
-        let is_active = self.rows[lent.key].draining.is_none();
+    fn use_up(&mut self, lent: &Arc<Share<R>>, reason: EndReason) {
         // It has a holder, so it does not end here.
         let ended = self.drain(lent.key, reason);
         debug_assert!(ended.is_none(), "bug: a resource ended that has a holder");
-        is_active
     }
 
     /// The row has the stamp.
@@ -323,6 +332,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         }
         lent.uses.fetch_add(1, Ordering::Relaxed);
         Ok(lent)
+    }
+
+    fn is_lendable(&self, lent: &Arc<Share<R>>) -> bool {
+        self.rows[lent.key].draining.is_none()
     }
 
     fn stays(&self, lent: &Arc<Share<R>>) -> bool {
@@ -438,9 +451,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     fn shrink(&mut self) -> Shrunk<R> {
         let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
         let least = active.min_by_key(|(_, row)| (row.in_use, row.share.slot.created));
-        let Some((key, row)) = least else { return Shrunk::Nothing };
-        let id = row.share.slot.id;
-        self.drain(key, EndReason::Excess).map_or(Shrunk::Draining(id), Shrunk::Ended)
+        let Some((key, _)) = least else { return Shrunk::Nothing };
+        self.drain(key, EndReason::Excess).map_or(Shrunk::Draining, Shrunk::Ended)
     }
 
     fn reclaim(&mut self) -> bool {

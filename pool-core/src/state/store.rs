@@ -29,6 +29,8 @@ pub trait Store: Default + Send {
     /// Leases that are out.
     fn in_use(&self) -> usize;
     fn draining(&self) -> usize;
+    /// What has begun to drain since this was asked last, with holders that keep it.
+    fn take_begun(&mut self) -> Vec<(ResourceId, EndReason)>;
     /// Places of the active resources.
     fn places(&self) -> usize;
     /// Places that can be lent now.
@@ -49,7 +51,7 @@ pub trait Store: Default + Send {
     fn uses(lent: &Self::Lent) -> u32;
     /// The resource has been lent as often as it may: a shared one gets no new holders. An exclusive one
     /// ends when it comes back.
-    fn use_up(&mut self, lent: &Self::Lent, reason: EndReason) -> bool;
+    fn use_up(&mut self, lent: &Self::Lent, reason: EndReason);
     /// The present use does not count.
     fn not_used(lent: &mut Self::Lent);
     /// Stamps a place that comes back with the time.
@@ -66,6 +68,9 @@ pub trait Store: Default + Send {
 
     /// Passes a place from one holder straight to the next, if its resource may be lent again.
     fn pass(&mut self, lent: Self::Lent) -> Result<Self::Lent, Self::Lent>;
+
+    /// Whether the resource of a place that is out may be lent again.
+    fn is_lendable(&self, lent: &Self::Lent) -> bool;
 
     /// Whether a resource stays when this place is taken back.
     fn stays(&self, lent: &Self::Lent) -> bool;
@@ -161,5 +166,5 @@ pub enum Shrunk<R> {
     /// It goes now.
     Ended(Ended<R>),
     /// It goes with its last holder.
-    Draining(ResourceId),
+    Draining,
 }

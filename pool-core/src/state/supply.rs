@@ -48,6 +48,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return;
         }
         self.shed(now, actions);
+        self.sift(now, actions);
         self.serve(now, actions);
         while (!self.waiters.is_empty() || self.missing() > 0)
             && self.size() < self.limits.max_size
@@ -266,11 +267,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         while let Some(joined) = self.waiters.first_joined() {
             let lent = self.store.lend(&mut self.rng, self.front.fresh_after());
             let Some((mut place, stale)) = lent else { return };
-            if !stale {
+            if !stale && self.waiters.first_wants_one() {
                 // Nor will it be when its owner gets round to looking.
                 S::stamp(&mut place, Moment::NEVER);
             }
-            self.use_up(&place, actions);
+            self.use_up(&place);
             if let Some(shed) = &mut self.shed {
                 shed.note(now.since(joined));
             }
@@ -279,6 +280,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 Granted::Kept => {}
                 Granted::Nobody(_) => unreachable!("bug: the one whose turn it was is gone"),
             }
+        }
+    }
+
+    /// What one has gathered that wants several may be no good any more.
+    fn sift(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if !self.waiters.has_several() {
+            return;
+        }
+        let gathered = self.waiters.take_gathered();
+        let is_good =
+            |place: &S::Lent| self.end_of(place, now).is_none() && self.store.is_lendable(place);
+        let (good, bad) = gathered.into_iter().partition(is_good);
+        self.waiters.put_gathered(good);
+        let bad: Vec<_> = bad;
+        for place in bad {
+            self.return_unused(place, now, actions);
         }
     }
 

@@ -9,7 +9,7 @@ use super::supply::BirthOrder;
 use super::{ActionsOf, Failure, State};
 use crate::config::CheckPolicy;
 use crate::moment::Moment;
-use crate::observer::{EndReason, Event};
+use crate::observer::EndReason;
 
 /// How often the time is kept of those that join, if it is.
 const SAMPLE: Duration = Duration::from_millis(1);
@@ -200,10 +200,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             match self.store.shrink() {
                 Shrunk::Nothing => break,
                 Shrunk::Ended(ended) => self.end(Some(ended), now, actions),
-                Shrunk::Draining(id) if self.observed => {
-                    actions.events.push(Event::Draining { id, reason: EndReason::Excess });
-                }
-                Shrunk::Draining(_) => {}
+                Shrunk::Draining => {}
             }
         }
         // What is left of the surplus has a delay of its own.

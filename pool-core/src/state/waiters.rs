@@ -78,8 +78,8 @@ pub(crate) struct Waiters<T, F> {
     /// How many there are.
     mailbox_count: usize,
     lines: [Line; Priority::ALL.len()],
-    /// Places that those that wait miss beside one each.
-    beyond: usize,
+    /// The one that has some of the places that it wants: it is served before all others.
+    gathering: Option<Ticket>,
     odd: BTreeSet<(Moment, Ticket)>,
     /// What those have that want more than one.
     several: HashMap<Key, Several<T>>,
@@ -136,7 +136,7 @@ impl<T, F> Waiters<T, F> {
             free: Vec::new(),
             mailbox_count: 0,
             waiting: 0,
-            beyond: 0,
+            gathering: None,
             odd: BTreeSet::new(),
             several: HashMap::new(),
             failed: HashMap::new(),
@@ -151,7 +151,16 @@ impl<T, F> Waiters<T, F> {
 
     /// How many places they miss.
     pub(crate) fn wanted(&self) -> usize {
-        self.waiting + self.beyond
+        let missing = |several: &Several<T>| several.wanted - several.granted.len() - 1;
+        let waiting =
+            self.several.values().filter(|several| several.granted.len() < several.wanted);
+        waiting.map(missing).fold(self.waiting, usize::saturating_add)
+    }
+
+    /// Whether there is one that wants several places.
+    #[inline]
+    pub(crate) fn has_several(&self) -> bool {
+        !self.several.is_empty()
     }
 
     #[inline]
@@ -183,7 +192,6 @@ impl<T, F> Waiters<T, F> {
             self.odd.insert((ask.deadline, Ticket { key, stand }));
         }
         if ask.places != 1 {
-            self.beyond += ask.places - 1;
             let several = Several { stand, wanted: ask.places, granted: Vec::new() };
             self.several.insert(key, several);
         }
@@ -206,19 +214,12 @@ impl<T, F> Waiters<T, F> {
     /// Gives a place to the one whose turn it is.
     #[inline]
     pub(crate) fn grant(&mut self, place: T) -> Granted<T> {
+        if self.has_several() {
+            return self.grant_with_several(place);
+        }
         let Some((class, entry)) = self.first() else { return Granted::Nobody(place) };
         let key = Key::new(entry.mailbox, class);
-        if !self.several.is_empty()
-            && let Some(several) = self.several.get_mut(&key)
-        {
-            several.granted.push(place);
-            if several.granted.len() < several.wanted {
-                self.beyond -= 1;
-                return Granted::Kept;
-            }
-        } else {
-            self.mailboxes.put(key.index(), place);
-        }
+        self.mailboxes.put(key.index(), place);
         let Some(gone) = self.lines[key.class()].pop() else {
             unreachable!("bug: the one whose turn it was is gone")
         };
@@ -226,11 +227,57 @@ impl<T, F> Waiters<T, F> {
         Granted::Served(gone.waker)
     }
 
+    /// Whose turn it is, by name.
+    fn first_ticket(&self) -> Option<Ticket> {
+        let first = || {
+            let (class, entry) = self.first()?;
+            Some(Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand })
+        };
+        self.gathering.or_else(first)
+    }
+
+    fn grant_with_several(&mut self, place: T) -> Granted<T> {
+        let Some(ticket) = self.first_ticket() else { return Granted::Nobody(place) };
+        if let Some(several) = self.several.get_mut(&ticket.key) {
+            several.granted.push(place);
+            if several.granted.len() < several.wanted {
+                self.gathering = Some(ticket);
+                return Granted::Kept;
+            }
+        } else {
+            self.mailboxes.put(ticket.key.index(), place);
+        }
+        match self.step_out(ticket) {
+            Some(waker) => Granted::Served(waker),
+            None => unreachable!("bug: the one whose turn it was is gone"),
+        }
+    }
+
+    /// What has been gathered so far, to be looked through and put back.
+    pub(crate) fn take_gathered(&mut self) -> Vec<T> {
+        let several = self.gathering.and_then(|ticket| self.several.get_mut(&ticket.key));
+        several.map_or_else(Vec::new, |several| std::mem::take(&mut several.granted))
+    }
+
+    /// Puts back what is good of [`what was taken`](Self::take_gathered).
+    pub(crate) fn put_gathered(&mut self, granted: Vec<T>) {
+        if granted.is_empty() {
+            self.gathering = None;
+        } else if let Some(several) =
+            self.gathering.and_then(|ticket| self.several.get_mut(&ticket.key))
+        {
+            several.granted = granted;
+        }
+    }
+
+    /// Whether the one whose turn it is wants one place.
+    pub(crate) fn first_wants_one(&self) -> bool {
+        self.first_ticket().is_none_or(|ticket| !self.several.contains_key(&ticket.key))
+    }
+
     /// Fails the one whose turn it is.
     pub(crate) fn fail_first(&mut self, failure: F) -> Option<Refused<T>> {
-        let (class, entry) = self.first()?;
-        let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
-        self.fail(ticket, failure)
+        self.fail(self.first_ticket()?, failure)
     }
 
     /// Fails one whose deadline has passed.
@@ -262,13 +309,14 @@ impl<T, F> Waiters<T, F> {
         self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
     }
 
-    /// Those that joined last, at `joined`, joined at `now`: their deadlines move by as much.
+    /// Those that joined at `joined`, the last time that was kept, joined by `now`: their deadlines move by as
+    /// much.
     pub(crate) fn join_later(&mut self, joined: Moment, now: Moment) {
         let late = now.since(joined);
         let class = Priority::Normal;
         let line = &mut self.lines[class as usize];
         let mut latest = Moment::default();
-        for entry in line.joined_last(joined) {
+        for entry in line.joined_at(joined) {
             let key = Key::new(entry.mailbox, class);
             let ticket = Ticket { key, stand: entry.stand };
             let before = entry.deadline;
@@ -366,17 +414,16 @@ impl<T, F> Waiters<T, F> {
 
     /// What one has been granted that wanted more, and will not get it.
     fn take_granted(&mut self, key: Key) -> Vec<T> {
-        let several = self.several.remove(&key);
-        let (wanted, granted) =
-            several.map_or((1, Vec::new()), |several| (several.wanted, several.granted));
-        self.beyond -= wanted - granted.len() - 1;
-        granted
+        self.several.remove(&key).map(|several| several.granted).unwrap_or_default()
     }
 
     /// Takes one out of the ring that is not served, if it waits.
     fn step_out(&mut self, ticket: Ticket) -> Option<Waker> {
         let Ticket { key, stand } = ticket;
         let gone = self.lines[key.class()].remove(stand, key.mailbox())?;
+        if self.gathering.is_some_and(|gathering| gathering.key == key) {
+            self.gathering = None;
+        }
         self.stepped_out(&gone, key);
         Some(gone.waker)
     }
