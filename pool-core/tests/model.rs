@@ -3,6 +3,8 @@
 //! the test decides when a creation ends and how.
 //!
 //! `PROPTEST_CASES=n` carries out that many plans of each kind, `PROPTEST_RNG_SEED=n` others.
+//!
+//! A plan that hangs ends the whole test after a while, and is printed with its seed.
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 #[path = "model/compare.rs"]

@@ -151,7 +151,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             self.finish(0, Birth::Ok(Some(1)));
             self.rest().await;
             self.poll_woken();
-            self.advance(100).await;
+            self.advance(millis(100)).await;
             self.compare();
             self.poll_woken();
         }

@@ -49,6 +49,14 @@ impl Model {
         (self.count(must), self.count(may))
     }
 
+    /// When one that rests has little time left.
+    pub fn old_at(&self) -> Option<Instant> {
+        let lifetime = millis(self.settings.max_lifetime?);
+        let resting = self.resources.values().filter(|resource| resource.holders == 0);
+        let ends = resting.map(|r| r.expires.unwrap_or(r.born + lifetime / 50 * 47));
+        ends.min().map(|end| end - TICK * 5)
+    }
+
     /// One that was born at `born` died before it was of use: the next one waits as after a failure.
     pub fn died_unused(&mut self, born: Instant) {
         if self.now - self.infant_died > INFANCY * 2 {

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
+use std::time::Duration;
 
 use pool_core::{Counters, EndReason, Error, GetOptions, Kind, ResourceLease, ResourcePool};
 use tokio::time::{Instant, sleep};
@@ -77,7 +78,8 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             Op::Fill(gets) => self.fill(gets).await,
             Op::ReturnAll => self.return_all(),
             Op::Report(at, report) => self.report(at, report),
-            Op::Advance(time) => self.advance(time).await,
+            Op::Advance(time) => self.advance(millis(time)).await,
+            Op::Age => self.age().await,
             Op::Resize(size) => self.resize(size),
             Op::SetLimits(limits) => self.set_limits(limits),
             Op::Pause(pause) => self.pause(pause),
@@ -361,9 +363,17 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         }
     }
 
-    pub async fn advance(&mut self, time: u64) {
+    pub async fn advance(&mut self, time: Duration) {
         self.rest().await;
-        sleep(millis(time)).await;
+        sleep(time).await;
         run_tasks().await;
+    }
+
+    async fn age(&mut self) {
+        self.rest().await;
+        let old = self.model.old_at().and_then(|at| at.checked_duration_since(Instant::now()));
+        if let Some(time) = old {
+            self.advance(time).await;
+        }
     }
 }

@@ -115,6 +115,8 @@ pub enum Op {
     ReturnAll,
     Report(usize, Report),
     Advance(u64),
+    /// Until one is about to grow too old that rests.
+    Age,
     Resize(usize),
     SetLimits(NewLimits),
     Pause(Pause),
@@ -249,6 +251,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::ReturnAll),
         6 => (at, report).prop_map(|(at, report)| Op::Report(at, report)),
         14 => advance.prop_map(Op::Advance),
+        8 => Just(Op::Age),
         2 => (1..=6_usize).prop_map(Op::Resize),
         2 => limits().prop_map(Op::SetLimits),
         2 => prop_oneof![3 => Just(Pause::Queue), 1 => Just(Pause::Fail)].prop_map(Op::Pause),
