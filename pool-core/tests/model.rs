@@ -3,6 +3,8 @@
 //! the test decides when a creation ends and how.
 //!
 //! `PROPTEST_CASES=n` carries out that many plans of each kind, `PROPTEST_RNG_SEED=n` others.
+//!
+//! A plan that hangs ends the whole test after a while, and is printed with its seed.
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "tests")]
 
 #[path = "model/compare.rs"]
@@ -11,14 +13,22 @@ mod compare;
 mod counts;
 #[path = "model/driver.rs"]
 mod driver;
+#[path = "model/get.rs"]
+mod get;
 #[path = "model/judge.rs"]
 mod judge;
 #[path = "model/ledger.rs"]
 mod ledger;
 #[path = "model/plan.rs"]
 mod plan;
+#[path = "model/queue.rs"]
+mod queue;
 #[path = "model/reference.rs"]
 mod reference;
+#[path = "model/watchdog.rs"]
+mod watchdog;
+#[path = "model/whole.rs"]
+mod whole;
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -28,10 +38,12 @@ use proptest::test_runner::{Config, RngSeed};
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::driver::{Driver, Lease};
+use crate::driver::Driver;
+use crate::get::Lease;
 use crate::ledger::{Agent, Careful, Ledger, Plain, Thing};
 use crate::plan::{Plan, Settings, Step, configure};
 use crate::reference::millis;
+use crate::watchdog::Watchdog;
 
 /// A kind of pool, built as the plan says.
 trait Subject<M: Agent>: Kind<M> {
@@ -76,10 +88,11 @@ impl<M: Agent> Subject<M> for Shared {
 struct Against<M, K>(PhantomData<(M, K)>);
 
 impl<M: Agent, K: Subject<M>> StateMachineTest for Against<M, K> {
-    type SystemUnderTest = (Runtime, Driver<M, K>);
+    type SystemUnderTest = (Watchdog, Runtime, Driver<M, K>);
     type Reference = Plan;
 
-    fn init_test(&plan: &Settings) -> (Runtime, Driver<M, K>) {
+    fn init_test(&plan: &Settings) -> Self::SystemUnderTest {
+        let watchdog = Watchdog::new(plan);
         // What the pool draws by lot is the same each time.
         fastrand::seed(0);
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -89,20 +102,25 @@ impl<M: Agent, K: Subject<M>> StateMachineTest for Against<M, K> {
             let pool = K::build(Arc::clone(&ledger), plan);
             Driver::new(plan, K::SHARED, ledger, pool, K::detach).await
         });
-        (runtime, driver)
+        (watchdog, runtime, driver)
     }
 
     fn apply(
-        (runtime, mut driver): (Runtime, Driver<M, K>),
+        (watchdog, runtime, mut driver): Self::SystemUnderTest,
         _plan: &Settings,
         step: Step,
-    ) -> (Runtime, Driver<M, K>) {
+    ) -> Self::SystemUnderTest {
+        watchdog.begins(step);
         runtime.block_on(driver.step(step));
-        (runtime, driver)
+        (watchdog, runtime, driver)
     }
 
-    fn teardown((runtime, driver): (Runtime, Driver<M, K>), _plan: Settings) {
-        runtime.block_on(driver.finish_off());
+    fn teardown((_watchdog, runtime, driver): Self::SystemUnderTest, _plan: Settings) {
+        let (created, ledger) = runtime.block_on(driver.finish_off());
+        drop(runtime);
+        let books = ledger.books();
+        assert_eq!((books.alive, books.gates.len()), (0, 0), "resources outlive their pool");
+        assert_eq!(books.left, created, "told that it left");
     }
 }
 

@@ -1,8 +1,15 @@
 //! Counts of the model, and since when something is so.
 
-use pool_core::EndReason;
+use std::time::Duration;
 
-use super::reference::{Model, Resource};
+use pool_core::EndReason;
+use tokio::time::Instant;
+
+use super::plan::{BACKOFF_INITIAL, BACKOFF_MAX, Settings};
+use super::reference::{Model, Resource, TICK, millis};
+
+/// How long a resource that died unused holds up the next one at most.
+const INFANCY: Duration = Duration::from_secs(1);
 
 impl Model {
     pub fn is_vague(&self, resource: &Resource) -> bool {
@@ -16,6 +23,49 @@ impl Model {
 
     pub fn count(&self, which: impl Fn(&Resource) -> bool) -> usize {
         self.resources.values().filter(|resource| which(resource)).count()
+    }
+
+    /// Idle resources, of a shared pool all, that are to be replaced before they expire where a minimum
+    /// is kept: for certain, possibly.
+    pub fn aging(&self) -> (usize, usize) {
+        let Settings { min_size, min_idle, max_lifetime, check_after, idle_timeout, .. } =
+            self.settings;
+        let Some(lifetime) = max_lifetime.filter(|_| min_size > 0 || min_idle > 0) else {
+            return (0, 0);
+        };
+        let lifetime = millis(lifetime);
+        let until = self.now + (lifetime / 10).min(millis(self.settings.create_timeout));
+        // A return may be noticed with the next tick of the coarse clock only.
+        let tick = millis(check_after.min(idle_timeout.unwrap_or(u64::MAX))) / 8 + TICK * 2;
+        let rests = |r: &Resource| self.shared || r.holders == 0;
+        let must = |r: &Resource| {
+            let latest = r.expires.unwrap_or(r.born + lifetime) + TICK;
+            rests(r) && r.ends.is_empty() && latest <= until && r.rested + tick <= self.now
+        };
+        let may = |r: &Resource| {
+            let earliest = r.expires.unwrap_or(r.born + lifetime / 10 * 9 - TICK);
+            rests(r) && (r.ends.is_empty() || self.is_vague(r)) && earliest <= until
+        };
+        (self.count(must), self.count(may))
+    }
+
+    /// When one that rests has little time left.
+    pub fn old_at(&self) -> Option<Instant> {
+        let lifetime = millis(self.settings.max_lifetime?);
+        let resting = self.resources.values().filter(|resource| resource.holders == 0);
+        let ends = resting.map(|r| r.expires.unwrap_or(r.born + lifetime / 50 * 47));
+        ends.min().map(|end| end - TICK * 5)
+    }
+
+    /// One that was born at `born` died before it was of use: the next one waits as after a failure.
+    pub fn died_unused(&mut self, born: Instant) {
+        if self.now - self.infant_died > INFANCY * 2 {
+            self.infants = 0;
+        }
+        self.infants += 1;
+        self.infant_died = self.now;
+        let hold = backoff(self.infants).min(INFANCY);
+        self.holds_until = self.holds_until.max(born + hold);
     }
 
     /// Resources that count towards the maximum, at least and at most.
@@ -33,7 +83,11 @@ impl Model {
     /// Whether there are more than may be: for certain, possibly.
     pub fn oversize(&self) -> (bool, bool) {
         let (least, most) = self.active();
-        (least > self.max_size, most > self.max_size)
+        let (shed_least, shed_most) = self.to_shed;
+        // Those that go now, of which the model is still to be told.
+        let going = |r: &Resource| !self.shared && r.holders == 0 && !r.ends.is_empty();
+        let may = self.max_size + self.count(going);
+        (least > may + shed_most, most > may + shed_least)
     }
 
     pub fn idle(&self) -> usize {
@@ -80,4 +134,10 @@ impl Model {
             && !self.closed;
         self.spare_since = if may_go { self.spare_since.or(Some(self.now)) } else { None };
     }
+}
+
+/// The wait after this many failures in a row.
+pub fn backoff(failures: u32) -> Duration {
+    let doubled = (0..failures.min(16)).skip(1).fold(BACKOFF_INITIAL, |delay, _| delay * 2);
+    millis(doubled.min(BACKOFF_MAX))
 }

@@ -1,63 +1,34 @@
 //! A pool and its model side by side: carries out a plan on both, and compares them.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::Poll;
+use std::time::Duration;
 
 use pool_core::{Counters, EndReason, Error, GetOptions, Kind, ResourceLease, ResourcePool};
 use tokio::time::{Instant, sleep};
 
 use super::compare::run_tasks;
-use super::ledger::{Agent, Ledger, Refused, Thing, number};
-use super::plan::{Birth, Limit, Op, Report, Settings, Step};
-use super::reference::{Fresh, Model, Outcome, TICK, millis};
-
-pub type Lease<M, K> = ResourceLease<'static, M, K>;
-type Got<M, K> = Result<Lease<M, K>, Error<Refused>>;
-
-/// Notes when it was woken first.
-#[derive(Default)]
-pub struct Alarm(Mutex<Option<Instant>>);
-
-impl Alarm {
-    pub fn rang(&self) -> Option<Instant> {
-        *self.0.lock().unwrap()
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        self.0.lock().unwrap().get_or_insert_with(Instant::now);
-    }
-}
-
-/// A get that waits, or does not know yet that it has waited long enough.
-pub struct Get<M: Agent, K: Kind<M>> {
-    pub number: u64,
-    pub started: Instant,
-    future: Pin<Box<dyn Future<Output = Got<M, K>>>>,
-    pub alarm: Arc<Alarm>,
-}
-
-impl<M: Agent, K: Kind<M>> Get<M, K> {
-    /// With a new waker each time.
-    fn poll(&mut self) -> Poll<Got<M, K>> {
-        self.alarm = Arc::default();
-        let waker = Waker::from(Arc::clone(&self.alarm));
-        self.future.as_mut().poll(&mut Context::from_waker(&waker))
-    }
-}
+use super::get::{Get, Got, Lease};
+use super::ledger::{Agent, Ledger, Thing, number};
+use super::plan::{Ask, Birth, Limit, Op, Report, Settings, Step};
+use super::queue::{Fresh, Outcome};
+use super::reference::{Model, TICK, millis};
 
 pub struct Driver<M: Agent, K: Kind<M>> {
     pub ledger: Arc<Ledger>,
     pub pool: ResourcePool<M, K>,
+    /// The handle of those that get several: their leases borrow it.
+    pub leaked: Option<&'static ResourcePool<M, K>>,
     pub model: Model,
     pub gets: Vec<Get<M, K>>,
     pub held: Vec<Lease<M, K>>,
     pub detached: Vec<Thing>,
     pub detach: fn(Lease<M, K>) -> Option<Thing>,
+    /// Gets, and how many resources they asked for as far as they got them.
     pub started: u64,
+    pub asked: u64,
     pub counters: Counters,
     pub recycled: u64,
 }
@@ -74,12 +45,14 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         let mut driver = Self {
             ledger,
             pool,
+            leaked: None,
             model,
             gets: Vec::new(),
             held: Vec::new(),
             detached: Vec::new(),
             detach,
             started: 0,
+            asked: 0,
             counters: Counters::default(),
             recycled: 0,
         };
@@ -91,7 +64,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
 
     pub async fn step(&mut self, step: Step) {
         match step.op {
-            Op::Get(limit) => self.get(limit),
+            Op::Get(ask) => self.get(ask),
             Op::GetUnpolled => drop(self.pool.get()),
             Op::TryGet => self.try_get(),
             Op::Poll(at) => self.poll_any(at),
@@ -105,8 +78,14 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             Op::Fill(gets) => self.fill(gets).await,
             Op::ReturnAll => self.return_all(),
             Op::Report(at, report) => self.report(at, report),
-            Op::Advance(time) => self.advance(time).await,
+            Op::Advance(time) => self.advance(millis(time)).await,
+            Op::Age => self.age().await,
             Op::Resize(size) => self.resize(size),
+            Op::SetLimits(limits) => self.set_limits(limits),
+            Op::Pause(pause) => self.pause(pause),
+            Op::Resume => self.resume(),
+            Op::Reset => self.model.reset(self.pool.reset()),
+            Op::Retain(parity) => self.retain(parity),
             Op::Close => self.close(),
         }
         self.compare();
@@ -115,29 +94,33 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         }
     }
 
-    pub fn get(&mut self, limit: Limit) {
+    pub fn get(&mut self, ask: Ask) {
+        let Ask { class, wants, .. } = ask;
+        let waits = wants == 1 || !self.model.shared;
+        let limit = if waits { ask.limit } else { Limit::Timeout(0) };
         let now = Instant::now();
+        let options = GetOptions::new().priority(class);
         let (options, wait) = match limit {
-            Limit::Pool => (GetOptions::new(), self.model.settings.wait_timeout),
-            Limit::Timeout(wait) => (GetOptions::new().timeout(millis(wait)), wait),
-            Limit::Deadline(wait) => (GetOptions::new().deadline(now + millis(wait)), wait),
+            Limit::Pool => (options, self.model.settings.wait_timeout),
+            Limit::Timeout(wait) => (options.timeout(millis(wait)), wait),
+            Limit::Deadline(wait) => (options.deadline(now + millis(wait)), wait),
         };
         let due = now + millis(wait);
-        let expected = self.model.fresh(due);
-        let pool = self.pool.clone();
-        let future = Box::pin(async move { pool.get_owned_with(options).await });
+        let expected = self.model.fresh(due, wants);
         self.started += 1;
-        let mut get = Get { number: self.started, started: now, future, alarm: Arc::default() };
+        self.asked += 1;
+        let (number, future) = (self.started, self.future(wants, options));
+        let mut get = Get { number, wants, started: now, future, alarm: Arc::default() };
         let checked = self.ledger.books().checked;
         let counters = &mut self.counters;
         match (get.poll(), expected) {
-            (Poll::Ready(Ok(lease)), Fresh::Served | Fresh::Either) => {
-                counters.gets_ok += 1;
-                self.served_at_once(lease, checked);
+            (Poll::Ready(Ok(leases)), Fresh::Served | Fresh::Either) => {
+                self.served_at_once(&leases, checked);
+                self.hold(leases, None);
             }
             (Poll::Pending, Fresh::Queued | Fresh::Either) => {
                 counters.waits += 1;
-                self.model.join(get.number, due);
+                self.model.join(number, due, ask);
                 self.gets.push(get);
             }
             (Poll::Ready(Err(Error::Timeout(timeout))), Fresh::Timeout | Fresh::Either) => {
@@ -146,18 +129,40 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
                 self.model.wish();
             }
             (Poll::Ready(Err(Error::Closed)), Fresh::Closed) => counters.gets_closed += 1,
-            (Poll::Ready(Err(Error::QueueFull { waiting })), Fresh::Full) => {
+            (Poll::Ready(Err(Error::Paused)), Fresh::Paused) => counters.gets_paused += 1,
+            (Poll::Ready(Err(Error::TooMany { asked, max_size })), Fresh::TooMany) => {
+                counters.gets_rejected += 1;
+                assert_eq!((asked, max_size), (wants, self.model.max_size));
+            }
+            (Poll::Ready(Err(Error::QueueFull { waiting })), Fresh::Full | Fresh::Either) => {
                 counters.gets_rejected += 1;
                 assert_eq!(waiting, self.model.queue.len());
+                assert!(waiting >= self.model.settings.max_waiters);
             }
             (got, _) => {
-                panic!("{:?}, and not {expected:?}: {:?}", got.map(Result::err), self.model)
+                let got = got.map(|got| got.map(|leases| leases.len()));
+                panic!("{got:?}, and not {expected:?}: {:?}", self.model)
             }
         }
     }
 
+    fn future(
+        &mut self,
+        wants: usize,
+        options: GetOptions,
+    ) -> Pin<Box<dyn Future<Output = Got<M, K>>>> {
+        let pool = &self.pool;
+        if wants == 1 {
+            let pool = pool.clone();
+            return Box::pin(async move { Ok(vec![pool.get_owned_with(options).await?]) });
+        }
+        let leaked = *self.leaked.get_or_insert_with(|| Box::leak(Box::new(pool.clone())));
+        Box::pin(leaked.get_many_with(wants, options))
+    }
+
     /// By what rested, so it may have been looked at.
-    fn served_at_once(&mut self, lease: Lease<M, K>, checked_before: u64) {
+    fn served_at_once(&self, leases: &[Lease<M, K>], checked_before: u64) {
+        let [lease] = leases else { return };
         let resource = &self.model.resources[&lease.id];
         if resource.holders == 0 {
             let idle_for = Instant::now() - resource.rested;
@@ -168,41 +173,49 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             let may = M::LOOKS && idle_for + TICK >= limit / 4 * 3;
             assert!(if checked { may } else { !must }, "checked {checked} after {idle_for:?}");
         }
-        self.count_recycling(&lease);
-        self.hold(lease, None);
     }
 
-    fn count_recycling(&mut self, lease: &Lease<M, K>) {
-        let used = lease.metadata().uses() > 1;
-        self.recycled += u64::from(M::LOOKS && !self.model.shared && used);
-    }
-
-    fn hold(&mut self, lease: Lease<M, K>, handed: Option<u64>) {
-        let (id, meta) = (lease.id, lease.metadata());
-        assert_eq!(id, number(ResourceLease::id(&lease)));
-        match handed {
-            None => self.model.lend(id, meta.expires()),
-            Some(get) => self.model.handed(get, id, meta.expires()),
+    /// What a get was served with, that has waited or not.
+    fn hold(&mut self, leases: Vec<Lease<M, K>>, handed: Option<u64>) {
+        self.counters.gets_ok += leases.len() as u64;
+        self.asked += leases.len() as u64 - 1;
+        for lease in &leases {
+            let used = lease.metadata().uses() > 1;
+            self.recycled += u64::from(M::LOOKS && !self.model.shared && used);
         }
-        let resource = &self.model.resources[&id];
-        assert_eq!(meta.created(), resource.born);
+        self.take(leases, handed);
+    }
+
+    fn take(&mut self, leases: Vec<Lease<M, K>>, handed: Option<u64>) {
+        let expires = |lease: &Lease<M, K>| (lease.id, lease.metadata().expires());
+        let got: Vec<_> = leases.iter().map(expires).collect();
+        match handed {
+            Some(get) => self.model.handed(get, &got),
+            None => got.iter().for_each(|&(id, expires)| self.model.lend(id, expires)),
+        }
         // Of one that was taken back into service, others may not know yet that they have it.
         let others = if self.model.shared { self.gets.len() } else { 0 };
         let others = u32::try_from(others).unwrap();
-        let uses = resource.grants..=resource.grants + others;
-        assert!(uses.contains(&meta.uses()), "{} uses, not {uses:?}", meta.uses());
-        self.held.push(lease);
+        for lease in leases {
+            let (id, meta) = (lease.id, lease.metadata());
+            assert_eq!(id, number(ResourceLease::id(&lease)));
+            let resource = &self.model.resources[&id];
+            assert_eq!(meta.created(), resource.born);
+            let uses = resource.grants..=resource.grants + others;
+            assert!(uses.contains(&meta.uses()), "{} uses, not {uses:?}", meta.uses());
+            self.held.push(lease);
+        }
     }
 
     fn try_get(&mut self) {
-        let expected = self.model.fresh(Instant::now());
+        let expected = self.model.fresh(Instant::now(), 1);
         match (self.pool.try_get_owned(), expected) {
             (Some(lease), Fresh::Served | Fresh::Either) => {
-                self.started += 1;
+                self.asked += 1;
                 self.counters.gets_ok += 1;
-                self.hold(lease, None);
+                self.take(vec![lease], None);
             }
-            (None, Fresh::Timeout | Fresh::Closed | Fresh::Either) => {}
+            (None, Fresh::Timeout | Fresh::Closed | Fresh::Paused | Fresh::Either) => {}
             (got, _) => panic!("{:?}, and not {expected:?}: {:?}", got.is_some(), self.model),
         }
     }
@@ -213,38 +226,36 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         }
     }
 
+    /// In the order of service, as far as there are any to be told apart.
     pub fn poll_woken(&mut self) {
-        let mut at = 0;
-        while let Some(get) = self.gets.get(at) {
-            let woken = get.alarm.rang().is_some();
-            // One that has ended is not in the list any more.
-            if !(woken && self.poll(at)) {
-                at += 1;
-            }
+        let order = self.model.order();
+        let woken = self.gets.iter().filter(|get| get.alarm.rang().is_some());
+        let mut woken: Vec<_> = woken.map(|get| get.number).collect();
+        woken.sort_by_key(|number| order.get(number));
+        for number in woken {
+            let at = self.gets.iter().position(|get| get.number == number);
+            self.poll(at.unwrap());
         }
     }
 
-    /// Whether that was the end of it.
-    fn poll(&mut self, at: usize) -> bool {
+    fn poll(&mut self, at: usize) {
         let get = &mut self.gets[at];
         let number = get.number;
         let Poll::Ready(got) = get.poll() else {
             let outcome = self.model.outcomes.get(&number);
             assert_eq!(outcome, None, "get {number} does not come to it");
-            return false;
+            return;
         };
         let waited = Instant::now() - get.started;
-        drop(self.gets.remove(at));
-        let counters = &mut self.counters;
+        let wants = self.gets.remove(at).wants;
         let error = match got {
-            Ok(lease) => {
-                counters.gets_ok += 1;
-                self.count_recycling(&lease);
-                self.hold(lease, Some(number));
-                return true;
+            Ok(leases) => {
+                assert_eq!(leases.len(), wants);
+                return self.hold(leases, Some(number));
             }
             Err(error) => error,
         };
+        let counters = &mut self.counters;
         let outcome = self.model.outcomes.remove(&number);
         match (error, outcome) {
             (Error::Timeout(timeout), Some(Outcome::Timeout(_))) => {
@@ -253,10 +264,11 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
                 assert_eq!(timeout.last_error.is_some(), self.model.last_error);
             }
             (Error::Closed, Some(Outcome::Closed)) => counters.gets_closed += 1,
+            (Error::Paused, Some(Outcome::Paused)) => counters.gets_paused += 1,
+            (Error::TooMany { .. }, Some(Outcome::TooMany)) => counters.gets_rejected += 1,
             (Error::Create(_), Some(Outcome::Fatal)) => counters.gets_error += 1,
-            (error, _) => panic!("get {number}: {error}, not {outcome:?}: {:?}", self.model),
+            (error, outcome) => panic!("get {number}: {error}, not {outcome:?}: {:?}", self.model),
         }
-        true
     }
 
     pub fn cancel(&mut self, at: usize) {
@@ -265,10 +277,8 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         let number = get.number;
         drop(get);
         self.counters.gets_cancelled += 1;
-        if let Some(id) = self.model.cancel(number) {
-            let seen = self.end_of(id);
-            self.model.give_back(id, None, seen);
-        }
+        self.foresee();
+        self.model.cancel(number);
     }
 
     pub fn give_back(&mut self, at: usize, cause: Option<EndReason>) {
@@ -284,8 +294,8 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         } else {
             drop(lease);
         }
-        let seen = self.end_of(id);
-        self.model.give_back(id, cause, seen);
+        self.foresee();
+        self.model.give_back(id, cause);
     }
 
     fn detach(&mut self, at: usize) {
@@ -313,7 +323,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
 
     async fn fill(&mut self, gets: usize) {
         for _ in 0..gets {
-            self.get(Limit::Pool);
+            self.get(Ask::one(Limit::Pool));
             self.compare();
         }
         for _ in 0..gets {
@@ -353,26 +363,17 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         }
     }
 
-    pub async fn advance(&mut self, time: u64) {
+    pub async fn advance(&mut self, time: Duration) {
         self.rest().await;
-        sleep(millis(time)).await;
+        sleep(time).await;
         run_tasks().await;
     }
 
-    fn resize(&mut self, size: usize) {
-        let most = self.most(size);
-        let mut books = self.ledger.books();
-        // What was decided before may come.
-        books.most = books.most.max(most);
-        drop(books);
-        self.pool.resize(size);
-        self.model.resize(size);
-    }
-
-    fn close(&mut self) {
-        self.pool.close();
-        if !self.model.closed {
-            self.model.close();
+    async fn age(&mut self) {
+        self.rest().await;
+        let old = self.model.old_at().and_then(|at| at.checked_duration_since(Instant::now()));
+        if let Some(time) = old {
+            self.advance(time).await;
         }
     }
 }

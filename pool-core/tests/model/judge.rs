@@ -5,12 +5,11 @@ use std::time::Duration;
 use pool_core::{EndReason, Status};
 use tokio::time::Instant;
 
+use super::counts::backoff;
 use super::ledger::{Entry, What};
-use super::plan::{BACKOFF_INITIAL, BACKOFF_MAX, Birth as Decision};
-use super::reference::{Birth, Model, Outcome, Resource, TICK, millis};
-
-/// How long a resource that dies young may hold up the next one, and more.
-const INFANCY: Duration = Duration::from_secs(2);
+use super::plan::Birth as Decision;
+use super::queue::Outcome;
+use super::reference::{Birth, Model, Resource, TICK, millis};
 
 impl Model {
     // What the pool did.
@@ -35,7 +34,9 @@ impl Model {
     fn started(&mut self, id: u64) {
         let Self { now, max_size, .. } = *self;
         assert!(!self.closed, "{id} is created for a closed pool");
-        assert!(now >= self.retry_at, "{id} is created during the back-off: {self:?}");
+        assert!(self.paused.is_none(), "{id} is created for a paused pool");
+        let starts = self.retry_at.max(self.holds_until);
+        assert!(now >= starts, "{id} is created during the back-off: {self:?}");
         let creating = self.births.len();
         let most = if self.failures == 0 { self.settings.max_creating } else { 1 };
         assert!(creating < most, "{id} is created beside {creating} others: {self:?}");
@@ -44,39 +45,49 @@ impl Model {
         assert!(size < max_size, "{id} is created beside {size}: {self:?}");
         let in_all = self.resources.len() + creating + self.closing.len();
         assert!(in_all < max_size * 2, "{id} is created beside {in_all}: {self:?}");
-        assert!(self.wants_one(self.just_left, self.wished, 0), "nobody wants {id}: {self:?}");
+        let aging = self.aging().1;
+        let wanted = self.wants_one(self.just_left, self.wished, 0, aging);
+        assert!(wanted, "nobody wants {id}: {self:?}");
         self.wished = false;
-        let birth = Birth { started: now, places: None, ends: None, decided: None };
+        let birth = Birth { started: now, places: None, ends: None, stale: false, decided: None };
         assert!(self.births.insert(id, birth).is_none(), "{id} is created twice");
     }
 
-    /// Whether there is a reason to create one more, if `left` waiters still counted, and `closing`
-    /// resources.
-    fn wants_one(&self, left: usize, wished: bool, closing: usize) -> bool {
+    /// Whether there is a reason to create one more, if what waiters missed that `left` still counted, and
+    /// `closing` resources, and so many are to be replaced.
+    fn wants_one(&self, left: usize, wished: bool, closing: usize, aging: usize) -> bool {
         let creating = self.births.len();
-        let waiting = self.queue.len() + left;
+        let waiting = self.wanted() + left;
         let coming = self.active().0 + creating;
-        if wished && creating == 0 || coming + closing < self.settings.min_size {
+        // What ages is replaced only as far as a minimum asks for it.
+        let kept = |least: usize| if least > 0 { least + aging } else { 0 };
+        if wished && creating == 0 || coming + closing < kept(self.settings.min_size) {
             return true;
         }
+        let min_idle = kept(self.settings.min_idle);
         if self.shared {
             let sure = |r: &Resource| r.ends.is_empty();
             let load = self.in_use() + waiting;
             return waiting > creating
-                || self.lacks_places(load, sure)
-                || self.lacks_places(load, |r| sure(r) || self.is_vague(r));
+                || self.lacks_places(load, min_idle, sure)
+                || self.lacks_places(load, min_idle, |r| sure(r) || self.is_vague(r));
         }
         let for_rest = creating.saturating_sub(waiting);
-        waiting > creating || self.settings.min_idle > self.idle() + for_rest
+        waiting > creating || min_idle > self.idle() + for_rest
     }
 
     /// Whether this many leases ask for more resources than these and those that come: each has as many
     /// places as the others on average.
-    fn lacks_places(&self, load: usize, which: impl Fn(&Resource) -> bool) -> bool {
+    fn lacks_places(
+        &self,
+        load: usize,
+        min_idle: usize,
+        which: impl Fn(&Resource) -> bool,
+    ) -> bool {
         let active: Vec<_> = self.resources.values().filter(|r| which(r)).collect();
         let places: usize = active.iter().map(|resource| resource.places).sum();
         let each = places.checked_div(active.len()).unwrap_or(0).max(1);
-        load.div_ceil(each) + self.settings.min_idle > active.len() + self.births.len()
+        load.div_ceil(each) + min_idle > active.len() + self.births.len()
     }
 
     fn created(&mut self, id: u64, dies: Option<EndReason>) {
@@ -100,6 +111,7 @@ impl Model {
             ends.push(EndReason::Excess);
         }
         ends.extend(birth.ends);
+        ends.extend(birth.stale.then_some(EndReason::Stale));
         if birth.ends.is_some() {
             self.failures += 1;
             self.retry_at = now + backoff(self.failures);
@@ -145,9 +157,7 @@ impl Model {
         assert!(off < TICK, "the next is tried in {retry_in:?}, not {expected:?}");
         self.retry_at = now + retry_in;
         if fatal {
-            for waiter in self.queue.drain(..) {
-                self.outcomes.insert(waiter.get, Outcome::Fatal);
-            }
+            self.fail(|_| true, |_| Outcome::Fatal);
         }
     }
 
@@ -183,7 +193,7 @@ impl Model {
             self.closing.insert(id, self.now);
         }
         if resource.grants == 0 && matches!(reason, EndReason::Broken | EndReason::Drained) {
-            self.holds_until = self.now + INFANCY;
+            self.died_unused(resource.born);
         }
     }
 
@@ -263,8 +273,7 @@ impl Model {
         assert_eq!(status.waiting, self.queue.len(), "those that wait: {self:?}");
         assert_eq!(status.closing, self.closing.len(), "destructions: {self:?}");
         assert_eq!(status.lent + status.idle, status.size - beside, "{status:?}");
-        assert_eq!((status.checking, status.closed), (0, self.closed));
-        assert_eq!((status.max_size, status.min_size), (self.max_size, self.settings.min_size));
+        self.judge_whole(status);
         if !self.vague() {
             let active = |r: &&Resource| !self.shared || r.ends.is_empty();
             let places: usize = self.resources.values().filter(active).map(|r| r.places).sum();
@@ -295,15 +304,17 @@ impl Model {
         } else {
             room > closing
         };
-        let holds = *now < self.retry_at.max(self.holds_until) + TICK;
+        let starts = self.retry_at.max(self.holds_until) + TICK;
+        let holds = *now < starts || self.paused.is_some();
         assert!(!(stuck && has_room) || holds, "those that wait were forgotten: {self:?}");
+        self.judge_waiters();
         self.judge_idle_ones();
         if self.shared {
             return;
         }
         // All that is wanted is on its way, as far as there may be as many at a time.
         let most = if self.failures == 0 { settings.max_creating } else { 1 };
-        let wanted = self.wants_one(0, false, closing);
+        let wanted = self.wants_one(0, false, closing, self.aging().0);
         let may = has_room && self.births.len() < most && !holds;
         assert!(!(wanted && may), "one is missing: {self:?}");
         let due = self.surplus_since.map(|since| since + self.shrink_delay() + TICK);
@@ -329,12 +340,6 @@ impl Model {
             assert!(stays || self.shared, "{id} is idle for too long: {self:?}");
         }
     }
-}
-
-/// The wait after this many failures in a row.
-fn backoff(failures: u32) -> Duration {
-    let doubled = (0..failures.min(16)).skip(1).fold(BACKOFF_INITIAL, |delay, _| delay * 2);
-    millis(doubled.min(BACKOFF_MAX))
 }
 
 /// Whether a timer that was due went off with the next whole millisecond.

@@ -1,7 +1,7 @@
 //! What is done to a pool: its settings, and the transitions one after the other. Positions are taken
 //! modulo what there is when their turn comes, so every plan can be carried out and shrinks freely.
 
-use pool_core::{Backoff, Builder, CheckPolicy, Kind};
+use pool_core::{Backoff, Builder, CheckPolicy, Kind, Pause, Priority};
 use proptest::option;
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
@@ -43,6 +43,41 @@ pub enum Limit {
     Deadline(u64),
 }
 
+/// What a get asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    pub limit: Limit,
+    pub class: Priority,
+    pub wants: usize,
+}
+
+impl Ask {
+    pub fn one(limit: Limit) -> Self {
+        Self { limit, class: Priority::Normal, wants: 1 }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewLimits {
+    pub max_size: usize,
+    pub min_size: usize,
+    pub min_idle: usize,
+    pub max_idle: Option<usize>,
+    pub max_creating: usize,
+    pub max_waiters: usize,
+}
+
+impl NewLimits {
+    /// There may be none, and no minimum is above its maximum.
+    pub fn can_be(&self) -> bool {
+        let max_idle = self.max_idle.unwrap_or(self.max_size);
+        self.max_size > 0
+            && self.max_creating > 0
+            && self.min_size <= self.max_size
+            && self.min_idle <= self.max_size.min(max_idle)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub enum Birth {
     Ok(Option<usize>),
@@ -59,7 +94,8 @@ pub enum Report {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
-    Get(Limit),
+    /// Of a shared pool, one that asks for several does not wait.
+    Get(Ask),
     /// A get that is dropped before it is polled.
     GetUnpolled,
     TryGet,
@@ -79,7 +115,15 @@ pub enum Op {
     ReturnAll,
     Report(usize, Report),
     Advance(u64),
+    /// Until one is about to grow too old that rests.
+    Age,
     Resize(usize),
+    SetLimits(NewLimits),
+    Pause(Pause),
+    Resume,
+    Reset,
+    /// Those with an even number stay, those with an odd one, or all.
+    Retain(Option<u64>),
     Close,
 }
 
@@ -174,6 +218,17 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Birth::Err),
         1 => Just(Birth::Fatal),
     ];
+    let class = prop_oneof![
+        4 => Just(Priority::Normal),
+        1 => Just(Priority::High),
+        1 => Just(Priority::Low),
+    ];
+    let wants = prop_oneof![5 => Just(1), 1 => Just(2_usize)];
+    let ask = (limit, class, wants).prop_map(|(limit, class, wants)| {
+        // Of different classes, they may come to wait for what the other one has.
+        let class = if wants == 1 { class } else { Priority::Normal };
+        Ask { limit, class, wants }
+    });
     let report = prop_oneof![
         2 => Just(Report::Broken),
         1 => Just(Report::Drain),
@@ -181,7 +236,7 @@ fn op() -> impl Strategy<Value = Op> {
     ];
     let advance = prop_oneof![4 => 1..300_u64, 3 => 300..3_000_u64, 1 => 3_000..40_000_u64];
     prop_oneof![
-        24 => limit.prop_map(Op::Get),
+        28 => ask.prop_map(Op::Get),
         1 => Just(Op::GetUnpolled),
         5 => Just(Op::TryGet),
         4 => at.clone().prop_map(Op::Poll),
@@ -196,9 +251,24 @@ fn op() -> impl Strategy<Value = Op> {
         5 => Just(Op::ReturnAll),
         6 => (at, report).prop_map(|(at, report)| Op::Report(at, report)),
         14 => advance.prop_map(Op::Advance),
+        8 => Just(Op::Age),
         2 => (1..=6_usize).prop_map(Op::Resize),
+        2 => limits().prop_map(Op::SetLimits),
+        2 => prop_oneof![3 => Just(Pause::Queue), 1 => Just(Pause::Fail)].prop_map(Op::Pause),
+        4 => Just(Op::Resume),
+        2 => Just(Op::Reset),
+        2 => option::of(0..2_u64).prop_map(Op::Retain),
         1 => Just(Op::Close),
     ]
+}
+
+fn limits() -> impl Strategy<Value = NewLimits> {
+    let minima = (prop_oneof![1 => Just(0), 1 => 0..=4_usize], 0..=2_usize);
+    let maxima = (1..=6_usize, option::of(0..=3_usize), prop_oneof![0..=4_usize, Just(1000)]);
+    (minima, maxima, 0..=3_usize).prop_map(|(minima, maxima, max_creating)| {
+        let ((min_size, min_idle), (max_size, max_idle, max_waiters)) = (minima, maxima);
+        NewLimits { max_size, min_size, min_idle, max_idle, max_creating, max_waiters }
+    })
 }
 
 /// The settings that both kinds of pool have.

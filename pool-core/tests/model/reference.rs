@@ -10,43 +10,17 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use pool_core::EndReason;
+use pool_core::{EndReason, Pause};
 use tokio::time::Instant;
 
 use super::plan::{Birth as Decision, Settings};
+use super::queue::{Outcome, Waiter};
 
 /// Timers go off with the next whole millisecond.
 pub const TICK: Duration = Duration::from_millis(1);
 
 pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-#[derive(Debug)]
-pub struct Waiter {
-    pub get: u64,
-    pub due: Instant,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It has this resource, and does not know yet.
-    Lent(u64),
-    Timeout(Instant),
-    Closed,
-    Fatal,
-}
-
-/// What a get has to come to when it is polled for the first time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fresh {
-    Served,
-    /// Served or queued: there is but a vague one.
-    Either,
-    Queued,
-    Timeout,
-    Closed,
-    Full,
 }
 
 #[derive(Debug)]
@@ -78,6 +52,8 @@ pub struct Birth {
     pub started: Instant,
     pub places: Option<usize>,
     pub ends: Option<EndReason>,
+    /// The pool has been reset since.
+    pub stale: bool,
     pub decided: Option<Decision>,
 }
 
@@ -89,7 +65,12 @@ pub struct Model {
     pub now: Instant,
     pub max_size: usize,
     pub closed: bool,
+    pub paused: Option<Pause>,
+    pub generation: u32,
+    /// In the order of service.
     pub queue: VecDeque<Waiter>,
+    /// Some were served, and which of several resources each of them has is still to be seen.
+    pub unsure: bool,
     /// Of gets that have not been polled since.
     pub outcomes: BTreeMap<u64, Outcome>,
     pub resources: BTreeMap<u64, Resource>,
@@ -102,13 +83,18 @@ pub struct Model {
     /// Creations that failed in a row, and when the next may start.
     pub failures: u32,
     pub retry_at: Instant,
-    /// Until then the pool may hold back: one died young.
+    /// Resources in a row that died unused, when the last one did, and until when the pool holds back.
+    pub infants: u32,
+    pub infant_died: Instant,
     pub holds_until: Instant,
     /// A caller without time has found nothing.
     pub wished: bool,
     pub last_error: bool,
-    /// Waiters that left at this moment: a birth may still be for them.
+    /// What waiters missed that left at this moment: a birth may still be for them.
     pub just_left: usize,
+    pub left_at: Instant,
+    /// What has ended that the model has not been told of yet.
+    pub fates: BTreeMap<u64, (EndReason, Instant)>,
     /// Since when more rest than may.
     pub surplus_since: Option<Instant>,
     /// How many more are to go of those that shrinking has chosen.
@@ -130,7 +116,10 @@ impl Model {
             now,
             max_size: settings.max_size,
             closed: false,
+            paused: None,
+            generation: 0,
             queue: VecDeque::new(),
+            unsure: false,
             outcomes: BTreeMap::new(),
             resources: BTreeMap::new(),
             births: BTreeMap::new(),
@@ -139,10 +128,14 @@ impl Model {
             turn: 0,
             failures: 0,
             retry_at: now,
+            infants: 0,
+            infant_died: now,
             holds_until: now,
             wished: false,
             last_error: false,
             just_left: 0,
+            left_at: now,
+            fates: BTreeMap::new(),
             surplus_since: None,
             shrinking: 0,
             spare_since: None,
@@ -157,78 +150,22 @@ impl Model {
 
     // What a user does.
 
-    /// What a get comes to that has to be over by `due`.
-    pub fn fresh(&self, due: Instant) -> Fresh {
-        let vague = self.resources.values().any(|r| self.is_vague(r) && r.holders < r.places);
-        if self.closed {
-            Fresh::Closed
-        } else if self.queue.is_empty() && self.resources.values().any(Resource::is_open) {
-            Fresh::Served
-        } else if self.queue.is_empty() && vague {
-            Fresh::Either
-        } else if due <= self.now {
-            Fresh::Timeout
-        } else if self.queue.len() >= self.settings.max_waiters {
-            Fresh::Full
-        } else {
-            Fresh::Queued
-        }
-    }
-
     pub fn wish(&mut self) {
         self.wished = true;
     }
 
-    pub fn join(&mut self, get: u64, due: Instant) {
-        self.queue.push_back(Waiter { get, due });
+    /// A holder gives a resource back, because of `cause` for good.
+    pub fn give_back(&mut self, id: u64, cause: Option<EndReason>) {
+        self.come_back(id, cause);
+        self.serve();
         self.note();
     }
 
-    /// A get has been served from what was free.
-    pub fn lend(&mut self, id: u64, expires: Option<Instant>) {
-        assert!(self.queue.is_empty(), "a late caller got {id} before those that wait: {self:?}");
-        self.take_place(id);
-        let resource = &self.resources[&id];
-        let over = expires.is_some_and(|expires| expires <= self.now);
-        assert!(!over, "{id} was lent after its end: {resource:?}");
-        self.learn(id, expires);
-        self.note();
-    }
-
-    /// A get has learned that it was served by this one.
-    pub fn handed(&mut self, get: u64, id: u64, expires: Option<Instant>) {
-        match self.outcomes.remove(&get) {
-            Some(Outcome::Lent(granted)) if granted == id => {}
-            Some(Outcome::Lent(granted)) if self.shared && self.vague() => {
-                self.resources.get_mut(&granted).unwrap().holders -= 1;
-                self.take_place(id);
-            }
-            None if self.vague() => {
-                let first = self.queue.pop_front().map(|waiter| waiter.get);
-                assert_eq!(first, Some(get), "not served in order: {self:?}");
-                self.take_place(id);
-                // It is in service again, so it is for the others, too.
-                self.serve();
-            }
-            other => panic!("get {get} was to come to {other:?}, and got {id}: {self:?}"),
-        }
-        self.learn(id, expires);
-        self.note();
-    }
-
-    /// A get gives up. Says whether it had a resource.
-    pub fn cancel(&mut self, get: u64) -> Option<u64> {
-        self.queue.retain(|waiter| waiter.get != get);
-        self.note();
-        match self.outcomes.remove(&get) {
-            Some(Outcome::Lent(id)) => Some(id),
-            _ => None,
-        }
-    }
-
-    /// A holder gives a resource back, because of `cause` for good. `seen` is why the pool let it go
-    /// thereupon, if it did.
-    pub fn give_back(&mut self, id: u64, cause: Option<EndReason>, seen: Option<EndReason>) {
+    /// A place comes back, which is for nobody yet.
+    pub fn come_back(&mut self, id: u64, cause: Option<EndReason>) {
+        // Why the pool let it go thereupon, if it did.
+        let fate = self.fates.get(&id).filter(|(_, at)| *at < self.now + TICK);
+        let seen = fate.map(|&(reason, _)| reason);
         let (certain, possible) = self.oversize();
         let (closed, now, shared) = (self.closed, self.now, self.shared);
         let youngest_end = self.settings.max_lifetime.map(|lifetime| millis(lifetime) / 10 * 9);
@@ -263,8 +200,6 @@ impl Model {
             resource.rested = now;
             resource.turn = turn;
         }
-        self.serve();
-        self.note();
     }
 
     pub fn detach(&mut self, id: u64) {
@@ -298,61 +233,15 @@ impl Model {
         self.note();
     }
 
-    pub fn resize(&mut self, max_size: usize) {
-        self.max_size = max_size;
-        let idle = |r: &&Resource| r.holders == 0;
-        let sure = self.resources.values().filter(|r| r.ends.is_empty()).filter(idle).count();
-        let all = self.resources.values().filter(idle).count();
-        let (least, most) = self.active();
-        let shed = |active: usize, idle: usize| active.saturating_sub(max_size).min(idle);
-        self.to_shed = (shed(least, sure), shed(most, all));
-        self.note();
-    }
-
-    pub fn close(&mut self) {
-        self.closed = true;
-        for waiter in self.queue.drain(..) {
-            self.outcomes.insert(waiter.get, Outcome::Closed);
-        }
-        for resource in self.resources.values_mut() {
-            resource.ends.push(EndReason::Closed);
-        }
-        self.note();
-    }
-
-    /// Time has come to this.
-    pub fn pass(&mut self, now: Instant) {
-        if now > self.now {
-            self.just_left = 0;
-        }
-        self.now = self.now.max(now);
-        let expired = |waiter: &Waiter| waiter.due <= now;
-        for waiter in self.queue.iter().filter(|waiter| expired(waiter)) {
-            self.outcomes.insert(waiter.get, Outcome::Timeout(waiter.due));
-            self.just_left += 1;
-        }
-        self.queue.retain(|waiter| !expired(waiter));
-        if self.shared {
-            for resource in self.resources.values_mut().filter(|r| r.holders > 0) {
-                let is_old = resource.expires.is_some_and(|expires| expires <= now);
-                if is_old && !resource.ends.contains(&EndReason::Lifetime) {
-                    resource.ends.push(EndReason::Lifetime);
-                }
-            }
-        }
-        self.note();
-    }
-
     // What follows from it.
 
-    /// Whoever came first gets what is free.
-    pub fn serve(&mut self) {
-        while let Some(first) = self.queue.front() {
-            let open = self.resources.iter().find(|(_, resource)| resource.is_open());
-            let Some((&id, _)) = open else { return };
-            self.outcomes.insert(first.get, Outcome::Lent(id));
-            self.queue.pop_front();
-            self.take_place(id);
+    /// Of a shared pool, what is too old has no new holders.
+    pub fn grow_old(&mut self) {
+        for resource in self.resources.values_mut().filter(|r| r.holders > 0) {
+            let is_old = resource.expires.is_some_and(|expires| expires <= self.now);
+            if is_old && !resource.ends.contains(&EndReason::Lifetime) {
+                resource.ends.push(EndReason::Lifetime);
+            }
         }
     }
 
@@ -366,11 +255,12 @@ impl Model {
                     resource.ends.clear();
                 }
             }
+            self.serve();
         }
         self.note();
     }
 
-    fn take_place(&mut self, id: u64) {
+    pub fn take_place(&mut self, id: u64) {
         let resource = self.resources.get(&id);
         let resource = resource.unwrap_or_else(|| panic!("{id} was lent and is not there"));
         let good = resource.ends.is_empty() || self.is_vague(resource);
@@ -382,7 +272,7 @@ impl Model {
         resource.grants += 1;
     }
 
-    fn learn(&mut self, id: u64, expires: Option<Instant>) {
+    pub fn learn(&mut self, id: u64, expires: Option<Instant>) {
         let lifetime = self.settings.max_lifetime.map(millis);
         assert_eq!(expires.is_some(), lifetime.is_some());
         let resource = self.resources.get_mut(&id).unwrap();
