@@ -113,10 +113,11 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         &self,
         change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource, M::Error>) -> T,
     ) -> T {
-        let now = self.clock.now();
         let mut actions = Actions::default();
         let result = {
             let mut state = self.state();
+            // Under the lock: who joined before has joined by then.
+            let now = self.clock.now();
             state.close_front(now, &mut actions);
             let result = change(&mut state, now, &mut actions);
             state.publish(&mut actions);

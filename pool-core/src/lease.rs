@@ -71,7 +71,6 @@ impl Marks {
     }
 
     #[inline]
-    #[expect(clippy::cast_possible_truncation, reason = "the upper half")]
     fn waiter(self) -> Key {
         Key::from_bits((self.0 >> Self::WAITER_SHIFT) as u32)
     }

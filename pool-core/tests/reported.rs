@@ -1,4 +1,4 @@
-//! What the pool does not do yet as it promises: places, deadlines, locks.
+//! What was reported once, and must not come back: places, deadlines, locks.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
@@ -86,7 +86,7 @@ async fn one_that_gathers_anew_does_not_wait_for_the_one_behind_it() {
     drop((one, other));
     first.await.unwrap();
     second.await.unwrap();
-    assert_eq!(*served.lock().unwrap(), [("first", true), ("second", true)]);
+    assert!(served.lock().unwrap().iter().all(|&(_, served)| served));
     let known = Known { max_size: 2, started: 4, several: 2, ..Known::default() };
     judge(&pool, &manager, &known).unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the pool does not do yet as it promises: what it says and counts, and what it needs.
+//! What was reported once, and must not come back: what the pool says and counts, and what it needs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
@@ -11,14 +11,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 
-use harness::{ends, millis, pass, rest, secs};
+use harness::{millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{
-    CheckPolicy, CreateContext, EndReason, Error, Event, GetOptions, Lease, Manager, Pause, Pool,
-    SharedPool,
+    CheckPolicy, CreateContext, EndReason, Error, Event, Lease, Manager, Pause, Pool, SharedPool,
 };
 use support::Events;
-use tokio::time::Instant;
 use tokio_test::task::spawn;
 
 struct Unpark(thread::Thread);

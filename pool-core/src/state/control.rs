@@ -127,7 +127,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        let end = end.or_else(|| self.end_of(&held, now));
+        // Of a shared one, others may be holders, whom a look is not to cost their successors.
+        let is_due = |&reason: &EndReason| S::HAS_FRONT || reason != EndReason::Excess;
+        let end = end.or_else(|| self.end_of(&held, now).filter(is_due));
         let expires = S::slot(&held).expires;
         let ended = self.store.let_go(held, end);
         if ended.is_none() {

@@ -324,8 +324,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     ) {
         actions.wake.push(refused.waker);
         for place in refused.granted {
-            self.take_back(place, now, actions);
-            self.note_time(now);
+            self.return_unused(place, now, actions);
         }
     }
 
@@ -375,23 +374,29 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A get has not come to use a place that it was lent.
-    pub(crate) fn put_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
-        self.give_back_unused(place, now, actions);
-    }
-
-    /// A place was granted to one that has given up.
-    pub(crate) fn give_back_unused(
+    pub(crate) fn put_back(
         &mut self,
         mut place: S::Lent,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
+        self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
         S::not_used(&mut place);
         self.give_back_unchecked(place, now, actions);
     }
 
-    /// Takes a place back that was granted and never used, among other changes.
+    /// A place was granted to one that has given up.
+    pub(crate) fn give_back_unused(
+        &mut self,
+        place: S::Lent,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        self.return_unused(place, now, actions);
+        self.settle(now, actions);
+    }
+
+    /// Takes a place back that was granted and never used.
     pub(super) fn return_unused(
         &mut self,
         mut place: S::Lent,
@@ -399,20 +404,27 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         S::not_used(&mut place);
+        self.take_back(place, now, actions);
+        self.note_time(now);
+    }
+
+    /// A resource comes to rest that is as stale as it was.
+    fn come_to_rest(&mut self, mut place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if S::slot(&place).returned.is_never() {
+            S::stamp(&mut place, now);
+        }
         self.come_back(place, None, now, actions);
+        self.note_time(now);
     }
 
     /// Takes a place back that was not used: its resource is as stale as it was.
     pub(crate) fn give_back_unchecked(
         &mut self,
-        mut place: S::Lent,
+        place: S::Lent,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        if S::slot(&place).returned.is_never() {
-            S::stamp(&mut place, now);
-        }
-        self.come_back(place, None, now, actions);
+        self.come_to_rest(place, now, actions);
         self.settle(now, actions);
     }
 

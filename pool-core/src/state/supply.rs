@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::store::{Ended, Store};
 use super::waiters::Granted;
 use super::{ActionsOf, Failure, LastError, State};
+use crate::config::Limits;
 use crate::data::Data;
 use crate::error::CreateError;
 use crate::manager::{CreateReason, ResourceId};
@@ -58,7 +59,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         self.note_aging(now);
         self.supply(now, actions);
-        if self.store.surplus(&self.limits) == 0 {
+        if self.store.surplus(&self.floors()) == 0 {
             self.surplus_since = None;
         } else {
             self.surplus_since.get_or_insert(now);
@@ -81,7 +82,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
     #[inline]
     pub(super) fn crossed(&mut self) -> bool {
-        let surplus = self.store.surplus(&self.limits) > 0;
+        let surplus = self.store.surplus(&self.floors()) > 0;
         if surplus != self.surplus_since.is_some() {
             if surplus {
                 return true;
@@ -219,15 +220,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if size >= self.limits.max_size {
             return 0;
         }
-        let mut limits = self.limits;
-        if limits.min_idle > 0 {
-            limits.min_idle = limits.min_idle.saturating_add(self.aging);
-        }
+        let limits = self.floors();
         let shortage = self.store.shortage(&limits, self.waiters.wanted(), creating);
         let wished = usize::from(self.wished && creating == 0);
-        let lasting = size.saturating_sub(self.aging);
         let wanted =
-            self.demand().max(shortage).max(wished).max(limits.min_size.saturating_sub(lasting));
+            self.demand().max(shortage).max(wished).max(limits.min_size.saturating_sub(size));
         let max_size = self.limits.max_size;
         // Those that drain go with their last holder, which may take long: as many again, no more.
         let in_all = size.saturating_add(self.beside());
@@ -235,6 +232,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             .min(max_size.saturating_sub(size))
             .min(max_size.saturating_mul(2).saturating_sub(in_all))
             .min(self.max_creating().saturating_sub(creating))
+    }
+
+    /// The limits, with minima that have room for those that are about to go for their age and for their
+    /// successors.
+    pub(super) fn floors(&self) -> Limits {
+        let raised =
+            |minimum: usize| if minimum > 0 { minimum.saturating_add(self.aging) } else { 0 };
+        let Limits { min_size, min_idle, .. } = self.limits;
+        Limits { min_size: raised(min_size), min_idle: raised(min_idle), ..self.limits }
     }
 
     /// One at a time after a failure: a peer in trouble is asked how it is, not stormed.
@@ -289,8 +295,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return;
         }
         let gathered = self.waiters.take_gathered();
+        // One too many goes when it comes back, like everything that is lent.
+        let stays = |end: Option<EndReason>| end.is_none_or(|end| end == EndReason::Excess);
         let is_good =
-            |place: &S::Lent| self.end_of(place, now).is_none() && self.store.is_lendable(place);
+            |place: &S::Lent| stays(self.end_of(place, now)) && self.store.is_lendable(place);
         let (good, bad) = gathered.into_iter().partition(is_good);
         self.waiters.put_gathered(good);
         let bad: Vec<_> = bad;

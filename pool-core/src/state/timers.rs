@@ -192,7 +192,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     fn shrink(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         let due = self.surplus_since.map(|since| since.after(self.times.shrink_delay));
-        let surplus = self.store.surplus(&self.limits);
+        let surplus = self.store.surplus(&self.floors());
         if surplus == 0 || due.is_none_or(|due| due > now) {
             return;
         }

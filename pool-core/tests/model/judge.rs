@@ -173,6 +173,9 @@ impl Model {
     }
 
     fn ended(&mut self, id: u64, reason: EndReason) {
+        self.sift(|model, kept| {
+            !model.resources[&kept].ends.is_empty() || (kept == id && reason == EndReason::Lifetime)
+        });
         let resource = self.resources.get(&id);
         let resource = resource.unwrap_or_else(|| panic!("{id} ended and is not there"));
         assert_eq!(resource.holders, 0, "{id} ended before its holders: {resource:?}");
@@ -223,6 +226,9 @@ impl Model {
     fn judge_excess(&mut self, id: u64) {
         if self.to_shed.1 > 0 {
             self.to_shed = (self.to_shed.0.saturating_sub(1), self.to_shed.1 - 1);
+        } else if self.shared && self.active().1 > self.max_size {
+            // There are too many, and one was given back.
+            return;
         } else if self.shared {
             let idle_for = self.now - self.full_at;
             assert!(idle_for >= millis(self.settings.shrink_delay), "{id} ended early");

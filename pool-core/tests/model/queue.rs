@@ -149,6 +149,7 @@ impl Model {
             had = ids;
         }
         for id in had {
+            self.was_not_used(id);
             self.give_back(id, None);
         }
         self.serve();
@@ -164,8 +165,14 @@ impl Model {
         }
         self.queue.retain(|waiter| !which(waiter));
         for id in had {
+            self.was_not_used(id);
             self.come_back(id, None);
         }
+    }
+
+    /// It was granted, and the one that it was granted to did not come to use it.
+    fn was_not_used(&mut self, id: u64) {
+        self.resources.get_mut(&id).unwrap().grants -= 1;
     }
 
     /// Time has come to this.
@@ -197,6 +204,7 @@ impl Model {
 
     /// Whoever is next gets what is free.
     pub fn serve(&mut self) {
+        self.sift(|model, id| !model.resources[&id].ends.is_empty());
         while !self.queue.is_empty() && self.paused.is_none() {
             let open = self.resources.iter().filter(|(_, resource)| resource.is_open());
             let open: Vec<_> = open.map(|(&id, _)| id).collect();
@@ -206,12 +214,27 @@ impl Model {
                 return;
             };
             self.take_place(id);
-            let first = &mut self.queue[0];
+            // Whoever has some of what it wants comes first.
+            let at = self.queue.iter().position(|waiter| !waiter.has.is_empty()).unwrap_or(0);
+            let first = &mut self.queue[at];
             first.has.push(id);
             if first.misses() == 0 {
-                let Waiter { get, has, .. } = self.queue.pop_front().unwrap();
+                let Waiter { get, has, .. } = self.queue.remove(at).unwrap();
                 self.outcomes.insert(get, Outcome::Lent(has));
             }
+        }
+    }
+
+    /// What has to go is not kept by one that waits for more.
+    pub fn sift(&mut self, goes: impl Fn(&Self, u64) -> bool) {
+        let kept: Vec<_> = self.queue.iter().flat_map(|waiter| waiter.has.clone()).collect();
+        let bad: Vec<_> = kept.into_iter().filter(|&id| goes(self, id)).collect();
+        for waiter in &mut self.queue {
+            waiter.has.retain(|id| !bad.contains(id));
+        }
+        for id in bad {
+            self.was_not_used(id);
+            self.come_back(id, None);
         }
     }
 
