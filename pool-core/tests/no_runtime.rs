@@ -1,4 +1,5 @@
 //! Calls from threads without a runtime, on a pool that has one.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::pin::pin;
 use std::sync::Arc;
