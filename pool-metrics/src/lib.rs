@@ -45,7 +45,7 @@
 //! | `pool_leases` | gauge | | leases that are out; a shared connection may have several |
 //! | `pool_places` | gauge | | leases that the connections there are could have at once |
 //! | `pool_waiters` | gauge | | callers that wait |
-//! | `pool_acquires_total` | counter | `outcome`: `ok`, `timeout`, `cancelled`, `closed`, `error`, `rejected` | attempts to get a connection that have ended |
+//! | `pool_acquires_total` | counter | `outcome`: `ok`, `timeout`, `cancelled`, `closed`, `error`, `rejected`, `shed`, `paused` | attempts to get a connection that have ended |
 //! | `pool_acquire_waits_total` | counter | | attempts that could not be served at once |
 //! | `pool_connections_created_total` | counter | | connections created |
 //! | `pool_create_failures_total` | counter | | creations that failed or took too long |

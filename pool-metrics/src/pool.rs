@@ -93,6 +93,8 @@ fn put_counters(sample: &mut Sample, counters: &Counters) {
         ("closed", counters.gets_closed),
         ("error", counters.gets_error),
         ("rejected", counters.gets_rejected),
+        ("shed", counters.gets_shed),
+        ("paused", counters.gets_paused),
     ] {
         sample.set_by(&ACQUIRES, outcome, number);
     }

@@ -91,7 +91,7 @@ fn a_pool_has_all_of_its_series_from_the_beginning() {
     for state in ["connecting", "idle", "used", "draining", "closing"] {
         by("pool_connections", "state", state);
     }
-    for outcome in ["ok", "timeout", "cancelled", "closed", "error", "rejected"] {
+    for outcome in ["ok", "timeout", "cancelled", "closed", "error", "rejected", "shed", "paused"] {
         by("pool_acquires_total", "outcome", outcome);
     }
     for reason in EndReason::ALL {

@@ -76,7 +76,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if sampled && !(self.sampling && now == self.sampled_at) {
             return None;
         }
-        match self.waiters.join(now, Ask::one(deadline), waker.take()?) {
+        let joined = if sampled { now } else { self.joins_at(now) };
+        match self.waiters.join(joined, Ask::one(deadline), waker.take()?) {
             Ok(ticket) => {
                 self.waits += 1;
                 if self.waits.is_multiple_of(LOOK_AFTER) && !self.sampling {
@@ -174,7 +175,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let is_first = waiting == 0;
         let joined = if waiting < self.limits.max_waiters || ask.again {
             let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
-            self.waiters.join(now, ask, waker).map_err(Some)
+            self.waiters.join(self.joins_at(now), ask, waker).map_err(Some)
         } else {
             Err(None)
         };
@@ -196,6 +197,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 Answer::QueueFull(waiting)
             }
         }
+    }
+
+    /// When one joins that has looked at the clock itself: maintenance may have looked since, and those
+    /// behind stand in the order of time.
+    fn joins_at(&self, now: Moment) -> Moment {
+        let kept = if self.sampling { self.sampled_at.after(Duration::from_nanos(1)) } else { now };
+        now.max(kept)
     }
 
     /// The answer to what cannot be had, however long one waits.
