@@ -277,7 +277,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 return Poll::Pending;
             }
         }
-        if self.patience.span.is_some_and(|span| span.sampled) {
+        // What it has waited before counts.
+        if !self.again && self.patience.span.is_some_and(|span| span.sampled) {
             self.patience.span = None;
         }
         let now = core.clock.now();

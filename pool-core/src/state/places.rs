@@ -192,7 +192,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 Answer::Queued(ticket)
             }
             Err(refused) => {
-                *waker = refused;
+                // One that was not taken stays where it is: it is dropped outside the lock.
+                if refused.is_some() {
+                    *waker = refused;
+                }
                 self.counters.gets_rejected += 1;
                 Answer::QueueFull(waiting)
             }
