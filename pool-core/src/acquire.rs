@@ -271,7 +271,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 let now = core.clock.now();
                 (now, self.patience.wait_until(now, &core.times, core.clock))
             };
-            let joined = core.state().join_hot(now, deadline, sampled.is_some(), &mut waker);
+            let mut spare = core.front.take_mailbox();
+            let joined = core.state().join_hot(now, deadline, sampled.is_some(), &mut waker, &mut spare);
+            if let Some(spare) = spare {
+                core.keep_mailbox(spare);
+            }
             if joined.is_some() {
                 self.waiting = joined;
                 return Poll::Pending;

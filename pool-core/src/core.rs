@@ -201,8 +201,19 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
     }
 
+    /// A mailbox that was not needed.
+    #[cold]
+    pub(crate) fn keep_mailbox(&self, mailbox: Key) {
+        if !self.front.keep_mailbox(mailbox) {
+            self.state().free(mailbox);
+        }
+    }
+
     #[inline(never)]
-    fn give_back_locked(&self, place: Place<M, K>, waiter: Key) {
+    fn give_back_locked(&self, place: Place<M, K>, mut waiter: Key) {
+        if waiter != Key::NIL && self.front.keep_mailbox(waiter) {
+            waiter = Key::NIL;
+        }
         let hot = {
             let mut state = self.state();
             state.free(waiter);

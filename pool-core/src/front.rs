@@ -27,7 +27,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::moment::Moment;
 use crate::seat::seat;
-use crate::state::Store;
+use crate::state::{Key, Store};
 use crate::sync::{AtomicU64, Exchange};
 
 /// More threads than this that use one pool at the same time share its lock.
@@ -57,7 +57,11 @@ struct Cell<T> {
     idle: Exchange<T>,
     /// Gets that ended with a lease without telling the state. Written by the thread of this cell only.
     served: AtomicU64,
+    /// A mailbox for the next waiter of this thread, or [`NO_MAILBOX`]. Of the thread of this cell only.
+    spare: AtomicU64,
 }
+
+const NO_MAILBOX: u64 = u64::MAX;
 
 /// What a thread's cell had to offer.
 pub(crate) enum Taken<T> {
@@ -140,6 +144,26 @@ impl<S: Store> Front<S> {
     #[inline]
     pub(crate) fn count(&self) -> bool {
         self.cell().map(Cell::count).is_some()
+    }
+
+    /// Keeps a mailbox that is nobody's for the next waiter of this thread, unless it has one.
+    #[inline]
+    pub(crate) fn keep_mailbox(&self, mailbox: Key) -> bool {
+        let Some(cell) = self.cell() else { return false };
+        let is_free = cell.spare.load(Ordering::Relaxed) == NO_MAILBOX;
+        if is_free {
+            cell.spare.store(u64::from(mailbox.bits()), Ordering::Relaxed);
+        }
+        is_free
+    }
+
+    /// A mailbox that this thread has kept.
+    #[inline]
+    pub(crate) fn take_mailbox(&self) -> Option<Key> {
+        let cell = self.cell()?;
+        let mailbox = u32::try_from(cell.spare.load(Ordering::Relaxed)).ok()?;
+        cell.spare.store(NO_MAILBOX, Ordering::Relaxed);
+        Some(Key::from_bits(mailbox))
     }
 
     /// Gets that were counted here.
@@ -230,7 +254,7 @@ impl<S: Store> Front<S> {
 
 impl<T> Cell<T> {
     fn new() -> Self {
-        Self { idle: Exchange::new(), served: AtomicU64::new(0) }
+        Self { idle: Exchange::new(), served: AtomicU64::new(0), spare: AtomicU64::new(NO_MAILBOX) }
     }
 
     #[inline]

@@ -50,6 +50,8 @@ pub(super) struct Gone {
 /// Gaps that are not worth closing.
 const FEW_GAPS: usize = 32;
 
+const ROUNDING: std::time::Duration = std::time::Duration::from_millis(1);
+
 const FIRST_STAND: u64 = 1 << 63;
 
 impl Default for Line {
@@ -65,6 +67,23 @@ impl Default for Line {
 }
 
 impl Line {
+    /// How many wait.
+    #[inline]
+    pub(super) fn waiting(&self) -> usize {
+        self.ring.len() - self.gaps
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// How many have joined at the end so far.
+    #[inline]
+    pub(super) fn joined(&self) -> u64 {
+        self.next - FIRST_STAND
+    }
+
     #[inline]
     pub(super) fn first(&self) -> Option<&Entry> {
         self.ring.front()
@@ -114,7 +133,9 @@ impl Line {
         }
         let stand = self.next;
         self.next += 1;
-        let odd = deadline < self.last_regular && !self.ring.is_empty();
+        let odd = deadline.after(ROUNDING) <= self.last_regular && !self.ring.is_empty();
+        let deadline = if self.ring.is_empty() {deadline} else if odd { deadline } else { deadline.max(self.last_regular) };
+        let entry = Entry { deadline, ..entry };
         if !odd {
             self.last_regular = deadline;
             if self.ring.is_empty() {

@@ -73,7 +73,7 @@ use crate::status::{Counters, Status};
 
 /// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
 /// these, too.
-#[repr(C)]
+#[repr(C, align(64))]
 pub(crate) struct State<S: Store, E: StdError + 'static> {
     fast: Fast,
     /// No resource in the store expires before this.
@@ -82,7 +82,6 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     armed: Moment,
     /// Resources with smaller numbers are of an older generation.
     oldest: u64,
-    waits: u64,
     waiters: Waiters<S::Lent, Failure<E>>,
     pub(crate) store: S,
     pub(crate) limits: Limits,
@@ -229,7 +228,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             next_expiry: Moment::NEVER,
             armed: Moment::NEVER,
             oldest: 0,
-            waits: 0,
             waiters: Waiters::new(mailboxes),
             store: S::default(),
             limits,
@@ -436,7 +434,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // is not taken back.
         let served = self.counters.gets_ok.wrapping_add(self.front.counted());
         self.served = self.served.max(served.saturating_sub(self.checking as u64));
-        Counters { gets_ok: self.served, waits: self.waits, ..self.counters }
+        Counters { gets_ok: self.served, waits: self.waiters.joined(), ..self.counters }
     }
 
     /// What counts towards the maximum size.

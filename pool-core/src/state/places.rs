@@ -64,6 +64,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         deadline: Moment,
         sampled: bool,
         waker: &mut Option<Waker>,
+        spare: &mut Option<Key>,
     ) -> Option<Ticket> {
         let waiting = self.waiters.waiting();
         // What is free is not to be had past those that wait, and nothing more is to come. Their deadlines
@@ -77,10 +78,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return None;
         }
         let joined = if sampled { now } else { self.joins_at(now) };
-        match self.waiters.join(joined, Ask::one(deadline), waker.take()?) {
+        match self.waiters.join(joined, Ask::one(deadline), waker.take()?, *spare) {
             Ok(ticket) => {
-                self.waits += 1;
-                if self.waits.is_multiple_of(LOOK_AFTER) && !self.sampling {
+                *spare = None;
+                if !self.sampling && self.waiters.joined().is_multiple_of(LOOK_AFTER) {
                     // The next one goes the slow way and wakes maintenance, to see how many there are.
                     self.armed = Moment::NEVER;
                 }
@@ -175,13 +176,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let is_first = waiting == 0;
         let joined = if waiting < self.limits.max_waiters || ask.again {
             let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
-            self.waiters.join(self.joins_at(now), ask, waker).map_err(Some)
+            self.waiters.join(self.joins_at(now), ask, waker, None).map_err(Some)
         } else {
             Err(None)
         };
         match joined {
             Ok(ticket) => {
-                self.waits += u64::from(!ask.again);
                 if let (true, Some(shed)) = (is_first, &mut self.shed) {
                     shed.begin(now);
                 }

@@ -64,7 +64,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.waiters.join_later(self.sampled_at, now);
         }
         let span = now.since(std::mem::replace(&mut self.sampled_at, now));
-        let joined = self.waits - std::mem::replace(&mut self.sampled_waits, self.waits);
+        let waits = self.waiters.joined();
+        let joined = waits - std::mem::replace(&mut self.sampled_waits, waits);
         let spans = span.as_nanos() / SAMPLE.as_nanos() + 1;
         self.sampling = u128::from(joined) >= BUSY * spans && !self.closed;
         self.front.set_sampled(self.sampling.then_some(now));

@@ -71,7 +71,6 @@ impl Key {
 /// In the order of the fields, like [`State`](super::State).
 #[repr(C)]
 pub(crate) struct Waiters<T, F> {
-    waiting: usize,
     mailboxes: Arc<Mailboxes<T>>,
     /// Mailboxes that are nobody's.
     free: Vec<u32>,
@@ -135,7 +134,6 @@ impl<T, F> Waiters<T, F> {
             mailboxes,
             free: Vec::new(),
             mailbox_count: 0,
-            waiting: 0,
             gathering: None,
             odd: BTreeSet::new(),
             several: HashMap::new(),
@@ -146,7 +144,15 @@ impl<T, F> Waiters<T, F> {
     /// How many wait, without those that have an outcome.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting
+        let [high, normal, low] = &self.lines;
+        high.waiting() + normal.waiting() + low.waiting()
+    }
+
+    /// How many have joined so far, without those that came back.
+    #[inline]
+    pub(crate) fn joined(&self) -> u64 {
+        let [high, normal, low] = &self.lines;
+        high.joined() + normal.joined() + low.joined()
     }
 
     /// How many places they miss.
@@ -154,7 +160,7 @@ impl<T, F> Waiters<T, F> {
         let missing = |several: &Several<T>| several.wanted - several.granted.len() - 1;
         let waiting =
             self.several.values().filter(|several| several.granted.len() < several.wanted);
-        waiting.map(missing).fold(self.waiting, usize::saturating_add)
+        waiting.map(missing).fold(self.waiting(), usize::saturating_add)
     }
 
     /// Whether there is one that wants several places.
@@ -165,7 +171,7 @@ impl<T, F> Waiters<T, F> {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting == 0
+        self.lines.iter().all(Line::is_empty)
     }
 
     /// Since when the first of them has waited, in the order of service.
@@ -180,14 +186,20 @@ impl<T, F> Waiters<T, F> {
 
     /// Joins, unless there are more than can be told apart.
     #[inline]
-    pub(crate) fn join(&mut self, now: Moment, ask: Ask, waker: Waker) -> Result<Ticket, Waker> {
-        let Some(mailbox) = self.free.pop().or_else(|| self.new_mailbox()) else {
+    pub(crate) fn join(
+        &mut self,
+        now: Moment,
+        ask: Ask,
+        waker: Waker,
+        mailbox: Option<Key>,
+    ) -> Result<Ticket, Waker> {
+        let spare = mailbox.map(Key::mailbox);
+        let Some(mailbox) = spare.or_else(|| self.free.pop()).or_else(|| self.new_mailbox()) else {
             return Err(waker);
         };
         let key = Key::new(mailbox, ask.class);
         let line = &mut self.lines[key.class()];
         let (stand, odd) = line.push(waker, ask.deadline, now, mailbox, ask.again);
-        self.waiting += 1;
         if odd {
             self.odd.insert((ask.deadline, Ticket { key, stand }));
         }
@@ -430,7 +442,6 @@ impl<T, F> Waiters<T, F> {
 
     #[inline]
     fn stepped_out(&mut self, gone: &Gone, key: Key) {
-        self.waiting -= 1;
         if gone.odd {
             self.odd.remove(&(gone.deadline, Ticket { key, stand: gone.stand }));
         }
@@ -505,7 +516,7 @@ mod tests {
                             places: 1,
                             again: rng.u8(..8) == 0,
                         };
-                        let joined = waiters.join(Moment::default(), ask, Waker::noop().clone());
+                        let joined = waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
                         let ticket = joined.expect("there are few");
                         let at = if ask.again { 0 } else { list.len() };
                         list.insert(at, (ticket, ask));
