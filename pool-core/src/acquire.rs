@@ -213,17 +213,6 @@ pub(crate) enum Acquired<P> {
     Several(Vec<P>),
 }
 
-impl<P> Acquired<P> {
-    /// What one asked for that asked for one.
-    #[inline]
-    pub(crate) fn one(self) -> Lent<P> {
-        match self {
-            Self::One(lent) => lent,
-            Self::Several(_) => unreachable!("bug: one place was asked for, and several came"),
-        }
-    }
-}
-
 type Got<M, K> = Result<Acquired<Place<M, K>>, Error<<M as Manager>::Error>>;
 
 /// A get, up to the place. Dropped while it waits, it leaves the queue; a place that it had been given
@@ -240,12 +229,38 @@ pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
 impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
     type Output = Got<M, K>;
 
-    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
-        match self.waiting {
-            Some(ticket) => self.poll_wait(ticket, cx),
-            None => self.poll_start(cx),
+        let Some(ticket) = self.waiting else { return self.poll_start(cx) };
+        match self.poll_served(ticket) {
+            Some(lent) => Poll::Ready(Ok(Acquired::One(lent))),
+            None => self.poll_unserved(ticket, cx),
         }
+    }
+}
+
+/// The get of one place. What it ends with is two words.
+pub(crate) struct AcquireOne<'a, M: Manager, K: Kind<M>>(Acquire<'a, M, K>);
+
+impl<'a, M: Manager, K: Kind<M>> AcquireOne<'a, M, K> {
+    pub(crate) fn new(core: &'a Arc<Core<M, K>>, patience: &'a mut Patience, again: bool) -> Self {
+        Self(Acquire::new(core, patience, 1, again))
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Future for AcquireOne<'_, M, K> {
+    type Output = Result<Lent<Place<M, K>>, Error<M::Error>>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(ticket) = self.0.waiting
+            && let Some(lent) = self.0.poll_served(ticket)
+        {
+            return Poll::Ready(Ok(lent));
+        }
+        Pin::new(&mut self.0).poll(cx).map_ok(|acquired| match acquired {
+            Acquired::One(lent) => lent,
+            Acquired::Several(_) => unreachable!("bug: one place was asked for, and several came"),
+        })
     }
 }
 
@@ -272,7 +287,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
                 (now, self.patience.wait_until(now, &core.times, core.clock))
             };
             let mut spare = core.front.take_mailbox();
-            let joined = core.state().join_hot(now, deadline, sampled.is_some(), &mut waker, &mut spare);
+            let joined =
+                core.state().join_hot(now, deadline, sampled.is_some(), &mut waker, &mut spare);
             if let Some(spare) = spare {
                 core.keep_mailbox(spare);
             }
@@ -322,17 +338,15 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         })
     }
 
+    /// The place that it was given, if that can be had without the lock.
     #[inline]
-    fn poll_wait(&mut self, ticket: Ticket, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
-        let key = ticket.key;
-        if let Some(place) = self.core.mailboxes.take(key.index()) {
-            self.waiting = None;
-            if !self.core.front.count() {
-                self.core.state().picked_up();
-            }
-            return Poll::Ready(Ok(Acquired::One(self.core.granted(place, key))));
+    fn poll_served(&mut self, ticket: Ticket) -> Option<Lent<Place<M, K>>> {
+        let place = self.core.mailboxes.take(ticket.key.index())?;
+        self.waiting = None;
+        if !self.core.front.count() {
+            self.core.state().picked_up();
         }
-        self.poll_unserved(ticket, cx)
+        Some(self.core.granted(place, ticket.key))
     }
 
     #[cold]

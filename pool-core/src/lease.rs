@@ -120,7 +120,7 @@ impl Limits for PatienceLimits<'_> {
     }
 }
 
-enum CoreRef<'p, M: Manager, K: Kind<M>> {
+pub(crate) enum CoreRef<'p, M: Manager, K: Kind<M>> {
     Borrowed(&'p Core<M, K>),
     Owned(Arc<Core<M, K>>),
 }
@@ -136,19 +136,68 @@ impl<M: Manager, K: Kind<M>> Deref for CoreRef<'_, M, K> {
     }
 }
 
+/// How a lease is to hold on to its pool.
+pub(crate) trait Holding<'p, M: Manager, K: Kind<M>>: Copy + Send {
+    /// The pool, as long as the get lives.
+    fn core(&self) -> &Arc<Core<M, K>>;
+
+    fn hold(self) -> CoreRef<'p, M, K>;
+}
+
+/// By borrowing a handle.
+pub(crate) struct Borrowed<'p, M: Manager, K: Kind<M>>(pub(crate) &'p Arc<Core<M, K>>);
+
+/// By itself.
+pub(crate) struct Owned<'a, M: Manager, K: Kind<M>>(pub(crate) &'a Arc<Core<M, K>>);
+
+impl<M: Manager, K: Kind<M>> Clone for Borrowed<'_, M, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Copy for Borrowed<'_, M, K> {}
+
+impl<M: Manager, K: Kind<M>> Clone for Owned<'_, M, K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Copy for Owned<'_, M, K> {}
+
+impl<'p, M: Manager, K: Kind<M>> Holding<'p, M, K> for Borrowed<'p, M, K> {
+    #[inline]
+    fn core(&self) -> &Arc<Core<M, K>> {
+        self.0
+    }
+
+    #[inline]
+    fn hold(self) -> CoreRef<'p, M, K> {
+        CoreRef::Borrowed(self.0)
+    }
+}
+
+impl<M: Manager, K: Kind<M>> Holding<'static, M, K> for Owned<'_, M, K> {
+    #[inline]
+    fn core(&self) -> &Arc<Core<M, K>> {
+        self.0
+    }
+
+    #[inline]
+    fn hold(self) -> CoreRef<'static, M, K> {
+        CoreRef::Owned(Arc::clone(self.0))
+    }
+}
+
 impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     #[inline]
-    pub(crate) fn borrowed(core: &'p Core<M, K>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
-        Self::new(CoreRef::Borrowed(core), lent, at)
-    }
-
-    #[inline]
-    pub(crate) fn owned(core: Arc<Core<M, K>>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
-        Self::new(CoreRef::Owned(core), lent, at)
-    }
-
-    #[inline]
-    fn new(core: CoreRef<'p, M, K>, lent: Lent<Place<M, K>>, at: Caller) -> Self {
+    pub(crate) fn new(
+        holding: impl Holding<'p, M, K>,
+        lent: Lent<Place<M, K>>,
+        at: Caller,
+    ) -> Self {
+        let core = holding.hold();
         let Lent { place, waiter, .. } = lent;
         let tracked = core.track(K::Store::slot(&place).id, at);
         let marks = Marks::new(Stage::Lent, waiter, tracked);

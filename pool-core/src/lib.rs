@@ -108,6 +108,7 @@ mod data;
 mod dyn_manager;
 mod error;
 mod front;
+mod get;
 mod hooks;
 mod kind;
 mod leaks;

@@ -3,21 +3,21 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
-use crate::acquire::{Acquire, Acquired, Defaults, GetOptions, Patience};
+use crate::acquire::{Defaults, GetOptions};
 use crate::blocking;
 use crate::config::{Builder, ConfigError, Limits, PoolBuilder, Settings, SharedPoolBuilder};
 use crate::control::{self, DrainReport, Pause, Retained};
 use crate::core::{Core, Place};
 use crate::error::{CreateError, Error};
-use crate::kind::{Exclusive, Kind, Shared, Unfit};
+use crate::get::{lease, lease_many};
+use crate::kind::{Exclusive, Kind, Shared};
 use crate::leaks::Holder;
-use crate::lease::{ResourceLease, Several};
+use crate::lease::{Borrowed, Owned, ResourceLease};
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Metadata;
-use crate::state::{Key, Lent, State};
+use crate::state::{Lent, State};
 use crate::status::{Counters, Status};
 
 /// A pool whose resources have one holder at a time.
@@ -136,8 +136,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     pub fn get(
         &self,
     ) -> impl Future<Output = Result<ResourceLease<'_, M, K>, Error<M::Error>>> + Send {
-        let at = Location::caller();
-        lease(&self.core, Defaults, move |lent| ResourceLease::borrowed(&self.core, lent, at))
+        lease(Borrowed(&self.core), Defaults, Location::caller())
     }
 
     /// Lends a resource as [`get`](Self::get) does, with options of this call.
@@ -154,8 +153,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         &self,
         options: GetOptions,
     ) -> impl Future<Output = Result<ResourceLease<'_, M, K>, Error<M::Error>>> + Send {
-        let at = Location::caller();
-        lease(&self.core, options, move |lent| ResourceLease::borrowed(&self.core, lent, at))
+        lease(Borrowed(&self.core), options, Location::caller())
     }
 
     /// Lends a resource as [`get`](Self::get) does, in a lease that keeps the pool alive instead of
@@ -172,9 +170,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     pub fn get_owned(
         &self,
     ) -> impl Future<Output = Result<ResourceLease<'static, M, K>, Error<M::Error>>> + Send {
-        let at = Location::caller();
-        let owned = move |lent| ResourceLease::owned(Arc::clone(&self.core), lent, at);
-        lease(&self.core, Defaults, owned)
+        lease(Owned(&self.core), Defaults, Location::caller())
     }
 
     /// Lends a resource as [`get_owned`](Self::get_owned) does, with options of this call.
@@ -191,9 +187,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         &self,
         options: GetOptions,
     ) -> impl Future<Output = Result<ResourceLease<'static, M, K>, Error<M::Error>>> + Send {
-        let at = Location::caller();
-        let owned = move |lent| ResourceLease::owned(Arc::clone(&self.core), lent, at);
-        lease(&self.core, options, owned)
+        lease(Owned(&self.core), options, Location::caller())
     }
 
     /// Lends several resources, or none: for work that needs them all at the same time, and that two
@@ -254,9 +248,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         count: usize,
         options: GetOptions,
     ) -> impl Future<Output = Result<Vec<ResourceLease<'_, M, K>>, Error<M::Error>>> + Send {
-        let at = Location::caller();
-        let lease_of = move |lent| ResourceLease::borrowed(&*self.core, lent, at);
-        lease_many(&self.core, count, options, lease_of)
+        lease_many(Borrowed(&self.core), count, options, Location::caller())
     }
 
     /// Lends a resource as [`get`](Self::get) does, and blocks this thread until then: for threads
@@ -299,7 +291,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     #[track_caller]
     pub fn try_get(&self) -> Option<ResourceLease<'_, M, K>> {
         let at = Location::caller();
-        self.try_lend().map(|lent| ResourceLease::borrowed(&*self.core, lent, at).arrived())
+        self.try_lend().map(|lent| ResourceLease::new(Borrowed(&self.core), lent, at).arrived())
     }
 
     /// Lends a resource as [`try_get`](Self::try_get) does, in a lease that keeps the pool alive
@@ -307,8 +299,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     #[track_caller]
     pub fn try_get_owned(&self) -> Option<ResourceLease<'static, M, K>> {
         let at = Location::caller();
-        let lent = self.try_lend()?;
-        Some(ResourceLease::owned(Arc::clone(&self.core), lent, at).arrived())
+        self.try_lend().map(|lent| ResourceLease::new(Owned(&self.core), lent, at).arrived())
     }
 
     fn try_lend(&self) -> Option<Lent<Place<M, K>>> {
@@ -520,99 +511,5 @@ impl<M: Manager, K: Kind<M>> Clone for WeakPool<M, K> {
 impl<M: Manager, K: Kind<M>> fmt::Debug for WeakPool<M, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WeakPool")
-    }
-}
-
-/// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
-#[inline]
-async fn lease<'p, M: Manager, K: Kind<M>>(
-    core: &Arc<Core<M, K>>,
-    options: impl Into<GetOptions> + Send,
-    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
-) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
-    let mut hit = None;
-    let mut again = false;
-    if let Some(lent) = core.lend_hot() {
-        let stale = lent.stale;
-        let mut lease = lease_of(lent);
-        match lease.prepare_now(stale) {
-            Poll::Ready(Ok(())) => return Ok(lease),
-            Poll::Ready(Err(_unfit)) => again = true,
-            Poll::Pending => hit = Some((lease, stale)),
-        }
-    }
-    // A hit pays for nothing of this.
-    let mut patience = Patience::new(options.into());
-    loop {
-        let (mut lease, stale) = if let Some(hit) = hit.take() {
-            hit
-        } else {
-            let lent = Acquire::new(core, &mut patience, 1, again).await?.one();
-            let stale = lent.stale;
-            (lease_of(lent), stale)
-        };
-        let ready = match lease.prepare_now(stale) {
-            Poll::Ready(ready) => ready.is_ok(),
-            Poll::Pending => make_ready(core, &mut lease, stale, &mut patience).await?,
-        };
-        if ready {
-            return Ok(lease);
-        }
-        again = true;
-    }
-}
-
-/// Several leases whose resources are all ready. If one is not fit, all go back before they are asked for
-/// anew: nobody holds some while it waits for others, so no two wait for each other.
-async fn lease_many<'p, M: Manager, K: Kind<M>>(
-    core: &Arc<Core<M, K>>,
-    count: usize,
-    options: GetOptions,
-    lease_of: impl Fn(Lent<Place<M, K>>) -> ResourceLease<'p, M, K> + Send,
-) -> Result<Vec<ResourceLease<'p, M, K>>, Error<M::Error>> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    let mut patience = Patience::new(options);
-    let mut again = false;
-    'anew: loop {
-        let acquired = Acquire::new(core, &mut patience, count, again).await?;
-        let lent = match acquired {
-            Acquired::One(lent) => vec![lent],
-            Acquired::Several(places) => {
-                places.into_iter().map(|place| core.granted(place, Key::NIL)).collect()
-            }
-        };
-        let with_stale = |lent: Lent<_>| {
-            let stale = lent.stale;
-            (lease_of(lent), stale)
-        };
-        let mut several = Several::new(lent.into_iter().map(with_stale).collect());
-        again = true;
-        while let Some((lease, stale)) = several.next() {
-            let ready = match lease.prepare_now(*stale) {
-                Poll::Ready(ready) => ready.is_ok(),
-                Poll::Pending => make_ready(core, lease, *stale, &mut patience).await?,
-            };
-            if !ready {
-                continue 'anew;
-            }
-        }
-        return Ok(several.ready());
-    }
-}
-
-/// Makes a resource ready for its holder, in a future. Says whether it is.
-async fn make_ready<M: Manager, K: Kind<M>>(
-    core: &Arc<Core<M, K>>,
-    lease: &mut ResourceLease<'_, M, K>,
-    stale: bool,
-    patience: &mut Patience,
-) -> Result<bool, Error<M::Error>> {
-    match lease.prepare(stale, patience).await {
-        Ok(()) => Ok(true),
-        Err(Unfit::Failed) => Ok(false),
-        Err(Unfit::NoRuntime) => Err(Error::NoRuntime),
-        Err(Unfit::OutOfTime) => Err(patience.timed_out(core)),
     }
 }

@@ -134,7 +134,13 @@ impl Line {
         let stand = self.next;
         self.next += 1;
         let odd = deadline.after(ROUNDING) <= self.last_regular && !self.ring.is_empty();
-        let deadline = if self.ring.is_empty() {deadline} else if odd { deadline } else { deadline.max(self.last_regular) };
+        let deadline = if self.ring.is_empty() {
+            deadline
+        } else if odd {
+            deadline
+        } else {
+            deadline.max(self.last_regular)
+        };
         let entry = Entry { deadline, ..entry };
         if !odd {
             self.last_regular = deadline;

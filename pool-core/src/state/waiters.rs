@@ -516,7 +516,8 @@ mod tests {
                             places: 1,
                             again: rng.u8(..8) == 0,
                         };
-                        let joined = waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
+                        let joined =
+                            waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
                         let ticket = joined.expect("there are few");
                         let at = if ask.again { 0 } else { list.len() };
                         list.insert(at, (ticket, ask));
