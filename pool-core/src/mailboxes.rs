@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use crate::sync::Exchange;
 
-const FIRST: usize = 32;
+/// How many there are at least, once there is one.
+pub(crate) const FIRST: usize = 32;
 const CHUNKS: usize = 26;
 
 /// The most mailboxes that there may be.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::moment::Moment;
 
@@ -50,7 +51,9 @@ pub(super) struct Gone {
 /// Gaps that are not worth closing.
 const FEW_GAPS: usize = 32;
 
-const ROUNDING: std::time::Duration = std::time::Duration::from_millis(1);
+/// Deadlines that are less than this apart are the same to a timer, and the later one is taken: threads that
+/// join at the same time come in any order.
+const SAME: Duration = Duration::from_millis(1);
 
 const FIRST_STAND: u64 = 1 << 63;
 
@@ -133,15 +136,9 @@ impl Line {
         }
         let stand = self.next;
         self.next += 1;
-        let odd = deadline.after(ROUNDING) <= self.last_regular && !self.ring.is_empty();
-        let deadline = if self.ring.is_empty() {
-            deadline
-        } else if odd {
-            deadline
-        } else {
-            deadline.max(self.last_regular)
-        };
-        let entry = Entry { deadline, ..entry };
+        let last = if self.ring.is_empty() { deadline } else { self.last_regular };
+        let odd = deadline.after(SAME) <= last;
+        let deadline = if odd { deadline } else { deadline.max(last) };
         if !odd {
             self.last_regular = deadline;
             if self.ring.is_empty() {
@@ -150,7 +147,7 @@ impl Line {
         } else if self.regular == stand {
             self.regular = self.next;
         }
-        self.ring.push_back(Entry { stand, odd, ..entry });
+        self.ring.push_back(Entry { deadline, stand, odd, ..entry });
         (stand, odd)
     }
 

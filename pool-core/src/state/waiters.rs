@@ -15,7 +15,7 @@
 //! Deadlines: most waiters share one timeout, so that their deadlines grow along the ring and the first
 //! of them is the nearest. Those are *regular*; a waiter with a nearer deadline than a regular one in
 //! front of it is *odd*, and stands in an ordered set beside the ring. The nearest deadline is thus
-//! found in O(1), and one timer serves the whole queue.
+//! found in O(1), and one timer serves the whole queue. Nearer by less than a timer can tell is not nearer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -219,7 +219,8 @@ impl<T, F> Waiters<T, F> {
         self.mailboxes.make(number);
         self.mailbox_count += 1;
         // Giving up allocates nothing.
-        self.free.reserve(self.mailbox_count.next_power_of_two() - self.free.len());
+        let most = self.mailbox_count.next_power_of_two().max(mailboxes::FIRST);
+        self.free.reserve(most - self.free.len());
         u32::try_from(number).ok()
     }
 
@@ -498,6 +499,23 @@ pub(crate) enum Left<T, F> {
 mod tests {
     use super::*;
 
+    const MILLISECOND: u64 = 1_000_000;
+
+    /// Threads read the clock in one order and join in another.
+    #[test]
+    fn deadlines_that_a_timer_cannot_tell_apart_are_in_order() {
+        let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
+        for bits in [5 * MILLISECOND, 5 * MILLISECOND - 1, 4 * MILLISECOND + 1, 4 * MILLISECOND] {
+            let ask = Ask::one(Moment::from_bits(bits));
+            let joined = waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
+            joined.expect("there are few");
+        }
+        assert_eq!(waiters.odd.len(), 1);
+        assert_eq!(waiters.next_deadline(), Moment::from_bits(4 * MILLISECOND));
+        assert!(waiters.fail_expired(Moment::from_bits(4 * MILLISECOND), ()).is_some());
+        assert_eq!(waiters.next_deadline(), Moment::from_bits(5 * MILLISECOND));
+    }
+
     /// Joins, gives up, is served and fails at random, beside a list that is searched from end to end.
     #[test]
     fn order_and_deadlines_are_those_of_a_plain_list() {
@@ -511,7 +529,7 @@ mod tests {
                 match rng.u8(..8) {
                     0..=3 => {
                         let ask = Ask {
-                            deadline: Moment::from_bits(rng.u64(1..50)),
+                            deadline: Moment::from_bits(rng.u64(1..50) * MILLISECOND),
                             class: Priority::ALL[rng.usize(..3)],
                             places: 1,
                             again: rng.u8(..8) == 0,
@@ -539,7 +557,7 @@ mod tests {
                         }
                     }
                     _ => {
-                        let now = Moment::from_bits(rng.u64(1..20));
+                        let now = Moment::from_bits(rng.u64(1..20) * MILLISECOND);
                         while waiters.fail_expired(now, ()).is_some() {}
                         let (late, in_time): (Vec<_>, Vec<_>) =
                             list.drain(..).partition(|(_, ask)| ask.deadline <= now);
