@@ -48,19 +48,23 @@ pub(crate) fn get<T, M: Manager, K: Kind<M>>(
     let _entered = runtime.as_ref().map(|runtime| runtime.enter());
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
-    let mut get = pin!(get);
-    loop {
-        if let Poll::Ready(got) = get.as_mut().poll(&mut cx) {
-            return got;
+    {
+        let mut get = pin!(get);
+        loop {
+            if let Poll::Ready(got) = get.as_mut().poll(&mut cx) {
+                return got;
+            }
+            let Some(give_up_at) = give_up_at else {
+                thread::park();
+                continue;
+            };
+            let left = give_up_at.saturating_duration_since(now());
+            if left.is_zero() {
+                break;
+            }
+            thread::park_timeout(left);
         }
-        let Some(give_up_at) = give_up_at else {
-            thread::park();
-            continue;
-        };
-        let left = give_up_at.saturating_duration_since(now());
-        if left.is_zero() {
-            return Err(patience.timed_out(core));
-        }
-        thread::park_timeout(left);
     }
+    core.state().gave_up_in_time();
+    Err(patience.timed_out(core))
 }

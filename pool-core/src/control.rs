@@ -1,16 +1,19 @@
 //! What can be done to a whole pool, beside lending: pausing, warming up, draining, looking at its
 //! resources.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
-use crate::core::{Core, Place};
+use crate::core::{Core, Place, keeps_time};
 use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
@@ -58,21 +61,48 @@ async fn until<M: Manager, K: Kind<M>, T>(
     mut came: impl FnMut(&mut State<K::Store, M::Error>) -> Option<T>,
 ) -> Option<T> {
     let deadline = core.clock.instant_or_far(core.clock.now().after(timeout));
-    let runtime = Handle::try_current().ok().or_else(|| core.runtime());
     let _watcher = Watcher::new(core);
+    let mut timer = None;
     loop {
         let mut changed = pin!(core.changed.notified());
         // From here on no change is missed.
         changed.as_mut().enable();
         let came = core.look(|state| came(state));
-        let Some(runtime) = runtime.as_ref().filter(|_| came.is_none()) else { return came };
-        let in_time = {
-            let _entered = runtime.enter();
-            timeout_at(deadline, changed)
-        };
-        if in_time.await.is_err() {
+        if came.is_some() {
             return came;
         }
+        if timer.is_none() {
+            timer = Timer::start(core, deadline);
+        }
+        let mut over = &mut timer.as_mut()?.0;
+        // However the timer ends: its runtime may have.
+        let is_over = poll_fn(|cx| {
+            if Pin::new(&mut over).poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            changed.as_mut().poll(cx).map(|()| false)
+        });
+        if is_over.await {
+            return None;
+        }
+    }
+}
+
+/// A timer in a task of its own: the one that waits for it may be in no runtime, and outlive the timer's.
+struct Timer(JoinHandle<()>);
+
+impl Timer {
+    /// In the caller's runtime, or in the pool's.
+    fn start<M: Manager, K: Kind<M>>(core: &Core<M, K>, deadline: Instant) -> Option<Self> {
+        let runtimes = [Handle::try_current().ok(), core.runtime()];
+        let runtime = runtimes.into_iter().flatten().find(keeps_time)?;
+        Some(Self(runtime.spawn(async move { sleep_until(deadline).await })))
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,11 +1,13 @@
 //! What every handle, lease and task of a pool shares: the state under its lock, and everything that
 //! is done after unlocking.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -13,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::config::{Settings, Times};
-use crate::control::Closing;
+use crate::control::{Closing, Pause};
 use crate::front::{Front, Put, Taken};
 use crate::hooks::Hooks;
 use crate::kind::Kind;
@@ -51,7 +53,7 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
     pub(crate) closed: Arc<Closing>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
-    /// Where maintenance was started last.
+    /// Where maintenance lives.
     home: Mutex<Option<Handle>>,
     /// Handles of the pool, leases not among them: without one there is nobody left to lend to.
     handles: AtomicUsize,
@@ -166,7 +168,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
         match self.front.lend() {
             Taken::Lent(place, stale) => return Some(Lent { place, stale, waiter: Key::NIL }),
-            Taken::Nothing if K::Store::HAS_FRONT && !self.front.is_open() => return None,
+            Taken::Nothing if K::Store::HAS_FRONT && self.front.is_shut() => return None,
             Taken::Nothing => {}
             Taken::Outdated(place) => self.absorb(place),
         }
@@ -259,7 +261,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     /// The resource of a place that was lent is not fit for its holder, or the holder gave up.
     pub(crate) fn reject(&self, place: Place<M, K>, waiter: Key, unserved: Unserved) {
         let end = match unserved {
-            Unserved::GoesOn => Some(EndReason::CheckFailed),
+            Unserved::GoesOn | Unserved::Panicked => Some(EndReason::CheckFailed),
             // Others hold it as well, or will: that one gives up says nothing about it.
             _ if K::IS_SHARED => None,
             _ => Some(EndReason::Discarded),
@@ -308,31 +310,30 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         // The builder's, or that of the caller, which also takes over when the builder's has ended.
         let runtimes = [self.runtime.clone(), Handle::try_current().ok()];
-        runtimes.into_iter().flatten().any(|runtime| self.maintain_in(runtime))
+        runtimes.into_iter().flatten().any(|runtime| self.maintain_in(&runtime))
     }
 
     /// Starts maintenance in a runtime, unless it lives. Says whether it does then.
-    fn maintain_in(self: &Arc<Self>, runtime: Handle) -> bool {
-        if !keeps_time(&runtime) {
+    fn maintain_in(self: &Arc<Self>, runtime: &Handle) -> bool {
+        if !keeps_time(runtime) {
             return false;
         }
         if self.state().adopt() {
             let task = maintenance::Maintenance::new(self, Arc::clone(&self.wakeup));
-            runtime.spawn(task.run());
-            let before = self.home().replace(runtime);
+            let before = self.home().replace(runtime.clone());
             drop(before);
+            runtime.spawn(task.run());
         }
-        // In a runtime that has ended the task is dropped at once.
+        // In a runtime that has ended the task is dropped at once, and it is nobody's home.
         self.state().is_maintained()
     }
 
-    /// The runtime in which maintenance was started last.
+    /// The runtime in which maintenance lives.
     fn home(&self) -> MutexGuard<'_, Option<Handle>> {
         self.home.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The runtime for those that have none of their own: where maintenance was started last, or the
-    /// builder's.
+    /// The runtime for those that have none of their own: where maintenance lives, or the builder's.
     pub(crate) fn runtime(&self) -> Option<Handle> {
         self.home().clone().or_else(|| self.runtime.clone())
     }
@@ -355,7 +356,11 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn stillborn(&self, id: ResourceId, failed: Stillborn<M::Error>) {
-        self.update(|state, now, actions| state.stillborn(id, failed, now, actions));
+        let error = Arc::clone(&failed.error);
+        let mut left = self.update(|state, now, actions| state.stillborn(id, failed, now, actions));
+        while left > 0 {
+            left = self.update(|state, now, actions| state.fail_fatal(&error, left, now, actions));
+        }
     }
 
     pub(crate) fn abandoned(&self, id: ResourceId) {
@@ -372,11 +377,20 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn orphan(&self) {
+        let ended = self.home().take();
+        drop(ended);
         self.update(|state, _, actions| state.orphan(actions));
     }
 
     pub(crate) fn close(&self) {
-        self.update(State::close);
+        while self.update(State::close) {}
+    }
+
+    pub(crate) fn pause(&self, pause: Pause) {
+        let mut more = self.update(|state, now, actions| state.pause(pause, now, actions));
+        while more {
+            more = self.update(State::fail_paused);
+        }
     }
 
     /// The handle of one of this pool's resources.
@@ -429,6 +443,7 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
             let now = self.clock.now();
             let mut state = self.state();
             state.close_front(now, &mut actions);
+            // A waiter borrows the pool, so there is none left.
             state.close(now, &mut actions);
             state.orphan(&mut actions);
         }
@@ -445,10 +460,11 @@ fn wake_up(waker: Waker) {
     contain(|| waker.wake());
 }
 
-/// Whether a runtime has timers: there is no way to ask but to try.
+/// Whether a runtime has timers, and has not ended: there is no way to ask but to try.
 pub(crate) fn keeps_time(runtime: &Handle) -> bool {
     let _entered = runtime.enter();
-    contain(|| drop(tokio::time::sleep(Duration::ZERO))).is_some()
+    let mut cx = Context::from_waker(Waker::noop());
+    contain(|| pin!(tokio::time::sleep(Duration::ZERO)).poll(&mut cx).is_ready()).is_some()
 }
 
 /// Destroys a resource without a task to do it in.
@@ -484,5 +500,19 @@ pub(crate) fn take_leave<M: Manager>(
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "nothing is left of it around what cannot panic")]
 pub(crate) fn contain<T>(user: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(user)).ok()
+    match catch_unwind(AssertUnwindSafe(user)) {
+        Ok(result) => Some(result),
+        Err(panic) => {
+            drop_panic(panic);
+            None
+        }
+    }
+}
+
+/// Drops what somebody panicked with, whose destructor may panic as well.
+#[cold]
+pub(crate) fn drop_panic(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(again);
+    }
 }

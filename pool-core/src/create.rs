@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::time::timeout;
 
-use crate::core::{Core, contain};
+use crate::core::{Core, contain, drop_panic};
 use crate::data::Data;
 use crate::error::CreateError;
 use crate::hooks::Hooks;
@@ -76,7 +76,11 @@ async fn create<M: Manager>(
         match polled {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(created)) => Poll::Ready(created),
-            Err(panic) => Poll::Ready(Err(CreateError::Panicked(message(&*panic)))),
+            Err(panic) => {
+                let text = message(&*panic);
+                drop_panic(panic);
+                Poll::Ready(Err(CreateError::Panicked(text)))
+            }
         }
     })
     .await

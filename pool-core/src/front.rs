@@ -21,7 +21,7 @@
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_utils::CachePadded;
 
@@ -51,6 +51,8 @@ struct Marks {
     fresh_after: AtomicU64,
     /// When maintenance last looked at the time, while so many join the queue that they go by that; or 0.
     sampled: AtomicU64,
+    /// The front may be closed, and what is idle is to be had all the same, since nobody waits.
+    more: AtomicBool,
 }
 
 struct Cell<T> {
@@ -93,6 +95,7 @@ impl<S: Store> Front<S> {
                 coarse: AtomicU64::new(0),
                 fresh_after: AtomicU64::new(Moment::NEVER.bits()),
                 sampled: AtomicU64::new(0),
+                more: AtomicBool::new(false),
             }),
             cells: (0..cells).map(|_| CachePadded::new(Cell::new())).collect(),
             max_uses: max_uses.unwrap_or(u32::MAX),
@@ -106,6 +109,17 @@ impl<S: Store> Front<S> {
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.gate() != Moment::NEVER
+    }
+
+    /// Whether nothing is to be had, neither here nor under the lock.
+    #[inline]
+    pub(crate) fn is_shut(&self) -> bool {
+        !self.is_open() && !self.marks.more.load(Ordering::Relaxed)
+    }
+
+    /// Says whether what is idle is to be had under the lock, for all that is known. Under the lock.
+    pub(crate) fn set_more(&self, more: bool) {
+        self.marks.more.store(more, Ordering::Relaxed);
     }
 
     /// Lends what is in this thread's cell.

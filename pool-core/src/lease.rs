@@ -13,7 +13,7 @@ use crate::core::{Core, Place, contain};
 use crate::data::Data;
 use crate::kind::{Exclusive, Kind, Limits, Shared, Unfit, UntilWhen};
 use crate::manager::{Manager, ResourceId};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, Slot};
 use crate::moment::Clock;
 use crate::observer::EndReason;
 use crate::state::{Key, Lent, Store, Unserved};
@@ -374,7 +374,9 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
             state.detach(id, now, actions);
         });
         lease.untrack();
-        slot.resource
+        let Slot { resource, data, .. } = *slot;
+        contain(|| drop(data));
+        resource
     }
 
     /// Puts `resource` in the place of the one that is held, which leaves the pool: for a holder that
@@ -387,7 +389,8 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
         };
         contain(|| core.manager.detached(&mut slot.resource));
         // It is a user's, and so is its destructor.
-        drop(std::mem::take(&mut slot.data));
+        let data = std::mem::take(&mut slot.data);
+        contain(|| drop(data));
         let id = core.update(|state, now, actions| state.replace(slot, now, actions));
         if let (Some(leaks), Some(key)) = (&core.leaks, lease.marks.tracked()) {
             leaks.replaced(key, id);
@@ -427,7 +430,8 @@ impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
     #[inline(never)]
     fn end_unused(&mut self) {
         if self.place.is_some() {
-            self.reject(Unserved::Cancelled);
+            let panicked = self.marks.stage() == Stage::Checked && thread::panicking();
+            self.reject(if panicked { Unserved::Panicked } else { Unserved::Cancelled });
         }
     }
 

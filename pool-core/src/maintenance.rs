@@ -5,7 +5,10 @@
 //! it has started along; when its runtime ends first, the pool learns of that and starts it anew with
 //! the next call.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -85,38 +88,40 @@ fn look<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     held: Place<M, K>,
 ) -> impl Future<Output = ()> + Send + use<M, K> {
-    let (limit, clock) = (core.times.check, core.clock);
-    let manager = Arc::clone(&core.manager);
+    let limit = core.times.check;
+    let closed = Arc::clone(&core.closed).wait();
     let mut look =
-        Look { core: Arc::downgrade(core), held: Some(held), end: Some(EndReason::CheckFailed) };
+        Look { core: Arc::clone(core), held: Some(held), end: Some(EndReason::CheckFailed) };
     async move {
-        if let Some(held) = &mut look.held {
-            let passed = timeout(limit, K::look(&manager, held, clock)).await;
-            look.passed(matches!(passed, Ok(Ok(()))));
-        }
+        let Look { core, held: Some(held), end } = &mut look else { return };
+        let mut closed = pin!(closed);
+        let mut passed = pin!(timeout(limit, K::look(&core.manager, held, core.clock)));
+        *end = poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Some(EndReason::Closed));
+            }
+            let failed = |passed| !matches!(passed, Ok(Ok(())));
+            let passed = passed.as_mut().poll(cx);
+            passed.map(|passed| failed(passed).then_some(EndReason::CheckFailed))
+        })
+        .await;
     }
 }
 
-/// A resource that is looked at.
+/// A resource that is looked at. It keeps the pool there, which has to see it end.
 struct Look<M: Manager, K: Kind<M>> {
-    core: Weak<Core<M, K>>,
+    core: Arc<Core<M, K>>,
     held: Option<Place<M, K>>,
     /// Why it is to end, unless it passes.
     end: Option<EndReason>,
 }
 
-impl<M: Manager, K: Kind<M>> Look<M, K> {
-    fn passed(&mut self, passed: bool) {
-        self.end = (!passed).then_some(EndReason::CheckFailed);
-    }
-}
-
 impl<M: Manager, K: Kind<M>> Drop for Look<M, K> {
     /// Also after a panic of the manager, and when the runtime ends in the middle of the look.
     fn drop(&mut self) {
-        if let (Some(core), Some(held)) = (self.core.upgrade(), self.held.take()) {
+        if let Some(held) = self.held.take() {
             let end = self.end;
-            core.update(|state, now, actions| state.looked(held, end, now, actions));
+            self.core.update(|state, now, actions| state.looked(held, end, now, actions));
         }
     }
 }

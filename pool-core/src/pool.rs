@@ -420,7 +420,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail
     /// over. What is lent stays with its holders.
     pub fn pause(&self, pause: Pause) {
-        self.core.update(|state, now, actions| state.pause(pause, now, actions));
+        self.core.pause(pause);
     }
 
     /// Ends a [`pause`](Self::pause), and serves those that wait.

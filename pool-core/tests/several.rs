@@ -9,7 +9,8 @@ use std::task::Poll;
 use harness::{Known, PoolOf, Side, judge, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{
-    CheckPolicy, EndReason, Error, Exclusive, GetOptions, Priority, ResourceLease, Shared,
+    CheckPolicy, EndReason, Error, Exclusive, GetOptions, Pool, Priority, ResourceLease, Shared,
+    SharedPool,
 };
 use tokio_test::task::{Spawn, spawn};
 
@@ -287,4 +288,50 @@ async fn several_tasks_that_want_several_all_get_them() {
     rest().await;
     assert_eq!((lent, pool.counters().gets_ok), (180, 180));
     assert_eq!((pool.status().idle, manager.counts().most_at_once), (5, 5));
+}
+
+/// Every use of a shared resource counts, also where several are lent at once.
+#[tokio::test(start_paused = true)]
+async fn several_places_of_a_shared_resource_are_no_more_than_its_uses() {
+    let manager = ScriptedManager::new();
+    let builder = SharedPool::builder(manager.clone()).max_size(2).places(4).max_uses(3);
+    let pool = builder.build().unwrap();
+    drop(pool.get().await.unwrap());
+    let leases = pool.get_many(3).await.unwrap();
+    assert_eq!(leases.len(), 3);
+    let of_first = leases.iter().filter(|lease| lease.id() == leases[0].id()).count();
+    assert_eq!(of_first, 2, "one use was over: {leases:?}");
+    drop(leases);
+    rest().await;
+    let counters = pool.counters();
+    assert_eq!((counters.created, counters.ended.get(EndReason::Uses)), (2, 1));
+}
+
+/// What is gathered for its last use is used, and not thrown away for being used up.
+#[tokio::test(start_paused = true)]
+async fn several_are_gathered_for_their_last_use() {
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).max_size(2).max_uses(1).build().unwrap();
+    let held = pool.get_owned().await.unwrap();
+    let mut pair = spawn(pool.get_many(2));
+    assert!(pair.poll().is_pending());
+    rest().await;
+    assert!(pair.poll().is_pending());
+    drop(held);
+    rest().await;
+    let Poll::Ready(Ok(pair)) = pair.poll() else { panic!("there are two") };
+    assert_eq!(pair.len(), 2);
+    assert_eq!(pool.counters().created, 3, "each was created once, and used");
+
+    let shared = SharedPool::builder(manager.clone()).max_size(2).places(1).max_uses(1);
+    let shared = shared.build().unwrap();
+    let held = shared.get_owned().await.unwrap();
+    let mut pair = spawn(shared.get_many(2));
+    assert!(pair.poll().is_pending());
+    rest().await;
+    drop(held);
+    rest().await;
+    let Poll::Ready(Ok(pair)) = pair.poll() else { panic!("there are two") };
+    assert_eq!(pair.len(), 2);
+    assert_eq!(shared.counters().ended.get(EndReason::Uses), 1, "that of the holder that left");
 }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
+use super::timers::FAILED_AT_ONCE;
 use super::{ActionsOf, Failure, State, Store};
 use crate::config::Limits;
 use crate::control::Pause;
@@ -36,15 +37,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.settle(now, actions);
     }
 
-    /// Fails those that wait, ends what is idle, and what is lent when it comes back.
-    pub(crate) fn close(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
+    /// Fails those that wait, ends what is idle, and what is lent when it comes back. Says whether there are
+    /// more that wait, for whom it is to be called again.
+    pub(crate) fn close(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> bool {
+        if !std::mem::replace(&mut self.closed, true) {
+            actions.closed = true;
+            self.end_all(now, actions);
         }
-        actions.closed = true;
-        while let Some(refused) = self.waiters.fail_first(Failure::Closed) {
-            self.refuse(refused, now, actions);
-        }
+        self.fail_all(usize::MAX, || Failure::Closed, now, actions) > 0
+    }
+
+    fn end_all(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.end_older(u64::MAX, EndReason::Closed, now, actions);
         // Nothing is left to be timed.
         self.next_expiry = Moment::NEVER;
@@ -59,20 +62,48 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Lends nothing and creates nothing from now on; those that wait fail or wait on.
-    pub(crate) fn pause(&mut self, pause: Pause, now: Moment, actions: &mut ActionsOf<S, E>) {
+    ///
+    /// Says whether there are more to [fail](Self::fail_paused).
+    pub(crate) fn pause(
+        &mut self,
+        pause: Pause,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> bool {
         if self.closed {
-            return;
+            return false;
         }
         let before = self.paused.replace(pause);
-        if pause == Pause::Fail {
-            while let Some(refused) = self.waiters.fail_first(Failure::Paused) {
-                self.refuse(refused, now, actions);
-            }
-        }
         if self.observed && before.is_none() {
             actions.events.push(Event::Paused);
         }
+        let more = self.fail_paused(now, actions);
         self.settle(now, actions);
+        more
+    }
+
+    /// Fails those that wait while they are to fail. Says whether there are more.
+    pub(crate) fn fail_paused(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> bool {
+        self.paused == Some(Pause::Fail)
+            && self.fail_all(usize::MAX, || Failure::Paused, now, actions) > 0
+    }
+
+    /// Fails `most` of those that wait, as many of them as may be under one lock. Says how many are left to
+    /// fail.
+    pub(super) fn fail_all(
+        &mut self,
+        most: usize,
+        failure: impl Fn() -> Failure<E>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> usize {
+        let most = most.min(self.waiters.waiting());
+        let now_failed = most.min(FAILED_AT_ONCE);
+        for _ in 0..now_failed {
+            let Some(refused) = self.waiters.fail_first(failure()) else { break };
+            self.refuse(refused, now, actions);
+        }
+        most - now_failed
     }
 
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {

@@ -105,7 +105,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         self.size()
     }
 
-    fn free(&self) -> usize {
+    fn free(&self, _max_uses: u32) -> usize {
         self.idle.len()
     }
 

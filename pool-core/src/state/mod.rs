@@ -302,6 +302,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             max_uses: self.times.max_uses.unwrap_or(u32::MAX),
             max_waiters: self.limits.max_waiters,
         };
+        self.front.set_more(plain && self.waiters.is_empty());
         self.open_front();
     }
 

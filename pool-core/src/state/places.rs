@@ -28,6 +28,8 @@ pub(crate) enum Unserved {
     /// It gets another one.
     GoesOn,
     Cancelled,
+    /// What was to make its resource ready panicked.
+    Panicked,
     NoRuntime,
     TimedOut,
 }
@@ -166,9 +168,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Answer::Several(several);
         }
         if ask.deadline <= now {
-            // Nobody waits for one, but the next caller will be glad of it.
-            self.wished = true;
-            self.supply(now, actions);
+            self.wish(now, actions);
             self.counters.gets_timeout += 1;
             return Answer::Timeout;
         }
@@ -196,10 +196,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 if refused.is_some() {
                     *waker = refused;
                 }
+                if waiting == 0 {
+                    self.wish(now, actions);
+                }
                 self.counters.gets_rejected += 1;
                 Answer::QueueFull(waiting)
             }
         }
+    }
+
+    /// Nobody waits for a resource, but the next caller will be glad of it.
+    fn wish(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        self.wished = true;
+        self.supply(now, actions);
     }
 
     /// When one joins that has looked at the clock itself: maintenance may have looked since, and those
@@ -249,7 +258,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<Vec<S::Lent>> {
-        let free = self.store.free();
+        let free = self.store.free(self.times.max_uses.unwrap_or(u32::MAX));
         if self.paused.is_some() || !self.waiters.is_empty() || free < places {
             return None;
         }
@@ -385,15 +394,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A get has not come to use a place that it was lent.
-    pub(crate) fn put_back(
-        &mut self,
-        mut place: S::Lent,
-        now: Moment,
-        actions: &mut ActionsOf<S, E>,
-    ) {
+    pub(crate) fn put_back(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.counters.gets_ok = self.counters.gets_ok.wrapping_sub(1);
-        S::not_used(&mut place);
-        self.give_back_unchecked(place, now, actions);
+        self.give_back_unused(place, now, actions);
     }
 
     /// A place was granted to one that has given up.
@@ -415,8 +418,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         S::not_used(&mut place);
-        self.take_back(place, now, actions);
-        self.note_time(now);
+        self.come_to_rest(place, now, actions);
     }
 
     /// A resource comes to rest that is as stale as it was.
@@ -452,6 +454,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.settle(now, actions);
     }
 
+    /// A get gave up, because it had no time left.
+    pub(crate) fn gave_up_in_time(&mut self) {
+        self.counters.gets_cancelled = self.counters.gets_cancelled.wrapping_sub(1);
+        self.counters.gets_timeout += 1;
+    }
+
     /// A get has been lent a place, and is not served by it before its resource has passed.
     pub(crate) fn check_begins(&mut self) {
         self.checking += 1;
@@ -472,7 +480,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         match unserved {
             Unserved::GoesOn => {}
             Unserved::Cancelled => self.counters.gets_cancelled += 1,
-            Unserved::NoRuntime => self.counters.gets_error += 1,
+            Unserved::NoRuntime | Unserved::Panicked => self.counters.gets_error += 1,
             Unserved::TimedOut => self.counters.gets_timeout += 1,
         }
     }

@@ -35,6 +35,17 @@ pub struct Share<R> {
 }
 
 impl<R> Share<R> {
+    /// One more lease, under the lock.
+    #[inline]
+    fn is_used(&self) {
+        self.set_uses(self.uses.load(Ordering::Relaxed).saturating_add(1));
+    }
+
+    #[inline]
+    fn set_uses(&self, uses: u32) {
+        self.uses.store(uses, Ordering::Relaxed);
+    }
+
     pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
         self.slot.metadata(self.uses.load(Ordering::Relaxed), clock)
     }
@@ -229,9 +240,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.places
     }
 
-    fn free(&self) -> usize {
+    fn free(&self, max_uses: u32) -> usize {
         let open = self.open.iter().map(|&key| &self.rows[key]);
-        open.map(|row| row.places - row.in_use).sum()
+        let uses_left = |row: &Row<R>| max_uses.saturating_sub(Self::uses(&row.share)) as usize;
+        open.map(|row| (row.places - row.in_use).min(uses_left(row))).sum()
     }
 
     fn expected_places(&self, limits: &Limits) -> usize {
@@ -270,7 +282,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn not_used(lent: &mut Arc<Share<R>>) {
-        lent.uses.fetch_sub(1, Ordering::Relaxed);
+        lent.set_uses(Self::uses(lent).saturating_sub(1));
     }
 
     fn use_up(&mut self, lent: &Arc<Share<R>>, reason: EndReason) {
@@ -283,7 +295,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     fn stamp(_lent: &mut Arc<Share<R>>, _returned: Moment) {}
 
     fn lend_again(lent: &mut Arc<Share<R>>, _fresh_after: Moment) -> bool {
-        lent.uses.fetch_add(1, Ordering::Relaxed);
+        lent.is_used();
         false
     }
 
@@ -318,7 +330,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         row.in_use += 1;
         self.active_in_use += 1;
         let share = Arc::clone(&row.share);
-        share.uses.fetch_add(1, Ordering::Relaxed);
+        share.is_used();
         if row.in_use >= row.places {
             self.sort_open(key);
         }
@@ -330,12 +342,13 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         if row.draining.is_some() || row.in_use > row.places {
             return Err(lent);
         }
-        lent.uses.fetch_add(1, Ordering::Relaxed);
+        lent.is_used();
         Ok(lent)
     }
 
     fn is_lendable(&self, lent: &Arc<Share<R>>) -> bool {
-        self.rows[lent.key].draining.is_none()
+        let draining = self.rows[lent.key].draining;
+        matches!(draining, None | Some(EndReason::Excess | EndReason::Uses))
     }
 
     fn stays(&self, lent: &Arc<Share<R>>) -> bool {

@@ -33,8 +33,8 @@ pub trait Store: Default + Send {
     fn take_begun(&mut self) -> Vec<(ResourceId, EndReason)>;
     /// Places of the active resources.
     fn places(&self) -> usize;
-    /// Places that can be lent now.
-    fn free(&self) -> usize;
+    /// Places that can be lent now, one after the other, of resources that may be lent `max_uses` times.
+    fn free(&self, max_uses: u32) -> usize;
     /// How many places the next resource is likely to have.
     fn expected_places(&self, limits: &Limits) -> usize;
     /// Whether an idle resource could go, for all that is needed and to be kept.
@@ -69,7 +69,7 @@ pub trait Store: Default + Send {
     /// Passes a place from one holder straight to the next, if its resource may be lent again.
     fn pass(&mut self, lent: Self::Lent) -> Result<Self::Lent, Self::Lent>;
 
-    /// Whether the resource of a place that is out may be lent again.
+    /// Whether the resource of a place that is out may be used by who was given it.
     fn is_lendable(&self, lent: &Self::Lent) -> bool;
 
     /// Whether a resource stays when this place is taken back.

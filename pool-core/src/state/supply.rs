@@ -98,14 +98,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             && self.missing() > 0
     }
 
-    /// Starts the births that are due.
+    /// Starts the births that are due, as many as may be under one lock.
     pub(super) fn start_births(
         &mut self,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Vec<BirthOrder> {
         let mut orders = Vec::new();
-        while !self.closed && self.next_start() <= now && self.missing() > 0 {
+        while orders.len() < BIRTHS_AT_ONCE && self.next_start() <= now && self.missing() > 0 {
             let reason = self.reason();
             let id = self.next_id();
             self.wished = false;
@@ -174,15 +174,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.settle(now, actions);
     }
 
-    /// A creation has failed. A fatal error fails those that wait.
+    /// A creation has failed. A fatal error fails those that wait: says how many are left to
+    /// [fail](Self::fail_fatal).
     pub(crate) fn stillborn(
         &mut self,
         id: ResourceId,
         failed: Stillborn<E>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
-    ) {
-        let Some(birth) = self.births.remove(&id) else { return };
+    ) -> usize {
+        let Some(birth) = self.births.remove(&id) else { return 0 };
         self.counters.create_failed += 1;
         let delay = self.back_off(failed.retry_in, now);
         if self.observed {
@@ -193,15 +194,25 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 retry_in: delay,
             });
         }
-        if failed.fatal {
-            let failure = || Failure::Fatal(Arc::clone(&failed.error));
-            while let Some(refused) = self.waiters.fail_first(failure()) {
-                self.refuse(refused, now, actions);
-            }
-        }
         let Stillborn { error, fatal, .. } = failed;
+        let present = if fatal { self.waiters.waiting() } else { 0 };
+        let left = self.fail_all(present, || Failure::Fatal(Arc::clone(&error)), now, actions);
         actions.error = self.last_error.replace(LastError { error, fatal });
         self.settle(now, actions);
+        left
+    }
+
+    /// Fails those that are left to fail with a fatal error. Says how many are left then.
+    pub(crate) fn fail_fatal(
+        &mut self,
+        error: &Arc<CreateError<E>>,
+        left: usize,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> usize {
+        let left = self.fail_all(left, || Failure::Fatal(Arc::clone(error)), now, actions);
+        self.settle(now, actions);
+        left
     }
 
     /// A creation was dropped with its runtime, before it came to anything.
@@ -295,8 +306,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return;
         }
         let gathered = self.waiters.take_gathered();
-        // One too many goes when it comes back, like everything that is lent.
-        let stays = |end: Option<EndReason>| end.is_none_or(|end| end == EndReason::Excess);
+        // One too many goes when it comes back, like everything that is lent, and this use is its last.
+        let stays = |end| matches!(end, None | Some(EndReason::Excess | EndReason::Uses));
         let is_good =
             |place: &S::Lent| stays(self.end_of(place, now)) && self.store.is_lendable(place);
         let (good, bad) = gathered.into_iter().partition(is_good);
@@ -355,6 +366,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         delay
     }
 }
+
+/// How many creations are started under one lock, so that it stays short.
+const BIRTHS_AT_ONCE: usize = 256;
 
 /// How long a resource has to live not to hold up the next one when it dies unused.
 const INFANCY: Duration = Duration::from_secs(1);

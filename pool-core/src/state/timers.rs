@@ -21,7 +21,7 @@ const BUSY: u128 = 100;
 pub(super) const LOOK_AFTER: u64 = 4096;
 
 /// How many waiters are failed under one lock, so that it stays short.
-const EXPIRED_AT_ONCE: usize = 1024;
+pub(super) const FAILED_AT_ONCE: usize = 1024;
 
 /// What maintenance is to do.
 pub(crate) struct Work<S: Store> {
@@ -156,7 +156,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     fn fail_expired(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        for _ in 0..EXPIRED_AT_ONCE {
+        for _ in 0..FAILED_AT_ONCE {
             let expired = self.waiters.fail_expired(now, Failure::Timeout);
             let Some(refused) = expired else { return };
             self.refuse(refused, now, actions);
@@ -235,7 +235,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         let nearest = self.next_change();
         let start = self.next_start();
-        let retry = if start > now && self.missing() > 0 { start } else { Moment::NEVER };
+        // What is missing and due did not all start at once.
+        let retry = if self.missing() > 0 { start.max(now) } else { Moment::NEVER };
         nearest.min(retry).min(self.idle_deadline())
     }
 }

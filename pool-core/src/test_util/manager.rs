@@ -52,7 +52,10 @@ impl ScriptedManager {
     /// When the hook [cannot](Hook::can) do such a thing.
     #[track_caller]
     pub fn script(&self, hook: Hook, steps: impl IntoIterator<Item = Step>) {
-        let steps: Vec<_> = steps.into_iter().inspect(|step| demand(hook, step)).collect();
+        let steps: Vec<_> = steps.into_iter().collect();
+        for step in &steps {
+            demand(hook, step);
+        }
         self.books.entries().extend(hook, steps);
     }
 

@@ -138,6 +138,9 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
                 counters.gets_rejected += 1;
                 assert_eq!(waiting, self.model.queue.len());
                 assert!(waiting >= self.model.settings.max_waiters);
+                if waiting == 0 {
+                    self.model.wish();
+                }
             }
             (got, _) => {
                 let got = got.map(|got| got.map(|leases| leases.len()));
@@ -170,7 +173,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             let checked = self.ledger.books().checked > checked_before;
             let must = M::LOOKS && idle_for >= limit;
             // An eighth for the stamp of its return, one for the reading of the clock.
-            let may = M::LOOKS && idle_for + TICK >= limit / 4 * 3;
+            let may = M::LOOKS && Instant::now() - resource.unused + TICK >= limit / 4 * 3;
             assert!(if checked { may } else { !must }, "checked {checked} after {idle_for:?}");
         }
     }

@@ -149,8 +149,9 @@ impl Model {
             had = ids;
         }
         for id in had {
-            self.was_not_used(id);
-            self.give_back(id, None);
+            self.come_back_unused(id);
+            self.serve();
+            self.note();
         }
         self.serve();
         self.note();
@@ -165,14 +166,17 @@ impl Model {
         }
         self.queue.retain(|waiter| !which(waiter));
         for id in had {
-            self.was_not_used(id);
-            self.come_back(id, None);
+            self.come_back_unused(id);
         }
     }
 
     /// It was granted, and the one that it was granted to did not come to use it.
-    fn was_not_used(&mut self, id: u64) {
-        self.resources.get_mut(&id).unwrap().grants -= 1;
+    fn come_back_unused(&mut self, id: u64) {
+        let unused = self.resources[&id].unused;
+        self.come_back(id, None);
+        let resource = self.resources.get_mut(&id).unwrap();
+        resource.grants -= 1;
+        resource.unused = unused;
     }
 
     /// Time has come to this.
@@ -233,8 +237,7 @@ impl Model {
             waiter.has.retain(|id| !bad.contains(id));
         }
         for id in bad {
-            self.was_not_used(id);
-            self.come_back(id, None);
+            self.come_back_unused(id);
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Resource {
     /// Since when nobody has it, and its place among the returns.
     pub rested: Instant,
     pub turn: u64,
+    /// Since when nobody has used it: it may have been granted since.
+    pub unused: Instant,
     /// Why it goes, with its last holder; each is a reason that it may go for.
     pub ends: Vec<EndReason>,
 }
@@ -198,6 +200,7 @@ impl Model {
         }
         if unused {
             resource.rested = now;
+            resource.unused = now;
             resource.turn = turn;
         }
     }
