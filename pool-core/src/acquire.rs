@@ -19,6 +19,10 @@ use crate::state::{
 
 /// What one get asks for, beside the pool's settings.
 ///
+/// There is no create timeout among it: a creation is not the caller's, but the pool's. It goes on when
+/// the caller has given up, and what it makes goes to whoever waits then, so the pool's
+/// [`create_timeout`](crate::Builder::create_timeout) bounds it.
+///
 /// # Examples
 ///
 /// ```

@@ -108,9 +108,18 @@ impl<M: Manager> Default for Hooks<M> {
 /// Each is called outside every lock, at the moment that its name says; there is at most one of each, and
 /// the last one set holds. An asynchronous one is a closure that returns a boxed future. A panic in one
 /// is treated as one of the manager at the same moment.
+///
+/// A synchronous one runs where its moment comes: `after_return` on the thread that drops the lease,
+/// `before_destroy` in the pool's maintenance task, or where that is no more, on the thread that let go
+/// of the resource. One that blocks holds that up: the caller, or the pool's timeouts and whatever it is
+/// to create or destroy.
 impl<M: Manager, K: Kind<M>> Builder<M, K> {
     /// Called with each new resource, after [`Manager::create`] and within the same create timeout,
     /// before anyone gets it. An error means that the creation failed.
+    ///
+    /// A resource that is refused, or whose hook panics or takes too long, was never the pool's: it is
+    /// dropped without [`before_destroy`](Self::before_destroy), [`Manager::detached`] or
+    /// [`Manager::destroy`].
     ///
     /// # Examples
     ///

@@ -22,6 +22,9 @@ use crate::state::{Key, Lent, Store, Unserved};
 pub type Lease<'p, M> = ResourceLease<'p, M, Exclusive>;
 
 /// The lease of a [`SharedPool`](crate::SharedPool)'s resource: one of its places.
+///
+/// It has neither `detach` nor `replace` nor `data_mut`, and no `&mut` of the resource: others may hold that,
+/// too. One that nobody else is to get is [discarded](ResourceLease::discard).
 pub type SharedLease<'p, M> = ResourceLease<'p, M, Shared>;
 
 /// A lease: dereferences to the resource, and gives it back when dropped, from any thread, in or
@@ -283,12 +286,38 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     }
 
     /// What the pool knows about the resource.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let resource = pool.get().await?;
+    /// assert_eq!(resource.metadata().uses(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn metadata(&self) -> Metadata {
         K::Store::metadata(self.place(), self.core.clock)
     }
 
     /// Gives the resource back to be destroyed, because the holder knows that it is no good. A shared
     /// one is lent no more, and goes with its last holder.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Lease, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let resource = pool.get().await?;
+    /// let id = resource.id();
+    /// Lease::discard(resource);
+    /// assert_ne!(pool.get().await?.id(), id);
+    /// # Ok(()) }
+    /// ```
     pub fn discard(mut lease: Self) {
         if let Some(place) = lease.place.take() {
             lease.core.discard(place, lease.marks.waiter(), EndReason::Discarded);
@@ -297,6 +326,23 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     }
 
     /// What hooks and holders have put down about the resource.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Lease, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// struct Prepared(Vec<String>);
+    ///
+    /// let mut resource = pool.get().await?;
+    /// Lease::data_mut(&mut resource).insert(Prepared(vec!["select 1".to_owned()]));
+    /// drop(resource);
+    /// let resource = pool.get().await?;
+    /// assert_eq!(Lease::data(&resource).get::<Prepared>().unwrap().0.len(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn data(lease: &Self) -> &Data {
         &K::Store::slot(lease.place()).data
     }
@@ -307,6 +353,22 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     /// # Cancel safety
     ///
     /// Nothing is lost by dropping it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Lease, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// # async fn long_work<T>(_: &T) {}
+    /// let resource = pool.get().await?;
+    /// tokio::select! {
+    ///     () = Lease::closed(&resource) => println!("not done"),
+    ///     () = long_work(&resource) => println!("done"),
+    /// }
+    /// # Ok(()) }
+    /// ```
     pub fn closed(lease: &Self) -> impl Future<Output = ()> + Send + use<M, K> {
         Arc::clone(&lease.core.closed).wait()
     }
@@ -363,6 +425,24 @@ impl<M: Manager, K: Kind<M>> Drop for Several<'_, M, K> {
 impl<M: Manager> ResourceLease<'_, M, Exclusive> {
     /// Takes the resource out of the pool, for good: its place is free. Like
     /// [`discard`](Self::discard) an associated function, so as not to hide a method of the resource.
+    ///
+    /// A shared lease has no such function: others may hold the resource, too.
+    ///
+    /// # Panics
+    ///
+    /// When the destructor of a value in the resource's [`data`](Self::data) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Lease, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let resource = Lease::detach(pool.get().await?);
+    /// assert_eq!(pool.status().size, 0);
+    /// # Ok(()) }
+    /// ```
     pub fn detach(mut lease: Self) -> M::Resource {
         let Some(mut slot) = lease.place.take() else {
             unreachable!("bug: a lease has ended and is still there")
@@ -382,6 +462,31 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
     /// Puts `resource` in the place of the one that is held, which leaves the pool: for a holder that
     /// has renewed it by hand. The new one has a number, an age and data of its own, and goes back to the pool
     /// when the lease ends.
+    ///
+    /// A shared lease has no such function: others may hold the resource, too.
+    ///
+    /// # Panics
+    ///
+    /// When the destructor of a value in the resource's [`data`](Self::data) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{CreateContext, Lease, Manager, Pool};
+    /// # struct Numbers;
+    /// # impl Manager for Numbers {
+    /// #     type Resource = u64;
+    /// #     type Error = std::convert::Infallible;
+    /// #     async fn create(&self, _: &CreateContext) -> Result<u64, Self::Error> { Ok(0) }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(Numbers).build()?;
+    /// let mut number = pool.get().await?;
+    /// assert_eq!(Lease::replace(&mut number, 7), 0);
+    /// drop(number);
+    /// assert_eq!(*pool.get().await?, 7);
+    /// # Ok(()) }
+    /// ```
     pub fn replace(lease: &mut Self, resource: M::Resource) -> M::Resource {
         let core = &*lease.core;
         let Some(slot) = &mut lease.place else {
@@ -398,7 +503,8 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
         std::mem::replace(&mut slot.resource, resource)
     }
 
-    /// What hooks and holders have put down about the resource, to be changed.
+    /// What hooks and holders have put down about the resource, to be changed. See [`data`](Self::data)
+    /// for an example.
     pub fn data_mut(lease: &mut Self) -> &mut Data {
         match &mut lease.place {
             Some(slot) => &mut slot.data,

@@ -69,7 +69,7 @@
 //! | [`status`](ResourcePool::status), [`counters`](ResourcePool::counters) and all that only looks | no |
 //! | [`resize`](ResourcePool::resize), [`set_limits`](ResourcePool::set_limits), [`reset`](ResourcePool::reset), [`retain`](ResourcePool::retain), [`pause`](ResourcePool::pause), [`resume`](ResourcePool::resume), [`close`](ResourcePool::close) | no |
 //! | [`closed`](ResourcePool::closed) | no, any executor will do |
-//! | [`warm_up`](ResourcePool::warm_up), [`drain`](ResourcePool::drain) | yes, that of the caller |
+//! | [`warm_up`](ResourcePool::warm_up), [`drain`](ResourcePool::drain) | to wait: that of the caller, or else the pool's; without one `warm_up` is an [`Error::NoRuntime`], and `drain` closes the pool and does not wait |
 //! | [`Manager::create`], [`Manager::destroy`] | run in it; a resource that ends where there is none is dropped instead of destroyed |
 //! | what happens by time: idle timeouts, lifetimes, shrinking, keep-alive, leak reports | happens while there is one |
 //!
@@ -93,7 +93,8 @@
 //! - `serde`: [`PoolConfig`] is read from configuration files, and written to them.
 //! - `test-util`: a manager that does what a test's script says: [`test_util`](test_util/index.html).
 //! - `tracing`: each [`Event`] is one of `tracing` as well, with the target `pool_core`: at `WARN` what somebody
-//!   may have to look at, at `DEBUG` the rest.
+//!   may have to look at, at `DEBUG` the rest. With it every event is made, whether or not somebody observes the
+//!   pool or subscribes.
 
 mod acquire;
 mod blocking;

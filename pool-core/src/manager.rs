@@ -17,9 +17,11 @@ use crate::metadata::Metadata;
 /// manager knows what they are. Only [`create`](Manager::create) has to be written.
 ///
 /// No method is ever called under a lock of the pool, so each may call back into it. `create` and
-/// `destroy` run in tasks of the pool, `check` and `recycle` in the task that asks for a resource, the
-/// synchronous methods wherever a lease is dropped. Each asynchronous one is bounded by a timeout of
-/// its own.
+/// `destroy` run in tasks of the pool, `check` and `recycle` in the task that asks for a resource (and
+/// `check` for keep-alive in one of the pool). Each asynchronous one is bounded by a timeout of its own.
+/// Of the synchronous ones, `is_broken` runs wherever a lease is dropped, `is_fatal` and `retry_in` in
+/// the task of the creation, `detached` in the pool's maintenance task or where a resource is let go of:
+/// none of them should block.
 ///
 /// # Panics
 ///

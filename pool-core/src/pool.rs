@@ -81,7 +81,8 @@ pub type SharedPool<M> = ResourcePool<M, Shared>;
 /// The handle of a pool: a [`Pool`] or a [`SharedPool`]. Clones are handles of the same pool.
 ///
 /// When the last handle is dropped the pool closes: what is idle goes, what is lent goes when it comes
-/// back, and its tasks end.
+/// back, and its tasks end. Nobody waits for [`Manager::destroy`] then, and what is idle may be dropped
+/// without it: who wants it awaits [`drain`](Self::drain) before.
 pub struct ResourcePool<M: Manager, K: Kind<M>> {
     pub(crate) core: Arc<Core<M, K>>,
 }
@@ -126,7 +127,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// # Panics
     ///
-    /// When the manager panics in a check.
+    /// When the manager panics in a check or in recycling, or the hook
+    /// [`before_lend`](PoolBuilder::before_lend) does.
     ///
     /// # Cancel safety
     ///
@@ -145,9 +147,26 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// As for [`get`](Self::get).
     ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    ///
     /// # Cancel safety
     ///
     /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{GetOptions, Pool, Priority};
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let options = GetOptions::new().timeout(Duration::from_millis(500)).priority(Priority::High);
+    /// let resource = pool.get_with(options).await?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn get_with(
         &self,
@@ -163,9 +182,26 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// As for [`get`](Self::get).
     ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    ///
     /// # Cancel safety
     ///
     /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let resource = pool.get_owned().await?;
+    /// let task = tokio::spawn(async move { println!("{} goes back from here", resource.id()) });
+    /// # task.await?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn get_owned(
         &self,
@@ -176,6 +212,10 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Lends a resource as [`get_owned`](Self::get_owned) does, with options of this call.
     ///
     /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Panics
     ///
     /// As for [`get`](Self::get).
     ///
@@ -194,7 +234,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// callers could not do who had half of them each. Of a shared pool, several places.
     ///
     /// It waits its turn like every get, and gathers what comes free until it has as many as it asked
-    /// for; those behind it wait meanwhile, however many that is.
+    /// for; those behind it wait meanwhile, however many that is. The [`Counters`] count as many gets as it
+    /// has leases, and one if it fails.
     ///
     /// # Errors
     ///
@@ -239,6 +280,10 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     ///
     /// As for [`get_many`](Self::get_many).
     ///
+    /// # Panics
+    ///
+    /// As for [`get_many`](Self::get_many).
+    ///
     /// # Cancel safety
     ///
     /// As for [`get_many`](Self::get_many).
@@ -265,6 +310,19 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Panics
     ///
     /// As for [`get`](Self::get).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// let pool = Pool::builder(manager).runtime(runtime.handle().clone()).build()?;
+    /// let resource = pool.blocking_get()?;
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn blocking_get(&self) -> Result<ResourceLease<'_, M, K>, Error<M::Error>> {
         self.blocking_get_with(GetOptions::new())
@@ -273,6 +331,10 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Lends a resource as [`blocking_get`](Self::blocking_get) does, with options of this call.
     ///
     /// # Errors
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Panics
     ///
     /// As for [`get`](Self::get).
     #[track_caller]
@@ -288,6 +350,19 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// one that is ready for use, and no wait, see [`GetOptions::no_wait`].
     ///
     /// Needs no runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// assert!(pool.try_get().is_none()); // nothing has been created yet
+    /// drop(pool.get().await?);
+    /// assert!(pool.try_get().is_some());
+    /// # Ok(()) }
+    /// ```
     #[track_caller]
     pub fn try_get(&self) -> Option<ResourceLease<'_, M, K>> {
         let at = Location::caller();
@@ -318,6 +393,20 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Cancel safety
     ///
     /// Nothing is lost: the pool goes on creating its minimum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// let pool = Pool::builder(manager).min_idle(2).build()?;
+    /// pool.warm_up(Duration::from_secs(10)).await?;
+    /// assert_eq!(pool.status().idle, 2);
+    /// # Ok(()) }
+    /// ```
     pub async fn warm_up(&self, timeout: Duration) -> Result<(), Error<M::Error>> {
         control::warm_up(&self.core, timeout).await
     }
@@ -345,6 +434,21 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
 
     /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless
     /// [`leak_threshold`](Builder::leak_threshold) is set, without which nobody writes them down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// let pool = Pool::builder(manager).leak_threshold(Duration::from_secs(60)).build()?;
+    /// let resource = pool.get().await?;
+    /// let holder = pool.longest_holders(1)[0];
+    /// println!("{} has been out for {:?}, taken at {}", holder.id, holder.held_for, holder.taken_at);
+    /// # Ok(()) }
+    /// ```
     pub fn longest_holders(&self, most: usize) -> Vec<Holder> {
         let leaks = self.core.leaks.as_ref();
         leaks.map(|leaks| leaks.longest(most, self.core.clock.now())).unwrap_or_default()
@@ -391,6 +495,18 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Changes the maximum size, to at least 1. Resources above it go: idle ones at once, lent ones
     /// when they come back. A minimum above it is kept as far as it allows; see
     /// [`set_limits`](Self::set_limits) for the other limits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.resize(20);
+    /// assert_eq!(pool.limits().max_size, 20);
+    /// # Ok(()) }
+    /// ```
     pub fn resize(&self, max_size: usize) {
         self.core.update(|state, now, actions| {
             let mut limits = state.limits;
@@ -406,6 +522,20 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Panics
     ///
     /// When `keep` does. The resource that it was looking at is destroyed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// drop(pool.get_many(2).await?);
+    /// let suspect = pool.get().await?.id();
+    /// let retained = pool.retain(|_resource, meta| meta.id() != suspect);
+    /// assert_eq!((retained.kept, retained.removed), (1, 1));
+    /// # Ok(()) }
+    /// ```
     pub fn retain(&self, keep: impl FnMut(&M::Resource, &Metadata) -> bool) -> Retained {
         control::retain(&self.core, keep)
     }
@@ -413,17 +543,46 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Begins a new generation, and returns its number: every resource that is there, and every one that is
     /// being created, is of an older one and goes, idle ones at once, lent ones when they come back. For a peer
     /// that has failed over, or credentials that have changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let before = pool.get().await?.id();
+    /// assert_eq!(pool.reset(), 1);
+    /// let resource = pool.get().await?;
+    /// assert_ne!(resource.id(), before);
+    /// assert_eq!(resource.metadata().generation(), 1);
+    /// # Ok(()) }
+    /// ```
     pub fn reset(&self) -> u32 {
         self.core.update(State::reset)
     }
 
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail
     /// over. What is lent stays with its holders.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Error, Pause, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.pause(Pause::Fail);
+    /// assert!(matches!(pool.get().await, Err(Error::Paused)));
+    /// pool.resume();
+    /// assert!(pool.get().await.is_ok());
+    /// # Ok(()) }
+    /// ```
     pub fn pause(&self, pause: Pause) {
         self.core.pause(pause);
     }
 
-    /// Ends a [`pause`](Self::pause), and serves those that wait.
+    /// Ends a [`pause`](Self::pause), and serves those that wait. The example is there.
     pub fn resume(&self) {
         self.core.update(State::resume);
     }
@@ -435,6 +594,18 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
 
     /// Closes the pool: those that wait fail at once, later gets too; what is idle is destroyed, what
     /// is lent when it comes back. Does nothing the second time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Error, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.close();
+    /// assert!(matches!(pool.get().await, Err(Error::Closed)));
+    /// # Ok(()) }
+    /// ```
     pub fn close(&self) {
         self.core.close();
     }
@@ -449,23 +620,64 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Cancel safety
     ///
     /// Nothing is lost by dropping it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let closed = pool.closed();
+    /// let watch = tokio::spawn(async move { closed.await });
+    /// drop(pool); // the last handle
+    /// watch.await?;
+    /// # Ok(()) }
+    /// ```
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<M, K> {
         Arc::clone(&self.core.closed).wait()
     }
 
     /// Closes the pool, and waits until every lease has come home and every resource is destroyed, at most for
-    /// `timeout`. Says how far it came.
+    /// `timeout`. Says how far it came. Where there is no tokio runtime, neither the caller's nor one of the
+    /// pool, it does not wait.
     ///
     /// # Cancel safety
     ///
     /// The pool stays closed, and what is under way goes on.
     ///
-    /// Where there is no tokio runtime, neither the caller's nor one of the pool, it does not wait.
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// # drop(pool.get().await?);
+    /// let report = pool.drain(Duration::from_secs(10)).await;
+    /// assert!(report.complete, "{} leases are still out", report.leases);
+    /// # Ok(()) }
+    /// ```
     pub async fn drain(&self, timeout: Duration) -> DrainReport {
         control::drain(&self.core, timeout).await
     }
 
     /// A handle that does not keep the pool open.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let weak = pool.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    /// drop(pool); // the last handle
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn downgrade(&self) -> WeakPool<M, K> {
         WeakPool { core: Arc::downgrade(&self.core) }
     }

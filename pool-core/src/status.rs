@@ -42,6 +42,9 @@ pub struct Status {
 }
 
 /// What a pool has done since it was built. Every field only grows.
+///
+/// A [`get_many`](crate::ResourcePool::get_many) of n resources counts as n in `gets_ok` when it has them,
+/// and as one in another field when it fails.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {

@@ -195,18 +195,20 @@ enum Call {
     GetOwned,
     GetOwnedWith,
     GetMany,
+    GetManyWith,
     WarmUp,
     Drain,
     Closed,
 }
 
 impl Call {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Get,
         Self::GetWith,
         Self::GetOwned,
         Self::GetOwnedWith,
         Self::GetMany,
+        Self::GetManyWith,
         Self::WarmUp,
         Self::Drain,
         Self::Closed,
@@ -215,6 +217,10 @@ impl Call {
     /// Whether it is a get, by the counters.
     fn is_get(self) -> bool {
         !matches!(self, Self::WarmUp | Self::Drain | Self::Closed)
+    }
+
+    fn is_of_several(self) -> bool {
+        matches!(self, Self::GetMany | Self::GetManyWith)
     }
 
     /// The call, whose leases are given back as soon as they are there.
@@ -233,6 +239,10 @@ impl Call {
                 pool.get_owned_with(options).await.is_ok()
             }),
             Self::GetMany => Box::pin(async { pool.get_many(2).await.is_ok() }),
+            Self::GetManyWith => Box::pin(async {
+                let options = GetOptions::new().timeout(millis(1_500)).check_timeout(millis(500));
+                pool.get_many_with(2, options).await.is_ok()
+            }),
             Self::WarmUp => Box::pin(async {
                 let mut limits = pool.limits();
                 limits.min_size = limits.max_size;
@@ -437,7 +447,7 @@ impl<K: Side> Run<K> {
         let known = Known {
             max_size: self.situation.max_size,
             started: self.started,
-            several: u64::from(self.call == Call::GetMany),
+            several: u64::from(self.call.is_of_several()),
             ..Known::default()
         };
         if let Err(problem) = judge(&self.pool, &self.manager, &known) {

@@ -8,12 +8,15 @@ use std::fmt::{self, Debug, Display};
 use std::hash::Hash;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pool_core::{
-    Backoff, CheckPolicy, ConfigError, Counters, CreateContext, CreateError, CreateReason,
-    EndReason, Ended, Error, Event, Exclusive, GetOptions, Lease, Manager, Metadata, Observer,
-    Pool, PoolBuilder, ResourceHandle, ResourceId, ResourceLease, Shared, SharedLease,
-    SharedManager, SharedPool, SharedPoolBuilder, Status, Timeout, WeakPool,
+    Backoff, CheckPolicy, ConfigError, Counters, CreateContext, CreateError, CreateReason, Data,
+    DrainReport, EndReason, Ended, Error, Event, Exclusive, GetOptions, Holder, HookError,
+    HookFuture, Kind, Lease, Limits, Manager, Metadata, Observer, Pause, Pool, PoolBuilder,
+    PoolConfig, Priority, ResourceHandle, ResourceId, ResourceLease, ResourcePool, Retained,
+    Shared, SharedLease, SharedManager, SharedPool, SharedPoolBuilder, Shedding, Status, Timeout,
+    WeakPool,
 };
 use static_assertions::{
     assert_impl_all, assert_not_impl_any, assert_obj_safe, assert_type_eq_all,
@@ -106,12 +109,30 @@ assert_impl_all!(SharedPoolBuilder<Numbers>: Send, Sync, Unpin);
 assert_impl_all!(GetOptions: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default);
 assert_impl_all!(CheckPolicy: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq);
 assert_impl_all!(Backoff: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, PartialEq);
+assert_impl_all!(PoolConfig: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default);
+assert_impl_all!(PoolConfig: PartialEq);
+assert_impl_all!(Limits: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq);
+assert_impl_all!(Shedding: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default, Eq);
+assert_impl_all!(Pause: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq, Hash);
+assert_impl_all!(Priority: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default);
+assert_impl_all!(Priority: Ord, Hash);
+// Limits that are not those of a pool would be somebody's guess.
+assert_not_impl_any!(Limits: Default);
 
 // Errors go through `?` into a boxed one, and into another thread.
 assert_impl_all!(Error<Refused>: StdError, Send, Sync, Unpin, Into<Box<dyn StdError + Send + Sync>>);
 assert_impl_all!(Timeout<Refused>: StdError, Send, Sync, Unpin);
 assert_impl_all!(CreateError<Refused>: StdError, Send, Sync, Unpin);
 assert_impl_all!(ConfigError: StdError, Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Eq);
+
+// A hook's error is made from every other one, so it is none itself.
+assert_impl_all!(HookError: Send, Sync, Unpin, Debug, Display, From<Refused>, From<&'static str>);
+assert_not_impl_any!(HookError: StdError, Clone);
+assert_impl_all!(HookFuture<'static>: Future, Send, Unpin);
+
+// What is kept beside a resource goes where the resource goes, and there is one of it.
+assert_impl_all!(Data: Send, Sync, Unpin, Debug, Default);
+assert_not_impl_any!(Data: Clone);
 
 // What is told is plain data.
 assert_impl_all!(Status: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default, Eq);
@@ -121,6 +142,9 @@ assert_impl_all!(Event: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Deb
 assert_impl_all!(EndReason: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq, Hash);
 assert_impl_all!(CreateReason: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq, Hash);
 assert_impl_all!(Metadata: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug);
+assert_impl_all!(Holder: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug);
+assert_impl_all!(Retained: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Default, Eq);
+assert_impl_all!(DrainReport: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Debug, Eq);
 assert_impl_all!(ResourceId: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Copy, Ord, Hash, Display);
 
 // One observer may stand for another.
@@ -153,18 +177,44 @@ async fn what_owns_its_pool_is_static() {
     assert_ne!(lease.id(), other.id());
 }
 
+#[tokio::test]
+async fn a_close_is_waited_for_without_the_pool_or_a_lease_of_it() {
+    let pool = Pool::builder(Cells).build().unwrap();
+    let lease = pool.get().await.unwrap();
+    let (of_pool, of_lease) = (pool.closed(), Lease::closed(&lease));
+    drop(lease);
+    drop(pool);
+    tokio::spawn(of_pool).await.unwrap();
+    tokio::spawn(of_lease).await.unwrap();
+}
+
+/// Looks at the futures of a pool, without running one.
+fn are_send<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) {
+    let options = GetOptions::new();
+    is_send(&pool.get());
+    is_send(&pool.get_with(options));
+    is_send(&pool.get_owned());
+    is_send(&pool.get_owned_with(options));
+    is_send(&pool.get_many(2));
+    is_send(&pool.get_many_with(2, options));
+    is_send(&pool.warm_up(Duration::ZERO));
+    is_send(&pool.drain(Duration::ZERO));
+    is_send(&pool.closed());
+    // While a lease is held, too, of which this knows no more than that it may be sent.
+    is_send(&async {
+        if let Ok(lease) = pool.get_owned().await {
+            is_send(&lease);
+            is_send(&ResourceLease::closed(&lease));
+        }
+    });
+}
+
 #[test]
 fn futures_of_every_call_are_sent_to_other_threads() {
-    let pool = Pool::builder(Cells).build().unwrap();
-    is_send(&pool.get());
-    is_send(&pool.get_with(GetOptions::new()));
-    is_send(&pool.get_owned());
-    is_send(&pool.get_owned_with(GetOptions::new()));
+    are_send(&Pool::builder(Cells).build().unwrap());
+    are_send(&Pool::builder(Checked).build().unwrap());
     let pool = SharedPool::builder(Numbers).build().unwrap();
-    is_send(&pool.get());
-    is_send(&pool.get_with(GetOptions::new()));
-    is_send(&pool.get_owned());
-    is_send(&pool.get_owned_with(GetOptions::new()));
+    are_send(&pool);
     // While a lease is held, too.
     is_send(&async {
         let lease = pool.get().await;

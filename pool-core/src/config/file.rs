@@ -80,7 +80,8 @@ pub struct PoolConfig {
     /// How long the destruction of one resource may take.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub destroy_timeout: Duration,
-    /// For how long there must have been more idle resources than may stay, before some go.
+    /// For how long there must have been more idle resources than may stay, before half of the surplus
+    /// goes.
     #[cfg_attr(feature = "serde", serde(with = "humantime_serde"))]
     pub shrink_delay: Duration,
     /// How long a resource may be idle before it goes; `None` for as long as it likes.

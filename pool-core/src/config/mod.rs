@@ -89,7 +89,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
     }
 
     /// The most idle resources that stay: what is above goes after the
-    /// [`shrink_delay`](Self::shrink_delay), oldest first. Default: the maximum size.
+    /// [`shrink_delay`](Self::shrink_delay), half of it at a time, oldest first. Default: the maximum
+    /// size.
     pub fn max_idle(mut self, max_idle: usize) -> Self {
         self.config.max_idle = Some(max_idle);
         self
@@ -139,8 +140,9 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
     }
 
     /// How long more resources must have been idle than [`max_idle`](Self::max_idle), without a
-    /// moment in between, before some go: half of the surplus, at least one. In a shared pool also:
-    /// how long the leases must have fitted on fewer resources before one is drained. Default 30 s.
+    /// moment in between, before half of the surplus goes, rounded up; what is left of it has a delay
+    /// of its own. In a shared pool also: how long the leases must have fitted on fewer resources
+    /// before half of those that are not needed are drained. Default 30 s.
     pub fn shrink_delay(mut self, delay: Duration) -> Self {
         self.config.shrink_delay = delay;
         self
