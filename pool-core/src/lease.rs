@@ -428,10 +428,6 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
     ///
     /// A shared lease has no such function: others may hold the resource, too.
     ///
-    /// # Panics
-    ///
-    /// When the destructor of a value in the resource's [`data`](Self::data) does.
-    ///
     /// # Examples
     ///
     /// ```
@@ -464,10 +460,6 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
     /// when the lease ends.
     ///
     /// A shared lease has no such function: others may hold the resource, too.
-    ///
-    /// # Panics
-    ///
-    /// When the destructor of a value in the resource's [`data`](Self::data) does.
     ///
     /// # Examples
     ///

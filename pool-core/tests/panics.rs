@@ -46,3 +46,11 @@ fn the_handle_of_a_resource_that_is_not_there() {
     let at = panics_at(|| manager.handle(0));
     assert_eq!(at, line);
 }
+
+#[test]
+fn a_next_step_that_a_hook_cannot_do() {
+    let manager = ScriptedManager::new();
+    let line = line!() + 1;
+    let at = panics_at(|| manager.script(Hook::IsBroken, [Step::Ok, Step::Never]));
+    assert_eq!(at, line);
+}
