@@ -6,11 +6,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use crate::acquire::{GetOptions, Patience};
+use crate::acquire::Patience;
 use crate::core::Core;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::manager::Manager;
+use crate::options::GetOptions;
 
 struct Unpark(Thread);
 

@@ -13,13 +13,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::{Core, Place, keeps_time};
+use crate::core::{Core, Place};
 use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::metadata::Metadata;
 use crate::observer::EndReason;
 use crate::state::{State, Store};
+use crate::user::keeps_time;
 
 /// What becomes of gets while a pool is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,14 +1,10 @@
 //! What every handle, lease and task of a pool shares: the state under its lock, and everything that
 //! is done after unlocking.
 
-use std::any::Any;
 use std::borrow::Cow;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::pin;
+use std::panic::Location;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::{Context, Waker};
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use tokio::runtime::Handle;
@@ -23,11 +19,11 @@ use crate::leaks::Leaks;
 use crate::mailboxes::Mailboxes;
 use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
-use crate::metadata::Slot;
 use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Event, Observer};
-use crate::state::{Actions, Ended, Key, Lent, Newborn, State, Stillborn, Store, Unserved, Work};
+use crate::state::{Actions, Key, Lent, Newborn, State, Stillborn, Store, Unserved, Work};
 use crate::sync::{Mutex, MutexGuard};
+use crate::user::{contain, dispose_here, keeps_time, wake_up};
 
 /// What a holder of `K`'s resources carries.
 pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
@@ -452,67 +448,5 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
         }
         self.wakeup.notify_one();
         self.closed.close();
-    }
-}
-
-/// Wakes a task. Its waker may be anybody's, and others are still to be woken.
-fn wake_up(waker: Waker) {
-    contain(|| waker.wake());
-}
-
-/// Whether a runtime has timers, and has not ended: there is no way to ask but to try.
-pub(crate) fn keeps_time(runtime: &Handle) -> bool {
-    let _entered = runtime.enter();
-    let mut cx = Context::from_waker(Waker::noop());
-    contain(|| pin!(tokio::time::sleep(Duration::ZERO)).poll(&mut cx).is_ready()).is_some()
-}
-
-/// Destroys a resource without a task to do it in.
-fn dispose_here<M: Manager>(
-    manager: &M,
-    hooks: &Hooks<M>,
-    clock: Clock,
-    mut ended: Ended<M::Resource>,
-) {
-    take_leave(manager, hooks, clock, &mut ended);
-    let Slot { resource, data, .. } = *ended.slot;
-    contain(|| drop(data));
-    contain(|| drop(resource));
-}
-
-/// A resource is about to be destroyed.
-pub(crate) fn take_leave<M: Manager>(
-    manager: &M,
-    hooks: &Hooks<M>,
-    clock: Clock,
-    ended: &mut Ended<M::Resource>,
-) {
-    let slot = &mut *ended.slot;
-    if let Some(hook) = &hooks.before_destroy {
-        let meta = slot.metadata(slot.uses, clock);
-        contain(|| hook(&mut slot.resource, &slot.data, &meta));
-    }
-    contain(|| manager.detached(&mut slot.resource));
-}
-
-/// Runs code of a user whose panic must not get out, because there is nobody to get it. Its message
-/// has been printed by then.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "nothing is left of it around what cannot panic")]
-pub(crate) fn contain<T>(user: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(user)) {
-        Ok(result) => Some(result),
-        Err(panic) => {
-            drop_panic(panic);
-            None
-        }
-    }
-}
-
-/// Drops what somebody panicked with, whose destructor may panic as well.
-#[cold]
-pub(crate) fn drop_panic(panic: Box<dyn Any + Send>) {
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(again);
     }
 }

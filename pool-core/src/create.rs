@@ -11,7 +11,7 @@ use std::thread;
 
 use tokio::time::timeout;
 
-use crate::core::{Core, contain, drop_panic};
+use crate::core::Core;
 use crate::data::Data;
 use crate::error::CreateError;
 use crate::hooks::Hooks;
@@ -20,6 +20,7 @@ use crate::manager::{CreateContext, Manager, ResourceId};
 use crate::metadata::Metadata;
 use crate::moment::Clock;
 use crate::state::{BirthOrder, Newborn, Stillborn};
+use crate::user::{contain, drop_panic};
 
 /// Creates one resource. The task holds the manager, and the pool only weakly.
 pub(crate) fn run<M: Manager, K: Kind<M>>(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::acquire::{Acquire, AcquireOne, Acquired, GetOptions, Patience};
+use crate::acquire::{Acquire, AcquireOne, Acquired, Patience};
 use crate::core::Core;
 use crate::error::Error;
 use crate::kind::{Kind, Unfit};
 use crate::lease::{Caller, Holding, ResourceLease, Several};
 use crate::manager::Manager;
+use crate::options::GetOptions;
 use crate::state::{Key, Lent};
 
 /// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.

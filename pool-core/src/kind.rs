@@ -8,12 +8,12 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::core::keeps_time;
 use crate::hooks::Hooks;
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
 use crate::moment::Clock;
 use crate::state::{IdleStore, Share, ShareStore, Store};
+use crate::user::keeps_time;
 
 /// How the resources of a pool are lent. Sealed: [`Exclusive`] and [`Shared`] are all there are.
 pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {

@@ -9,14 +9,21 @@ use std::thread;
 
 use crate::acquire::Patience;
 use crate::config::{CheckPolicy, Times};
-use crate::core::{Core, Place, contain};
+use crate::core::{Core, Place};
 use crate::data::Data;
 use crate::kind::{Exclusive, Kind, Limits, Shared, Unfit, UntilWhen};
 use crate::manager::{Manager, ResourceId};
 use crate::metadata::{Metadata, Slot};
 use crate::moment::Clock;
 use crate::observer::EndReason;
-use crate::state::{Key, Lent, Store, Unserved};
+use crate::state::{Lent, Store, Unserved};
+use crate::user::contain;
+
+mod holding;
+mod marks;
+
+pub(crate) use self::holding::{Borrowed, CoreRef, Holding, Owned};
+use self::marks::{Marks, Stage};
 
 /// The lease of a [`Pool`](crate::Pool)'s resource: nobody else has it.
 pub type Lease<'p, M> = ResourceLease<'p, M, Exclusive>;
@@ -40,69 +47,6 @@ pub struct ResourceLease<'p, M: Manager, K: Kind<M>> {
     marks: Marks,
 }
 
-/// How far a lease has come, the waiter that its place was granted to, and its key where leases are kept
-/// track of. In one word, since a lease is moved from hand to hand, and words are moved best.
-#[derive(Clone, Copy)]
-struct Marks(u64);
-
-impl Marks {
-    const STAGE: u64 = 0b11;
-    const KEY_SHIFT: u32 = 2;
-    const KEYS: u64 = (1 << 30) - 1;
-    const WAITER_SHIFT: u32 = 32;
-
-    /// One is added to the key, so that 0 is none. One that does not fit is not kept track of.
-    #[inline]
-    fn new(stage: Stage, waiter: Key, tracked: Option<u32>) -> Self {
-        let key = tracked.map_or(0, |key| u64::from(key) + 1);
-        let key = if key > Self::KEYS { 0 } else { key };
-        Self(stage as u64 | key << Self::KEY_SHIFT | u64::from(waiter.bits()) << Self::WAITER_SHIFT)
-    }
-
-    #[inline]
-    fn stage(self) -> Stage {
-        match self.0 & Self::STAGE {
-            0 => Stage::Lent,
-            1 => Stage::Checked,
-            _ => Stage::Held,
-        }
-    }
-
-    #[inline]
-    fn set_stage(&mut self, stage: Stage) {
-        self.0 = self.0 & !Self::STAGE | stage as u64;
-    }
-
-    #[inline]
-    fn waiter(self) -> Key {
-        Key::from_bits((self.0 >> Self::WAITER_SHIFT) as u32)
-    }
-
-    #[inline]
-    fn is_tracked(self) -> bool {
-        self.0 >> Self::KEY_SHIFT & Self::KEYS != 0
-    }
-
-    fn tracked(self) -> Option<u32> {
-        u32::try_from((self.0 >> Self::KEY_SHIFT & Self::KEYS).checked_sub(1)?).ok()
-    }
-
-    fn take_tracked(&mut self) -> Option<u32> {
-        let key = self.tracked();
-        self.0 &= !(Self::KEYS << Self::KEY_SHIFT);
-        key
-    }
-}
-
-/// How far a lease has come. Dropped before it is held, its resource is discarded: nobody knows what
-/// state it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Lent,
-    Checked,
-    Held,
-}
-
 /// The call that takes a lease.
 pub(crate) type Caller = &'static Location<'static>;
 
@@ -120,76 +64,6 @@ impl Limits for PatienceLimits<'_> {
 
     fn recycle_until(&mut self) -> UntilWhen {
         self.patience.recycle_until(self.times, self.clock)
-    }
-}
-
-pub(crate) enum CoreRef<'p, M: Manager, K: Kind<M>> {
-    Borrowed(&'p Core<M, K>),
-    Owned(Arc<Core<M, K>>),
-}
-
-impl<M: Manager, K: Kind<M>> Deref for CoreRef<'_, M, K> {
-    type Target = Core<M, K>;
-
-    fn deref(&self) -> &Core<M, K> {
-        match self {
-            Self::Borrowed(core) => core,
-            Self::Owned(core) => core,
-        }
-    }
-}
-
-/// How a lease is to hold on to its pool.
-pub(crate) trait Holding<'p, M: Manager, K: Kind<M>>: Copy + Send {
-    /// The pool, as long as the get lives.
-    fn core(&self) -> &Arc<Core<M, K>>;
-
-    fn hold(self) -> CoreRef<'p, M, K>;
-}
-
-/// By borrowing a handle.
-pub(crate) struct Borrowed<'p, M: Manager, K: Kind<M>>(pub(crate) &'p Arc<Core<M, K>>);
-
-/// By itself.
-pub(crate) struct Owned<'a, M: Manager, K: Kind<M>>(pub(crate) &'a Arc<Core<M, K>>);
-
-impl<M: Manager, K: Kind<M>> Clone for Borrowed<'_, M, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<M: Manager, K: Kind<M>> Copy for Borrowed<'_, M, K> {}
-
-impl<M: Manager, K: Kind<M>> Clone for Owned<'_, M, K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<M: Manager, K: Kind<M>> Copy for Owned<'_, M, K> {}
-
-impl<'p, M: Manager, K: Kind<M>> Holding<'p, M, K> for Borrowed<'p, M, K> {
-    #[inline]
-    fn core(&self) -> &Arc<Core<M, K>> {
-        self.0
-    }
-
-    #[inline]
-    fn hold(self) -> CoreRef<'p, M, K> {
-        CoreRef::Borrowed(self.0)
-    }
-}
-
-impl<M: Manager, K: Kind<M>> Holding<'static, M, K> for Owned<'_, M, K> {
-    #[inline]
-    fn core(&self) -> &Arc<Core<M, K>> {
-        self.0
-    }
-
-    #[inline]
-    fn hold(self) -> CoreRef<'static, M, K> {
-        CoreRef::Owned(Arc::clone(self.0))
     }
 }
 

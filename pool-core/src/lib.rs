@@ -121,6 +121,7 @@ mod metadata;
 pub mod migrating;
 mod moment;
 mod observer;
+mod options;
 mod pool;
 pub mod recipes;
 mod seat;
@@ -131,11 +132,11 @@ mod sync;
 pub mod test_util;
 #[cfg(feature = "tracing")]
 mod trace;
+mod user;
 
 #[cfg(all(test, pool_loom))]
 mod loom_tests;
 
-pub use crate::acquire::{GetOptions, Priority};
 pub use crate::config::{
     Backoff, Builder, CheckPolicy, ConfigError, Limits, PoolBuilder, PoolConfig, SharedPoolBuilder,
     Shedding,
@@ -154,6 +155,7 @@ pub use crate::manager::{
 };
 pub use crate::metadata::Metadata;
 pub use crate::observer::{EndReason, Event, Observer};
+pub use crate::options::{GetOptions, Priority};
 pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
 pub use crate::status::{Counters, Ended, Status};
 /// The macro under which a [`DynManager`] is written.

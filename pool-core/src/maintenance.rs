@@ -14,13 +14,14 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{timeout, timeout_at};
 
-use crate::core::{Core, Place, contain, take_leave};
+use crate::core::{Core, Place};
 use crate::create;
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::metadata::Slot;
 use crate::observer::EndReason;
 use crate::state::Ended;
+use crate::user::{contain, take_leave};
 
 pub(crate) struct Maintenance<M: Manager, K: Kind<M>> {
     core: Weak<Core<M, K>>,

@@ -34,33 +34,38 @@
 //!    waits, no threshold can be crossed, nothing that is out has to go when it comes back.
 //! 6. The level decides, not the edge: how many births are wanted is computed from the state each time.
 
+mod actions;
 mod control;
 mod exclusive;
 mod line;
 mod places;
+mod returns;
+mod share;
 mod shared;
 mod shed;
 mod store;
 mod supply;
+mod tickets;
 mod timers;
 mod waiters;
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
-use std::task::Waker;
 
+pub(crate) use self::actions::{Actions, Failure, LastError};
 pub(crate) use self::exclusive::IdleStore;
 pub(crate) use self::places::{Answer, Lent, Unserved};
-pub(crate) use self::shared::{Share, ShareStore};
+pub(crate) use self::share::Share;
+pub(crate) use self::shared::ShareStore;
 use self::shed::Shed;
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
 use self::supply::Birth;
 pub(crate) use self::supply::{BirthOrder, Newborn, Stillborn};
+pub(crate) use self::tickets::{Ask, Key, Left, Outcome, Places, Polled, Ticket};
 pub(crate) use self::timers::Work;
 use self::waiters::Waiters;
-pub(crate) use self::waiters::{Ask, Key, Left, Outcome, Places, Polled, Ticket};
 use crate::config::{Limits, Times};
 use crate::control::Pause;
 use crate::error::CreateError;
@@ -154,63 +159,6 @@ struct Fast {
     full: bool,
     max_uses: u32,
     max_waiters: usize,
-}
-
-/// Why a waiter got no place.
-#[derive(Debug)]
-pub(crate) enum Failure<E: StdError + 'static> {
-    Timeout,
-    Closed,
-    Paused,
-    Shed,
-    /// It wants more places than the maximum size is now.
-    TooMany(usize),
-    Fatal(Arc<CreateError<E>>),
-}
-
-/// The error of the last creation.
-#[derive(Debug)]
-pub(crate) struct LastError<E: StdError + 'static> {
-    pub(crate) error: Arc<CreateError<E>>,
-    pub(crate) fatal: bool,
-}
-
-/// What is to be done after unlocking.
-#[derive(Debug)]
-pub(crate) struct Actions<R, E: StdError + 'static> {
-    pub(crate) wake: Vec<Waker>,
-    /// To be destroyed by the one who unlocks, since there is no maintenance to do it.
-    pub(crate) ended: Vec<Ended<R>>,
-    pub(crate) events: Vec<Event>,
-    pub(crate) notify: bool,
-    /// The pool has been closed, or else something that is waited for may have come.
-    pub(crate) closed: bool,
-    /// To be dropped: an error is a user's, and so is its destructor.
-    pub(crate) error: Option<LastError<E>>,
-}
-
-impl<R, E: StdError + 'static> Default for Actions<R, E> {
-    fn default() -> Self {
-        Self {
-            wake: Vec::new(),
-            ended: Vec::new(),
-            events: Vec::new(),
-            notify: false,
-            closed: false,
-            error: None,
-        }
-    }
-}
-
-impl<R, E: StdError + 'static> Actions<R, E> {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.wake.is_empty()
-            && self.ended.is_empty()
-            && self.events.is_empty()
-            && !self.notify
-            && !self.closed
-            && self.error.is_none()
-    }
 }
 
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;

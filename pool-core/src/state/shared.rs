@@ -19,37 +19,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
+use super::share::Share;
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
-
-/// A resource that several may hold.
-pub struct Share<R> {
-    pub(crate) slot: Slot<R>,
-    /// Written under the lock only.
-    uses: AtomicU32,
-    key: usize,
-}
-
-impl<R> Share<R> {
-    /// One more lease, under the lock.
-    #[inline]
-    fn is_used(&self) {
-        self.set_uses(self.uses.load(Ordering::Relaxed).saturating_add(1));
-    }
-
-    #[inline]
-    fn set_uses(&self, uses: u32) {
-        self.uses.store(uses, Ordering::Relaxed);
-    }
-
-    pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
-        self.slot.metadata(self.uses.load(Ordering::Relaxed), clock)
-    }
-}
 
 /// More places than any peer gives, few enough to be added up.
 const MAX_PLACES: usize = if usize::BITS > 32 { u32::MAX as usize } else { u16::MAX as usize };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{Ended, Store};
-use super::waiters::Granted;
+use super::tickets::Granted;
 use super::{ActionsOf, Failure, LastError, State};
 use crate::config::Limits;
 use crate::data::Data;

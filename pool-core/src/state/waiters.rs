@@ -22,51 +22,12 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use super::line::{Entry, Gone, Line};
-use crate::acquire::Priority;
+use super::tickets::{
+    Ask, Granted, Key, Left, MAX_WAITERS, Outcome, Places, Polled, Refused, Ticket,
+};
 use crate::mailboxes::{self, Mailboxes};
 use crate::moment::Moment;
-
-/// Names a waiter, from joining to the outcome: its mailbox and its class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(u32);
-
-const CLASS_SHIFT: u32 = 30;
-const MAX_WAITERS: usize = 1 << CLASS_SHIFT;
-
-impl Key {
-    /// Of nobody.
-    pub(crate) const NIL: Self = Self(u32::MAX);
-
-    fn new(mailbox: u32, class: Priority) -> Self {
-        Self(mailbox | (class as u32) << CLASS_SHIFT)
-    }
-
-    #[inline]
-    pub(crate) fn bits(self) -> u32 {
-        self.0
-    }
-
-    #[inline]
-    pub(crate) fn from_bits(bits: u32) -> Self {
-        Self(bits)
-    }
-
-    #[inline]
-    fn mailbox(self) -> u32 {
-        self.0 & ((1 << CLASS_SHIFT) - 1)
-    }
-
-    /// Its mailbox.
-    #[inline]
-    pub(crate) fn index(self) -> usize {
-        self.mailbox() as usize
-    }
-
-    #[inline]
-    fn class(self) -> usize {
-        (self.0 >> CLASS_SHIFT) as usize
-    }
-}
+use crate::options::Priority;
 
 /// In the order of the fields, like [`State`](super::State).
 #[repr(C)]
@@ -89,42 +50,6 @@ struct Several<T> {
     stand: u64,
     wanted: usize,
     granted: Vec<T>,
-}
-
-/// Names a waiter to itself, and says where it stood when it joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket {
-    pub(crate) key: Key,
-    stand: u64,
-}
-
-/// What one asks for that joins.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ask {
-    pub(crate) deadline: Moment,
-    pub(crate) class: Priority,
-    /// How many places.
-    pub(crate) places: usize,
-    /// Before the others of its class: it was served already, with a resource that was no good.
-    pub(crate) again: bool,
-}
-
-/// What became of a place that was to be granted.
-pub(crate) enum Granted<T> {
-    /// Its owner is to be woken.
-    Served(Waker),
-    /// Its owner wants more.
-    Kept,
-    /// Nobody waits.
-    Nobody(T),
-}
-
-/// One that has failed.
-pub(crate) struct Refused<T> {
-    /// It is to be woken.
-    pub(crate) waker: Waker,
-    /// What it had been granted.
-    pub(crate) granted: Vec<T>,
 }
 
 impl<T, F> Waiters<T, F> {
@@ -461,38 +386,6 @@ impl<T, F> Waiters<T, F> {
         self.free(key);
         outcome
     }
-}
-
-/// What one was granted.
-pub(crate) enum Places<T> {
-    One(T),
-    Several(Vec<T>),
-}
-
-/// What waiting came to.
-pub(crate) enum Outcome<T, F> {
-    Granted(Places<T>),
-    Failed(F),
-}
-
-/// How one stands that waits.
-pub(crate) enum Polled<T, F> {
-    Granted(Places<T>),
-    Failed(F),
-    Waiting,
-    /// To be polled again with a clone of its waker.
-    NeedsWaker,
-}
-
-/// How the one stood that left. To be dropped outside the lock.
-pub(crate) enum Left<T, F> {
-    /// It waited, and had been granted some of the places that it wanted.
-    Waiting(
-        #[expect(dead_code, reason = "carried out of the lock, to be dropped there")] Waker,
-        Vec<T>,
-    ),
-    /// It had its outcome.
-    Settled(Outcome<T, F>),
 }
 
 #[cfg(all(test, not(pool_loom)))]

@@ -1,0 +1,299 @@
+//! What can be seen of a whole pool, and done to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ResourcePool;
+use crate::config::{ConfigError, Limits};
+use crate::control::{self, DrainReport, Pause, Retained};
+use crate::error::{CreateError, Error};
+use crate::kind::Kind;
+use crate::leaks::Holder;
+use crate::manager::Manager;
+use crate::metadata::Metadata;
+use crate::state::State;
+use crate::status::{Counters, Status};
+
+impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
+    /// Waits until the minimum is there: as many resources as [`min_size`](Builder::min_size) and as many
+    /// idle ones as [`min_idle`](Builder::min_idle) ask for. For a start that shall not be ready before
+    /// its connections are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Timeout`] with the error of the last creation as its source, [`Error::Create`] for a fatal
+    /// one, [`Error::Closed`], [`Error::NoRuntime`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the pool goes on creating its minimum.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// let pool = Pool::builder(manager).min_idle(2).build()?;
+    /// pool.warm_up(Duration::from_secs(10)).await?;
+    /// assert_eq!(pool.status().idle, 2);
+    /// # Ok(()) }
+    /// ```
+    pub async fn warm_up(&self, timeout: Duration) -> Result<(), Error<M::Error>> {
+        control::warm_up(&self.core, timeout).await
+    }
+
+    /// How the pool stands at this moment.
+    pub fn status(&self) -> Status {
+        self.core.look(|state| state.status())
+    }
+
+    /// What the pool has done so far.
+    pub fn counters(&self) -> Counters {
+        self.core.look(State::counters)
+    }
+
+    /// How the pool stands and what it has done so far, at one moment: the one fits the other, but for a
+    /// get or a return that is in the middle of it.
+    pub fn snapshot(&self) -> (Status, Counters) {
+        self.core.look(|state| (state.status(), state.counters()))
+    }
+
+    /// The error of the last creation, if none has succeeded since.
+    pub fn last_error(&self) -> Option<Arc<CreateError<M::Error>>> {
+        self.core.state().last_error()
+    }
+
+    /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless
+    /// [`leak_threshold`](Builder::leak_threshold) is set, without which nobody writes them down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// let pool = Pool::builder(manager).leak_threshold(Duration::from_secs(60)).build()?;
+    /// let resource = pool.get().await?;
+    /// let holder = pool.longest_holders(1)[0];
+    /// println!("{} has been out for {:?}, taken at {}", holder.id, holder.held_for, holder.taken_at);
+    /// # Ok(()) }
+    /// ```
+    pub fn longest_holders(&self, most: usize) -> Vec<Holder> {
+        let leaks = self.core.leaks.as_ref();
+        leaks.map(|leaks| leaks.longest(most, self.core.clock.now())).unwrap_or_default()
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &M {
+        &self.core.manager
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> Limits {
+        self.core.state().limits
+    }
+
+    /// Changes the limits, all of them at once. Resources above a lower maximum size go: idle ones at
+    /// once, lent ones when they come back.
+    ///
+    /// # Errors
+    ///
+    /// A [`ConfigError`] names the limit that cannot be; then nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::{ConfigError, Manager, Pool};
+    /// # fn grow<M: Manager>(pool: &Pool<M>) -> Result<(), ConfigError> {
+    /// let mut limits = pool.limits();
+    /// limits.max_size = 20;
+    /// limits.min_idle = 2;
+    /// pool.set_limits(limits)
+    /// # }
+    /// ```
+    pub fn set_limits(&self, limits: Limits) -> Result<(), ConfigError> {
+        limits.check()?;
+        self.core.update(|state, now, actions| state.set_limits(limits, now, actions));
+        if limits.min_size > 0 || limits.min_idle > 0 {
+            self.core.ensure_maintenance();
+            self.core.settle();
+        }
+        Ok(())
+    }
+
+    /// Changes the maximum size, to at least 1. Resources above it go: idle ones at once, lent ones
+    /// when they come back. A minimum above it is kept as far as it allows; see
+    /// [`set_limits`](Self::set_limits) for the other limits.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.resize(20);
+    /// assert_eq!(pool.limits().max_size, 20);
+    /// # Ok(()) }
+    /// ```
+    pub fn resize(&self, max_size: usize) {
+        self.core.update(|state, now, actions| {
+            let mut limits = state.limits;
+            limits.max_size = max_size.max(1);
+            state.set_limits(limits, now, actions);
+        });
+    }
+
+    /// Looks at every resource that can be looked at, and lets those go that `keep` returns false for: the
+    /// idle ones of a [`Pool`], which are not lent meanwhile; all of a [`SharedPool`], whose holders keep
+    /// it as long as they like. Nothing is locked meanwhile.
+    ///
+    /// # Panics
+    ///
+    /// When `keep` does. The resource that it was looking at is destroyed then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// drop(pool.get_many(2).await?);
+    /// let suspect = pool.get().await?.id();
+    /// let retained = pool.retain(|_resource, meta| meta.id() != suspect);
+    /// assert_eq!((retained.kept, retained.removed), (1, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn retain(&self, keep: impl FnMut(&M::Resource, &Metadata) -> bool) -> Retained {
+        control::retain(&self.core, keep)
+    }
+
+    /// Begins a new generation, and returns its number: every resource that is there, and every one that is
+    /// being created, is of an older one and goes, idle ones at once, lent ones when they come back. For a peer
+    /// that has failed over, or credentials that have changed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let before = pool.get().await?.id();
+    /// assert_eq!(pool.reset(), 1);
+    /// let resource = pool.get().await?;
+    /// assert_ne!(resource.id(), before);
+    /// assert_eq!(resource.metadata().generation(), 1);
+    /// # Ok(()) }
+    /// ```
+    pub fn reset(&self) -> u32 {
+        self.core.update(State::reset)
+    }
+
+    /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail
+    /// over. What is lent stays with its holders.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Error, Pause, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.pause(Pause::Fail);
+    /// assert!(matches!(pool.get().await, Err(Error::Paused)));
+    /// pool.resume();
+    /// assert!(pool.get().await.is_ok());
+    /// # Ok(()) }
+    /// ```
+    pub fn pause(&self, pause: Pause) {
+        self.core.pause(pause);
+    }
+
+    /// Ends a [`pause`](Self::pause), and serves those that wait. The example is there.
+    pub fn resume(&self) {
+        self.core.update(State::resume);
+    }
+
+    /// Whether the pool is paused.
+    pub fn is_paused(&self) -> bool {
+        self.core.state().is_paused()
+    }
+
+    /// Closes the pool: those that wait fail at once, later gets too; what is idle is destroyed, what
+    /// is lent when it comes back. Does nothing the second time.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{Error, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// pool.close();
+    /// assert!(matches!(pool.get().await, Err(Error::Closed)));
+    /// # Ok(()) }
+    /// ```
+    pub fn close(&self) {
+        self.core.close();
+    }
+
+    /// Whether the pool is closed.
+    pub fn is_closed(&self) -> bool {
+        self.core.state().is_closed()
+    }
+
+    /// Resolves when the pool is closed, or has been. Keeps nothing alive.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost by dropping it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let closed = pool.closed();
+    /// let watch = tokio::spawn(async move { closed.await });
+    /// drop(pool); // the last handle
+    /// watch.await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<M, K> {
+        Arc::clone(&self.core.closed).wait()
+    }
+
+    /// Closes the pool, and waits until every lease has come home and every resource is destroyed, at most for
+    /// `timeout`. Says how far it came. Where there is no tokio runtime, neither the caller's nor one of the
+    /// pool, it does not wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// The pool stays closed, and what is under way goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # use std::time::Duration;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// # drop(pool.get().await?);
+    /// let report = pool.drain(Duration::from_secs(10)).await;
+    /// assert!(report.complete, "{} leases are still out", report.leases);
+    /// # Ok(()) }
+    /// ```
+    pub async fn drain(&self, timeout: Duration) -> DrainReport {
+        control::drain(&self.core, timeout).await
+    }
+}

@@ -1,0 +1,123 @@
+//! What waiters and the queue tell each other.
+
+use std::task::Waker;
+
+use crate::moment::Moment;
+use crate::options::Priority;
+
+/// Names a waiter, from joining to the outcome: its mailbox and its class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(u32);
+
+const CLASS_SHIFT: u32 = 30;
+pub(super) const MAX_WAITERS: usize = 1 << CLASS_SHIFT;
+
+impl Key {
+    /// Of nobody.
+    pub(crate) const NIL: Self = Self(u32::MAX);
+
+    pub(super) fn new(mailbox: u32, class: Priority) -> Self {
+        Self(mailbox | (class as u32) << CLASS_SHIFT)
+    }
+
+    #[inline]
+    pub(crate) fn bits(self) -> u32 {
+        self.0
+    }
+
+    #[inline]
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline]
+    pub(super) fn mailbox(self) -> u32 {
+        self.0 & ((1 << CLASS_SHIFT) - 1)
+    }
+
+    /// Its mailbox.
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        self.mailbox() as usize
+    }
+
+    #[inline]
+    pub(super) fn class(self) -> usize {
+        (self.0 >> CLASS_SHIFT) as usize
+    }
+}
+
+/// Names a waiter to itself, and says where it stood when it joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket {
+    pub(crate) key: Key,
+    pub(super) stand: u64,
+}
+
+/// What one asks for that joins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    pub(crate) deadline: Moment,
+    pub(crate) class: Priority,
+    /// How many places.
+    pub(crate) places: usize,
+    /// Before the others of its class: it was served already, with a resource that was no good.
+    pub(crate) again: bool,
+}
+
+impl Ask {
+    /// For one place, in the order of arrival.
+    pub(crate) fn one(deadline: Moment) -> Self {
+        Self { deadline, class: Priority::Normal, places: 1, again: false }
+    }
+}
+
+/// What became of a place that was to be granted.
+pub(crate) enum Granted<T> {
+    /// Its owner is to be woken.
+    Served(Waker),
+    /// Its owner wants more.
+    Kept,
+    /// Nobody waits.
+    Nobody(T),
+}
+
+/// One that has failed.
+pub(crate) struct Refused<T> {
+    /// It is to be woken.
+    pub(crate) waker: Waker,
+    /// What it had been granted.
+    pub(crate) granted: Vec<T>,
+}
+
+/// What one was granted.
+pub(crate) enum Places<T> {
+    One(T),
+    Several(Vec<T>),
+}
+
+/// What waiting came to.
+pub(crate) enum Outcome<T, F> {
+    Granted(Places<T>),
+    Failed(F),
+}
+
+/// How one stands that waits.
+pub(crate) enum Polled<T, F> {
+    Granted(Places<T>),
+    Failed(F),
+    Waiting,
+    /// To be polled again with a clone of its waker.
+    NeedsWaker,
+}
+
+/// How the one stood that left. To be dropped outside the lock.
+pub(crate) enum Left<T, F> {
+    /// It waited, and had been granted some of the places that it wanted.
+    Waiting(
+        #[expect(dead_code, reason = "carried out of the lock, to be dropped there")] Waker,
+        Vec<T>,
+    ),
+    /// It had its outcome.
+    Settled(Outcome<T, F>),
+}
