@@ -2,7 +2,8 @@
 //!
 //! A figure is the wall time of a whole measurement over the number of gets in it, all tasks taken
 //! together. Each measurement has a pool of its own, filled and warmed up before the clock starts, so
-//! that no pool's background work disturbs another's figure and creation is never part of one.
+//! that no pool's background work disturbs another's figure and creation is never part of one: unless the
+//! pool's own defaults keep fewer idle resources than it may have, as mobc's do.
 
 pub mod systems;
 
