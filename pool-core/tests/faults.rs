@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
+mod harness;
 mod support;
 
 use std::fmt;
@@ -12,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use harness::block_on;
 use pool_core::{
     CheckPolicy, CreateContext, EndReason, Error, Event, GetOptions, Manager, Metadata, Observer,
     Pool, SharedPool,
@@ -167,7 +169,7 @@ fn a_runtime_that_has_ended_is_no_hang_and_the_caller_s_takes_its_place() {
             .wait_timeout(millis(100))
             .build()
             .unwrap();
-        let without_any = block_on_without_tokio(pool.get()).map(drop);
+        let without_any = block_on(pool.get()).map(drop);
         assert!(matches!(without_any, Err(Error::NoRuntime)));
         assert!(real().block_on(async { pool.get().await.is_ok() }));
     });
@@ -192,25 +194,6 @@ fn the_end_of_a_runtime_reaches_waiters_behind_one_that_is_not_polled() {
     });
 }
 
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on_without_tokio<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
-}
-
 #[test]
 fn a_waiter_outside_a_runtime_learns_that_the_last_one_has_ended() {
     ends("nobody keeps its deadline any more", || {
@@ -223,7 +206,7 @@ fn a_waiter_outside_a_runtime_learns_that_the_last_one_has_ended() {
             until(|| observed.status().waiting == 1);
             drop(runtime);
         });
-        assert!(block_on_without_tokio(pool.get()).is_err());
+        assert!(block_on(pool.get()).is_err());
     });
 }
 
@@ -520,7 +503,7 @@ fn a_get_that_needs_a_runtime_for_its_check_is_counted() {
     let pool = Pool::builder(Items::default()).build().unwrap();
     real().block_on(async { drop(pool.get().await.unwrap()) });
     pool.manager().0.script_recycles([Step::Never]);
-    assert!(matches!(block_on_without_tokio(pool.get()), Err(Error::NoRuntime)));
+    assert!(matches!(block_on(pool.get()), Err(Error::NoRuntime)));
     let counters = pool.counters();
     assert_eq!((counters.gets_ok, counters.gets_error), (1, 1));
 }
