@@ -2,18 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::Poll;
 
-use harness::{block_on, millis, pass, rest, secs};
+use harness::{Events, block_on, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{
     CheckPolicy, CreateContext, EndReason, Error, Event, Lease, Manager, Pause, Pool, SharedPool,
 };
-use support::Events;
 use tokio_test::task::spawn;
 
 #[test]

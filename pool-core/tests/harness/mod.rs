@@ -5,14 +5,15 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Once, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use pool_core::test_util::{ScriptedManager, ScriptedResource};
 use pool_core::{
-    Builder, Counters, Exclusive, Kind, Pool, ResourceLease, ResourcePool, Shared, SharedPool,
+    Builder, Counters, Event, Exclusive, Kind, Observer, Pool, ResourceLease, ResourcePool, Shared,
+    SharedPool,
 };
 use tokio::sync::Notify;
 
@@ -150,6 +151,16 @@ pub fn hush() {
             }
         }));
     });
+}
+
+/// Keeps every event.
+#[derive(Default)]
+pub struct Events(pub Mutex<Vec<Event>>);
+
+impl Observer for Events {
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
 }
 
 /// Rings whenever a future of its own is woken.
