@@ -26,6 +26,26 @@ cargo_tool() {
     fi
 }
 
+# debian_package NAME: unpacks a Debian package by itself, and prints into which folder. Unpacked rather than
+# installed: a package may start a server, and installing takes rights.
+debian_package() {
+    local folder="$tools/debian/$1"
+    if [ ! -d "$folder" ]; then
+        rm -rf "$folder.new"
+        mkdir -p "$folder.new"
+        if ! (
+            cd "$folder.new" || exit
+            apt-get download "$1" || { apt-get update && apt-get download "$1"; } || exit
+            dpkg-deb --extract ./*.deb . && rm -- ./*.deb
+        ) >"$folder.log" 2>&1; then
+            cat "$folder.log" >&2
+            return 1
+        fi
+        mv "$folder.new" "$folder"
+    fi
+    echo "$folder"
+}
+
 # component NAME COMMAND: adds a component of the toolchain that is missing.
 component() {
     if ! cargo "$2" --version >/dev/null 2>&1; then

@@ -1,8 +1,8 @@
 //! Getting a resource and returning it, on this project's pool, on its peers and on floors.
 //!
 //! ```text
-//! cargo bench -p benches --bench checkout             # about a minute
-//! cargo bench -p benches --bench checkout -- --quick  # a few seconds, noisier
+//! cargo bench -p benches --bench checkout             # about two minutes
+//! cargo bench -p benches --bench checkout -- --quick  # about ten seconds, noisier
 //! ```
 //!
 //! # How it measures
@@ -23,7 +23,7 @@ use std::io;
 use std::process::ExitCode;
 
 use benches::checkout::systems::{
-    Deadpool, DeadpoolTimeouts, Permits, PoolCore, PoolCoreOwned, Stack,
+    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCoreOwned, Stack,
 };
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar};
@@ -38,6 +38,9 @@ const SYSTEMS: &[Entry] = &[
     Entry::of::<PoolCoreOwned>(),
     Entry::of::<Deadpool>(),
     Entry::of::<DeadpoolTimeouts>(),
+    Entry::of::<Bb8>(),
+    Entry::of::<Mobc>(),
+    Entry::of::<FastPool>(),
     Entry::of::<Stack>(),
     Entry::of::<Permits>(),
 ];
@@ -133,7 +136,7 @@ impl Entry {
 /// Getting and returning, side by side.
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds: seconds instead of a minute.
+    /// Fewer and shorter rounds: seconds instead of minutes.
     #[arg(long)]
     quick: bool,
 

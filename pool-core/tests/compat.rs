@@ -1,8 +1,7 @@
 //! Managers of deadpool and bb8 on this pool: what is called when, and what becomes of their errors.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-#[allow(unused_imports, reason = "not all of it is needed here")]
-mod support;
+mod harness;
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -12,13 +11,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
+use harness::{millis, pass, rest, secs};
 use pool_core::compat::{self, Bb8, Deadpool, Failure};
 use pool_core::{
     CheckPolicy, CreateContext, CreateError, EndReason, Error, Lease, Manager, Metadata, Pool,
     PoolBuilder,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any};
-use support::{millis, pass, rest, secs};
 use tokio_test::task::spawn;
 
 /// What was done, in order.

@@ -1,15 +1,12 @@
 //! Settings: what cannot be is named, what is extreme works, and files say what they mean.
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report")]
 
-mod support;
-
 use std::time::Duration;
 
+use pool_core::test_util::ScriptedManager;
 use pool_core::{
     CheckPolicy, ConfigError, Error, GetOptions, Pool, PoolConfig, SharedPool, Shedding,
 };
-
-use support::Items;
 
 const ZERO: Duration = Duration::ZERO;
 
@@ -24,8 +21,8 @@ fn config(change: fn(&mut PoolConfig)) -> PoolConfig {
 
 fn refused(change: fn(&mut PoolConfig)) -> Option<ConfigError> {
     let config = config(change);
-    let exclusive = Pool::builder(Items::default()).config(config).build().err();
-    let shared = SharedPool::builder(Items::default()).config(config).build().err();
+    let exclusive = Pool::builder(ScriptedManager::new()).config(config).build().err();
+    let shared = SharedPool::builder(ScriptedManager::new()).config(config).build().err();
     assert_eq!(exclusive, shared);
     exclusive
 }
@@ -136,18 +133,18 @@ fn largest(c: &mut PoolConfig) {
 async fn the_largest_settings_work() {
     assert_eq!(refused(largest), None);
     let config = config(largest);
-    let exclusive = Pool::builder(Items::default()).config(config).build().unwrap();
+    let exclusive = Pool::builder(ScriptedManager::new()).config(config).build().unwrap();
     drop((exclusive.get().await.unwrap(), exclusive.get().await.unwrap()));
     assert_eq!(exclusive.status().idle, 2);
-    let shared = SharedPool::builder(Items::default()).config(config).build().unwrap();
+    let shared = SharedPool::builder(ScriptedManager::new()).config(config).build().unwrap();
     drop((shared.get().await.unwrap(), shared.get().await.unwrap()));
     assert_eq!(shared.status().in_use, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_of_zero_takes_what_is_free_and_waits_for_nothing() {
-    let items = Items::default();
-    let pool = Pool::builder(items).max_size(1).wait_timeout(ZERO).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager).max_size(1).wait_timeout(ZERO).build().unwrap();
     let patient = GetOptions::new().timeout(Duration::from_secs(1));
     drop(pool.get_with(patient).await.unwrap());
     let held = pool.get().await.unwrap();
@@ -159,7 +156,7 @@ async fn a_wait_of_zero_takes_what_is_free_and_waits_for_nothing() {
 
 #[test]
 fn the_builder_starts_from_the_default_configuration() {
-    let plain = Pool::builder(Items::default()).build().unwrap();
+    let plain = Pool::builder(ScriptedManager::new()).build().unwrap();
     let config = PoolConfig::default();
     assert_eq!(plain.status().max_size, config.max_size);
     assert_eq!(config.limits().check(), Ok(()));
@@ -317,7 +314,7 @@ mod file {
     #[test]
     fn what_cannot_be_is_found_at_build_and_not_before() {
         let config: PoolConfig = toml::from_str("max_size = 0").unwrap();
-        let error = Pool::builder(Items::default()).config(config).build().unwrap_err();
+        let error = Pool::builder(ScriptedManager::new()).config(config).build().unwrap_err();
         assert_eq!(error.field(), "max_size");
     }
 }

@@ -2,17 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use harness::{Side, pass, rest, secs};
+use harness::{Events, Side, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{
     Builder, CheckPolicy, EndReason, Event, Exclusive, ResourceId, ResourceLease, Shared,
 };
-use support::Events;
 
 /// A pool that does nothing by itself but what a test sets.
 fn quiet<K: Side>(manager: &ScriptedManager) -> Builder<ScriptedManager, K> {

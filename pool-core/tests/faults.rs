@@ -2,39 +2,32 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
-mod support;
+mod harness;
 
 use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
+use harness::{block_on, millis, pass, paused, rest, secs};
+use pool_core::test_util::{Hook, ScriptedError, ScriptedManager, Step};
 use pool_core::{
     CheckPolicy, CreateContext, EndReason, Error, Event, GetOptions, Manager, Metadata, Observer,
     Pool, SharedPool,
 };
-use support::{Items, Step, millis, pass, rest, secs};
 use tokio::runtime;
 use tokio::time::Instant;
 use tokio_test::task::spawn;
 
 /// Runs `test` in a thread of its own and fails when it hangs: a deadlock, a busy loop, a lost wake-up.
-fn ends(what: &str, test: impl FnOnce() + Send + 'static) {
-    let (done, wait) = mpsc::channel();
-    let test = thread::spawn(move || {
+fn ends(what: &'static str, test: impl FnOnce() + Send + 'static) {
+    harness::ends(secs(5), move |at| {
+        at(what.to_owned());
         test();
-        let _ = done.send(());
     });
-    match wait.recv_timeout(secs(5)) {
-        Ok(()) => {}
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(test.join().unwrap_err())
-        }
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("hangs: {what}"),
-    }
 }
 
 /// Waits for what another thread is about to do.
@@ -42,11 +35,6 @@ fn until(happened: impl Fn() -> bool) {
     while !happened() {
         thread::yield_now();
     }
-}
-
-fn paused<F: Future>(test: F) -> F::Output {
-    let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(test)
 }
 
 fn real() -> runtime::Runtime {
@@ -59,7 +47,7 @@ fn real() -> runtime::Runtime {
 fn a_closed_pool_with_a_handle_left_sleeps_past_the_lifetime() {
     ends("maintenance spins on `next_expiry` once closed", || {
         paused(async {
-            let pool = Pool::builder(Items::default()).build().unwrap();
+            let pool = Pool::builder(ScriptedManager::new()).build().unwrap();
             drop(pool.get().await.unwrap());
             pool.close();
             pass(secs(2 * 3600)).await;
@@ -71,7 +59,7 @@ fn a_closed_pool_with_a_handle_left_sleeps_past_the_lifetime() {
 fn a_lease_that_outlives_all_handles_leaves_maintenance_asleep() {
     ends("maintenance spins on `next_expiry` once closed", || {
         paused(async {
-            let pool = Pool::builder(Items::default()).build().unwrap();
+            let pool = Pool::builder(ScriptedManager::new()).build().unwrap();
             let lease = pool.get_owned().await.unwrap();
             drop(pool);
             pass(secs(2 * 3600)).await;
@@ -84,8 +72,11 @@ fn a_lease_that_outlives_all_handles_leaves_maintenance_asleep() {
 fn a_pool_closed_with_a_surplus_sleeps() {
     ends("maintenance spins on `surplus_since` once closed", || {
         paused(async {
-            let pool =
-                Pool::builder(Items::default()).max_idle(0).max_lifetime(None).build().unwrap();
+            let pool = Pool::builder(ScriptedManager::new())
+                .max_idle(0)
+                .max_lifetime(None)
+                .build()
+                .unwrap();
             drop(pool.get().await.unwrap());
             pool.close();
             pass(secs(3600)).await;
@@ -97,12 +88,12 @@ struct Stubborn(AtomicUsize);
 
 impl Manager for Stubborn {
     type Resource = ();
-    type Error = support::ItemError;
+    type Error = ScriptedError;
 
     async fn create(&self, _cx: &CreateContext) -> Result<(), Self::Error> {
         assert!(self.0.fetch_add(1, SeqCst) < 1000, "asked a thousand times");
         tokio::time::sleep(millis(1)).await;
-        Err(support::ItemError { fatal: false })
+        Err(ScriptedError::new(Hook::Create))
     }
 
     fn retry_in(&self, _error: &Self::Error) -> Option<Duration> {
@@ -120,19 +111,19 @@ async fn a_manager_that_says_never_again_is_not_asked_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn resources_that_never_pass_their_first_check_are_not_created_in_a_storm() {
-    let items = Items::default();
-    items.0.script_creates(std::iter::repeat_n(Step::Slow(millis(1)), 100_000));
-    items.0.script_checks(std::iter::repeat_n(Step::Err, 100_000));
-    let pool = Pool::builder(items.clone()).check(CheckPolicy::Always).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.script(Hook::Create, std::iter::repeat_n(Step::Slow(millis(1)), 100_000));
+    manager.script(Hook::Check, std::iter::repeat_n(Step::Fail, 100_000));
+    let pool = Pool::builder(manager.clone()).check(CheckPolicy::Always).build().unwrap();
     assert!(matches!(pool.get().await, Err(Error::Timeout(_))));
-    assert!(items.0.attempts() < 100, "{} creations in 30 s", items.0.attempts());
+    assert!(manager.counts().attempts < 100, "{} creations in 30 s", manager.counts().attempts);
 }
 
 struct Doomed(AtomicUsize);
 
 impl Manager for Doomed {
     type Resource = ();
-    type Error = support::ItemError;
+    type Error = ScriptedError;
 
     async fn create(&self, cx: &CreateContext) -> Result<(), Self::Error> {
         tokio::time::sleep(millis(1)).await;
@@ -162,12 +153,12 @@ fn a_runtime_that_has_ended_is_no_hang_and_the_caller_s_takes_its_place() {
         let gone = real();
         let handle = gone.handle().clone();
         drop(gone);
-        let pool = Pool::builder(Items::default())
+        let pool = Pool::builder(ScriptedManager::new())
             .runtime(handle)
             .wait_timeout(millis(100))
             .build()
             .unwrap();
-        let without_any = block_on_without_tokio(pool.get()).map(drop);
+        let without_any = block_on(pool.get()).map(drop);
         assert!(matches!(without_any, Err(Error::NoRuntime)));
         assert!(real().block_on(async { pool.get().await.is_ok() }));
     });
@@ -177,8 +168,11 @@ fn a_runtime_that_has_ended_is_no_hang_and_the_caller_s_takes_its_place() {
 fn the_end_of_a_runtime_reaches_waiters_behind_one_that_is_not_polled() {
     ends("only the first waiter is woken", || {
         let (first, second) = (real(), real());
-        let pool =
-            Pool::builder(Items::default()).max_size(1).wait_timeout(millis(500)).build().unwrap();
+        let pool = Pool::builder(ScriptedManager::new())
+            .max_size(1)
+            .wait_timeout(millis(500))
+            .build()
+            .unwrap();
         let _held = first.block_on(pool.get_owned()).unwrap();
         let mut idler = spawn(pool.get());
         assert!(idler.poll().is_pending());
@@ -192,38 +186,22 @@ fn the_end_of_a_runtime_reaches_waiters_behind_one_that_is_not_polled() {
     });
 }
 
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on_without_tokio<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
-}
-
 #[test]
 fn a_waiter_outside_a_runtime_learns_that_the_last_one_has_ended() {
     ends("nobody keeps its deadline any more", || {
         let runtime = real();
-        let pool =
-            Pool::builder(Items::default()).max_size(1).wait_timeout(millis(500)).build().unwrap();
+        let pool = Pool::builder(ScriptedManager::new())
+            .max_size(1)
+            .wait_timeout(millis(500))
+            .build()
+            .unwrap();
         let _held = runtime.block_on(pool.get_owned()).unwrap();
         let observed = pool.clone();
         thread::spawn(move || {
             until(|| observed.status().waiting == 1);
             drop(runtime);
         });
-        assert!(block_on_without_tokio(pool.get()).is_err());
+        assert!(block_on(pool.get()).is_err());
     });
 }
 
@@ -231,7 +209,7 @@ fn a_waiter_outside_a_runtime_learns_that_the_last_one_has_ended() {
 fn a_runtime_without_timers_is_an_error_and_no_busy_loop() {
     ends("maintenance panics, is started anew, panics", || {
         let runtime = runtime::Builder::new_current_thread().build().unwrap();
-        let pool = Pool::builder(Items::default()).build().unwrap();
+        let pool = Pool::builder(ScriptedManager::new()).build().unwrap();
         assert!(runtime.block_on(pool.get()).is_err());
     });
 }
@@ -303,7 +281,7 @@ fn an_error_is_dropped_outside_the_lock() {
     ends("Drop of the error under the lock", || be_curious(false));
 }
 
-struct CuriousWaker(Pool<Items>);
+struct CuriousWaker(Pool<ScriptedManager>);
 
 impl Wake for CuriousWaker {
     fn wake(self: Arc<Self>) {}
@@ -319,7 +297,7 @@ impl Drop for CuriousWaker {
 fn a_waker_is_dropped_outside_the_lock() {
     ends("the old waker is dropped under the lock", || {
         paused(async {
-            let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+            let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
             let _held = pool.get().await.unwrap();
             let waker = Waker::from(Arc::new(CuriousWaker(pool.clone())));
             let mut get = pin!(pool.get());
@@ -341,7 +319,7 @@ impl Wake for PanickingWaker {
 #[test]
 fn a_waker_that_panics_takes_nobody_else_along() {
     paused(async {
-        let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+        let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
         let _held = pool.get().await.unwrap();
         let waker = Waker::from(Arc::new(PanickingWaker));
         let mut bad = pin!(pool.get());
@@ -357,11 +335,11 @@ fn a_waker_that_panics_takes_nobody_else_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_get_ends_by_its_timeout_also_while_a_check_hangs() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).build().unwrap();
     drop(pool.get().await.unwrap());
     pass(secs(2)).await;
-    items.0.script_recycles([Step::Never]);
+    manager.script(Hook::Recycle, [Step::Never]);
     let started = Instant::now();
     drop(pool.get_with(GetOptions::new().timeout(millis(100))).await);
     let took = started.elapsed();
@@ -370,10 +348,10 @@ async fn a_get_ends_by_its_timeout_also_while_a_check_hangs() {
 
 #[tokio::test(start_paused = true)]
 async fn a_get_ends_by_its_timeout_when_all_idle_ones_hang() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).min_size(10).wait_timeout(secs(30)).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).min_size(10).wait_timeout(secs(30)).build().unwrap();
     pass(secs(10)).await;
-    items.0.script_checks([Step::Never; 20]);
+    manager.script(Hook::Check, vec![Step::Never; 20]);
     let started = Instant::now();
     drop(pool.get().await);
     let took = started.elapsed();
@@ -384,9 +362,9 @@ async fn a_get_ends_by_its_timeout_when_all_idle_ones_hang() {
 
 #[tokio::test(start_paused = true)]
 async fn growth_goes_on_after_a_failure_that_nobody_needed_any_more() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone())
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone())
         .soft_target(8)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -396,7 +374,7 @@ async fn growth_goes_on_after_a_failure_that_nobody_needed_any_more() {
     for _ in 0..8 {
         held.push(pool.get().await.unwrap());
     }
-    items.0.script_creates([Step::Err]);
+    manager.script(Hook::Create, [Step::Fail]);
     held.push(pool.get().await.unwrap());
     rest().await;
     assert_eq!(pool.counters().create_failed, 1);
@@ -411,46 +389,50 @@ async fn growth_goes_on_after_a_failure_that_nobody_needed_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_pool_keeps_its_minimum_of_idle_ones_without_churn() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).min_idle(2).max_lifetime(None).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).min_idle(2).max_lifetime(None).build().unwrap();
     pass(secs(600)).await;
-    assert_eq!((pool.status().idle, items.0.created()), (2, 2));
+    assert_eq!((pool.status().idle, manager.counts().created), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_pool_with_a_minimum_of_idle_ones_does_not_dial_for_every_call() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).min_idle(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).min_idle(1).build().unwrap();
     let mut held = Vec::new();
     for _ in 0..9 {
         held.push(pool.get().await.unwrap());
         rest().await;
     }
-    assert!(items.0.created() <= 3, "{} resources of 100 places for 9 leases", items.0.created());
+    assert!(
+        manager.counts().created <= 3,
+        "{} resources of 100 places for 9 leases",
+        manager.counts().created
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_small_resource_among_large_ones_does_not_make_the_pool_grow() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).min_size(2).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).min_size(2).build().unwrap();
     pass(secs(1)).await;
-    items.0.handle(1).set_places(1);
+    manager.handle(1).set_places(1);
     let mut held = Vec::new();
     for _ in 0..10 {
         held.push(pool.get().await.unwrap());
         rest().await;
     }
-    assert!(items.0.created() <= 3, "{} resources for 10 leases", items.0.created());
+    assert!(manager.counts().created <= 3, "{} resources for 10 leases", manager.counts().created);
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_expired_while_it_drained_is_not_taken_back() {
-    let items = Items::default();
-    items.0.places.store(2, SeqCst);
-    let pool = SharedPool::builder(items.clone())
+    let manager = ScriptedManager::new();
+    manager.set_places(2);
+    let pool = SharedPool::builder(manager.clone())
         .max_size(2)
         .shrink_delay(secs(5))
         .idle_timeout(None)
@@ -461,7 +443,7 @@ async fn one_that_expired_while_it_drained_is_not_taken_back() {
     for _ in 0..4 {
         held.push(pool.get().await.unwrap());
     }
-    held.sort_by_key(|lease| lease.number);
+    held.sort_by_key(|lease| lease.number());
     drop((held.remove(3), held.remove(0)));
     pass(secs(6)).await;
     assert_eq!((pool.status().size, pool.status().draining), (1, 1));
@@ -476,21 +458,21 @@ async fn one_that_expired_while_it_drained_is_not_taken_back() {
 
 #[tokio::test(start_paused = true)]
 async fn places_without_a_limit_are_no_overflow() {
-    let items = Items::default();
-    items.0.places.store(usize::MAX, SeqCst);
-    let pool = SharedPool::builder(items.clone()).min_size(2).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(usize::MAX);
+    let pool = SharedPool::builder(manager.clone()).min_size(2).build().unwrap();
     pass(secs(1)).await;
-    assert_eq!((pool.status().idle, items.0.live()), (2, 2));
+    assert_eq!((pool.status().idle, manager.counts().live), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_during_a_check_does_not_end_what_others_share() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).build().unwrap();
     drop(pool.get().await.unwrap());
     pass(secs(2)).await;
-    items.0.script_checks([Step::Slow(millis(50))]);
+    manager.script(Hook::Check, [Step::Slow(millis(50))]);
     let mut impatient = spawn(pool.get());
     assert!(impatient.poll().is_pending());
     let other = pool.get().await.unwrap();
@@ -503,11 +485,11 @@ async fn a_caller_that_gives_up_during_a_check_does_not_end_what_others_share() 
 
 #[tokio::test(start_paused = true)]
 async fn counters_only_grow() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).max_size(1).build().unwrap();
     drop(pool.get().await.unwrap());
-    items.0.script_recycles([Step::Slow(secs(1)), Step::Never]);
-    items.0.script_creates([Step::Never]);
+    manager.script(Hook::Recycle, [Step::Slow(secs(1)), Step::Never]);
+    manager.script(Hook::Create, [Step::Never]);
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
     let before = pool.counters().gets_ok;
@@ -517,17 +499,17 @@ async fn counters_only_grow() {
 
 #[test]
 fn a_get_that_needs_a_runtime_for_its_check_is_counted() {
-    let pool = Pool::builder(Items::default()).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).build().unwrap();
     real().block_on(async { drop(pool.get().await.unwrap()) });
-    pool.manager().0.script_recycles([Step::Never]);
-    assert!(matches!(block_on_without_tokio(pool.get()), Err(Error::NoRuntime)));
+    pool.manager().script(Hook::Recycle, [Step::Never]);
+    assert!(matches!(block_on(pool.get()), Err(Error::NoRuntime)));
     let counters = pool.counters();
     assert_eq!((counters.gets_ok, counters.gets_error), (1, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_resource_counts_its_uses() {
-    let pool = SharedPool::builder(Items::default()).build().unwrap();
+    let pool = SharedPool::builder(ScriptedManager::new()).build().unwrap();
     drop(pool.get().await.unwrap());
     assert_eq!(pool.get().await.unwrap().metadata().uses(), 2);
 }
@@ -536,10 +518,10 @@ async fn a_shared_resource_counts_its_uses() {
 
 #[tokio::test(start_paused = true)]
 async fn an_impatient_get_does_not_use_up_all_idle_ones() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).min_size(10).idle_timeout(None).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).min_size(10).idle_timeout(None).build().unwrap();
     pass(secs(10)).await;
-    items.0.script_checks([Step::Slow(millis(50)); 10]);
+    manager.script(Hook::Check, vec![Step::Slow(millis(50)); 10]);
     assert!(pool.get_with(GetOptions::new().timeout(millis(10))).await.is_err());
     let ended = pool.counters().ended;
     assert_eq!((ended.get(EndReason::Discarded), ended.total()), (1, 1));
@@ -551,7 +533,7 @@ struct Eager(AtomicUsize);
 
 impl Manager for Eager {
     type Resource = ();
-    type Error = support::ItemError;
+    type Error = ScriptedError;
 
     async fn create(&self, _cx: &CreateContext) -> Result<(), Self::Error> {
         Ok(())
@@ -577,27 +559,31 @@ async fn recycle_is_called_once_a_get() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_successor_of_one_that_drains_is_not_replaced_again_and_again() {
-    let items = Items::default();
-    items.0.places.store(10, SeqCst);
-    let pool = SharedPool::builder(items.clone())
+    let manager = ScriptedManager::new();
+    manager.set_places(10);
+    let pool = SharedPool::builder(manager.clone())
         .idle_timeout(secs(60))
         .max_lifetime(None)
         .build()
         .unwrap();
     let stream = pool.get().await.unwrap();
-    items.0.handle(0).drain("the peer goes away");
+    manager.handle(0).drain("the peer goes away");
     pass(secs(3600)).await;
-    assert!(items.0.created() <= 3, "{} resources for one long lease", items.0.created());
+    assert!(
+        manager.counts().created <= 3,
+        "{} resources for one long lease",
+        manager.counts().created
+    );
     drop(stream);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_impatient_get_does_not_end_what_others_share() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).min_size(4).idle_timeout(None).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).min_size(4).idle_timeout(None).build().unwrap();
     pass(secs(10)).await;
-    items.0.script_checks([Step::Slow(millis(50)); 10]);
+    manager.script(Hook::Check, vec![Step::Slow(millis(50)); 10]);
     assert!(pool.get_with(GetOptions::new().timeout(millis(10))).await.is_err());
     let ended = pool.counters().ended.get(EndReason::CheckFailed);
     assert_eq!(ended, 0, "one get of 10 ms discarded {ended} resources whose check takes 50 ms");
@@ -605,19 +591,19 @@ async fn an_impatient_get_does_not_end_what_others_share() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resource_whose_check_was_given_up_is_not_lent_as_fresh() {
-    let items = Items::default();
-    items.0.places.store(100, SeqCst);
-    let pool = SharedPool::builder(items.clone()).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(100);
+    let pool = SharedPool::builder(manager.clone()).max_size(1).build().unwrap();
     drop(pool.get().await.unwrap());
     pass(secs(2)).await;
-    items.0.script_checks([Step::Never]);
+    manager.script(Hook::Check, [Step::Never]);
     let mut impatient = spawn(pool.get());
     assert!(impatient.poll().is_pending());
     pass(millis(100)).await;
     drop(impatient);
-    let before = items.0.checked.load(SeqCst);
+    let before = manager.counts().checks;
     drop(pool.get().await.unwrap());
-    assert_eq!(items.0.checked.load(SeqCst), before + 1, "lent unchecked");
+    assert_eq!(manager.counts().checks, before + 1, "lent unchecked");
 }
 
 /// A manager whose check says no without looking: a future that has no state.
@@ -626,16 +612,16 @@ struct Strict(AtomicUsize);
 struct No;
 
 impl Future for No {
-    type Output = Result<(), support::ItemError>;
+    type Output = Result<(), ScriptedError>;
 
     fn poll(self: std::pin::Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Err(support::ItemError { fatal: false }))
+        Poll::Ready(Err(ScriptedError::new(Hook::Create)))
     }
 }
 
 impl Manager for Strict {
     type Resource = ();
-    type Error = support::ItemError;
+    type Error = ScriptedError;
 
     async fn create(&self, _cx: &CreateContext) -> Result<(), Self::Error> {
         Ok(())

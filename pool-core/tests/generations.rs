@@ -2,17 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::task::Poll;
 use std::thread;
 
-use harness::{Known, Side, judge, millis, pass, rest, secs};
+use harness::{Events, Known, Side, judge, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{CheckPolicy, EndReason, Event, Exclusive, Pool, Shared};
-use support::Events;
 use tokio::time::Instant;
 use tokio_test::task::spawn;
 

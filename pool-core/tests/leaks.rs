@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -10,10 +9,9 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use harness::{pass, rest, secs};
+use harness::{Events, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{Event, GetOptions, Lease, Pool, ResourceId, ResourceLease, SharedPool};
-use support::Events;
 use tokio_test::task::spawn;
 
 /// The line that this is called from.

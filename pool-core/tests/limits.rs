@@ -3,15 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::sync::Arc;
 use std::task::Poll;
 
-use harness::{Known, LeaseOf, PoolOf, Side, judge, pass, rest, secs};
+use harness::{Events, Known, LeaseOf, PoolOf, Side, judge, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{EndReason, Error, Event, Exclusive, Limits, Pool, Shared, SharedPool};
-use support::Events;
 use tokio_test::task::{Spawn, spawn};
 
 type Change = fn(&mut Limits);

@@ -1,34 +1,14 @@
 //! Calls from threads without a runtime, on a pool that has one.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+mod harness;
+
 use std::time::Duration;
 
+use harness::block_on;
 use pool_core::test_util::ScriptedManager;
 use pool_core::{Error, Pool};
 use tokio::runtime;
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
-}
 
 fn runtime() -> runtime::Runtime {
     runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap()

@@ -2,41 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
+use std::task::Poll;
 
-use harness::{millis, pass, rest, secs};
+use harness::{Events, block_on, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{
     CheckPolicy, CreateContext, EndReason, Error, Event, Lease, Manager, Pause, Pool, SharedPool,
 };
-use support::Events;
 use tokio_test::task::spawn;
-
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn block_on_without_tokio<F: Future>(future: F) -> F::Output {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        thread::park();
-    }
-}
 
 #[test]
 fn warming_up_outside_a_runtime_is_no_panic() {
@@ -49,7 +25,7 @@ fn warming_up_outside_a_runtime_is_no_panic() {
         gate.reached().await;
         gate.open();
     });
-    let warm = block_on_without_tokio(pool.warm_up(secs(5)));
+    let warm = block_on(pool.warm_up(secs(5)));
     assert!(matches!(warm, Ok(()) | Err(Error::NoRuntime)));
     runtime.block_on(opener).unwrap();
 }

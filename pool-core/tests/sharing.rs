@@ -1,21 +1,24 @@
 //! Shared resources: places, growth, shrinking by load, draining.
 
-mod support;
+mod harness;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
+use harness::{Events, millis, pass, rest, secs};
+use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{EndReason, Event, SharedLease, SharedPool, SharedPoolBuilder};
-use support::{Events, Items, Step, millis, pass, rest, secs};
 use tokio_test::task::spawn;
 
-fn pool_of(items: &Items, places: usize) -> SharedPoolBuilder<Items> {
-    items.0.places.store(places, SeqCst);
-    SharedPool::builder(items.clone()).idle_timeout(None).max_lifetime(None)
+fn pool_of(manager: &ScriptedManager, places: usize) -> SharedPoolBuilder<ScriptedManager> {
+    manager.set_places(places);
+    SharedPool::builder(manager.clone()).idle_timeout(None).max_lifetime(None)
 }
 
-async fn lend(pool: &SharedPool<Items>, leases: usize) -> Vec<SharedLease<'static, Items>> {
+async fn lend(
+    pool: &SharedPool<ScriptedManager>,
+    leases: usize,
+) -> Vec<SharedLease<'static, ScriptedManager>> {
     let mut held = Vec::new();
     for _ in 0..leases {
         held.push(pool.get_owned().await.expect("room for one more"));
@@ -25,9 +28,9 @@ async fn lend(pool: &SharedPool<Items>, leases: usize) -> Vec<SharedLease<'stati
 
 #[tokio::test(start_paused = true)]
 async fn as_many_are_created_as_the_waiting_ask_for() {
-    let items = Items::default();
-    items.0.script_creates([Step::Slow(millis(10)); 10]);
-    let pool = pool_of(&items, 10).max_size(20).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.script(Hook::Create, vec![Step::Slow(millis(10)); 10]);
+    let pool = pool_of(&manager, 10).max_size(20).build().unwrap();
     let gets: Vec<_> = (0..35)
         .map(|_| {
             let pool = pool.clone();
@@ -40,22 +43,22 @@ async fn as_many_are_created_as_the_waiting_ask_for() {
     }
     let mut carried = [0; 20];
     for lease in &held {
-        carried[lease.number] += 1;
+        carried[lease.number()] += 1;
     }
     assert!(carried.iter().all(|&leases| leases <= 10), "{carried:?}");
     pass(secs(1)).await;
-    assert!((4..=5).contains(&items.0.created()), "{}", items.0.created());
+    assert!((4..=5).contains(&manager.counts().created), "{}", manager.counts().created);
 }
 
 #[tokio::test(start_paused = true)]
 async fn load_is_spread_over_the_resources() {
-    let items = Items::default();
-    let pool = pool_of(&items, 100).min_size(4).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 100).min_size(4).build().unwrap();
     pass(secs(1)).await;
     let held = lend(&pool, 40).await;
     let mut carried = [0; 4];
     for lease in &held {
-        carried[lease.number] += 1;
+        carried[lease.number()] += 1;
     }
     // Two choices keep a resource within a few leases of the mean; one choice would not.
     assert!(carried.iter().all(|leases| (7..=13).contains(leases)), "{carried:?}");
@@ -63,24 +66,24 @@ async fn load_is_spread_over_the_resources() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_grows_for_speed_in_the_background() {
-    let items = Items::default();
-    let pool = pool_of(&items, 100).soft_target(8).soft_max_size(3).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 100).soft_target(8).soft_max_size(3).build().unwrap();
     let held = lend(&pool, 8).await;
     rest().await;
-    assert_eq!(items.0.created(), 1);
+    assert_eq!(manager.counts().created, 1);
     let more = lend(&pool, 1).await;
     rest().await;
-    assert_eq!(items.0.created(), 2);
+    assert_eq!(manager.counts().created, 2);
     let most = lend(&pool, 60).await;
     rest().await;
-    assert_eq!(items.0.created(), 3, "more than the soft maximum");
+    assert_eq!(manager.counts().created, 3, "more than the soft maximum");
     drop((held, more, most));
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_least_loaded_drains_when_the_load_has_fitted_on_fewer_for_the_delay() {
-    let items = Items::default();
-    let pool = pool_of(&items, 100)
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 100)
         .soft_target(4)
         .soft_max_size(2)
         .shrink_delay(secs(30))
@@ -104,56 +107,56 @@ async fn the_least_loaded_drains_when_the_load_has_fitted_on_fewer_for_the_delay
     drop(held);
     rest().await;
     let status = pool.status();
-    assert_eq!((status.size, status.draining, items.0.live()), (1, 0, 1));
+    assert_eq!((status.size, status.draining, manager.counts().live), (1, 0, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_was_to_go_is_taken_back_before_another_is_created() {
-    let items = Items::default();
-    let pool = pool_of(&items, 2).max_size(2).shrink_delay(secs(5)).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 2).max_size(2).shrink_delay(secs(5)).build().unwrap();
     let mut held = lend(&pool, 4).await;
-    held.sort_by_key(|lease| lease.number);
+    held.sort_by_key(|lease| lease.number());
     drop((held.remove(3), held.remove(0)));
     // Each carries one, which would fit on one.
     pass(secs(6)).await;
     assert_eq!((pool.status().size, pool.status().draining), (1, 1));
     held.extend(lend(&pool, 2).await);
     assert_eq!((pool.status().size, pool.status().draining), (2, 0));
-    assert_eq!(items.0.created(), 2);
+    assert_eq!(manager.counts().created, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_draining_resource_is_used_up_and_its_successor_is_there_at_once() {
-    let items = Items::default();
-    let pool = pool_of(&items, 10).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 10).max_size(1).build().unwrap();
     let held = lend(&pool, 3).await;
-    items.0.handle(0).drain("the peer asked for it");
+    manager.handle(0).drain("the peer asked for it");
     rest().await;
     let status = pool.status();
     assert_eq!((status.size, status.draining, status.in_use), (1, 1, 3));
     let new = lend(&pool, 1).await;
-    assert_eq!((new[0].number, held[0].number), (1, 0));
+    assert_eq!((new[0].number(), held[0].number()), (1, 0));
     drop(held);
     rest().await;
-    assert_eq!((pool.status().draining, items.0.live()), (0, 1));
+    assert_eq!((pool.status().draining, manager.counts().live), (0, 1));
     assert_eq!(pool.counters().ended.get(EndReason::Drained), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn resources_that_drain_are_bounded_too() {
-    let items = Items::default();
-    let pool = pool_of(&items, 1).max_size(2).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 1).max_size(2).build().unwrap();
     let mut held = Vec::new();
     for _ in 0..4 {
         let lease = lend(&pool, 1).await.remove(0);
-        items.0.handle(lease.number).drain("again");
+        manager.handle(lease.number()).drain("again");
         held.push(lease);
         rest().await;
     }
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
     rest().await;
-    assert_eq!((pool.status().draining, items.0.live()), (4, 4));
+    assert_eq!((pool.status().draining, manager.counts().live), (4, 4));
     held.pop();
     rest().await;
     assert!(get.poll().is_ready());
@@ -161,15 +164,15 @@ async fn resources_that_drain_are_bounded_too() {
 
 #[tokio::test(start_paused = true)]
 async fn places_change_while_they_are_lent() {
-    let items = Items::default();
-    let pool = pool_of(&items, 2).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 2).max_size(1).build().unwrap();
     let mut held = lend(&pool, 2).await;
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
-    items.0.handle(0).set_places(3);
+    manager.handle(0).set_places(3);
     assert!(get.is_woken());
     let Poll::Ready(Ok(third)) = get.poll() else { panic!("the new place went to nobody") };
-    items.0.handle(0).set_places(1);
+    manager.handle(0).set_places(1);
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
     drop(third);
@@ -177,74 +180,74 @@ async fn places_change_while_they_are_lent() {
     assert!(!get.is_woken(), "over the limit");
     held.pop();
     assert!(get.is_woken());
-    items.0.handle(0).set_places(0);
+    manager.handle(0).set_places(0);
     drop(get);
     assert!(pool.try_get().is_none());
-    items.0.handle(0).set_places(1);
+    manager.handle(0).set_places(1);
     assert!(pool.try_get().is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_resource_that_breaks_goes_with_its_last_holder() {
-    let items = Items::default();
-    let pool = pool_of(&items, 4).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 4).build().unwrap();
     let mut held = lend(&pool, 2).await;
-    items.0.handle(0).broken("reset");
-    assert_eq!(lend(&pool, 1).await[0].number, 1);
+    manager.handle(0).broken("reset");
+    assert_eq!(lend(&pool, 1).await[0].number(), 1);
     held.pop();
     rest().await;
-    assert_eq!(items.0.live(), 2);
+    assert_eq!(manager.counts().live, 2);
     held.pop();
     rest().await;
-    assert_eq!(items.0.live(), 1);
+    assert_eq!(manager.counts().live, 1);
     assert_eq!(pool.counters().ended.get(EndReason::Broken), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_manager_says_before_the_resource_is_there_counts() {
-    let items = Items::default();
-    items.0.script_creates([Step::Slow(secs(1))]);
-    let pool = SharedPool::builder(items.clone()).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.script(Hook::Create, [Step::Slow(secs(1))]);
+    let pool = SharedPool::builder(manager.clone()).max_size(1).build().unwrap();
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
     rest().await;
-    items.0.handle(0).set_places(7);
+    manager.attempts()[0].set_places(7);
     pass(secs(2)).await;
     assert_eq!(pool.status().places, 7);
     drop(get);
-    items.0.handle(0).broken("idle");
-    items.0.script_creates([Step::Slow(secs(1))]);
+    manager.handle(0).broken("idle");
+    manager.script(Hook::Create, [Step::Slow(secs(1))]);
     let mut get = spawn(pool.get());
     assert!(get.poll().is_pending());
     rest().await;
-    items.0.handle(1).broken("dead on arrival");
+    manager.attempts()[1].broken("dead on arrival");
     pass(secs(2)).await;
     let Poll::Ready(Ok(item)) = get.poll() else { panic!("not replaced") };
-    assert_eq!(item.number, 2);
+    assert_eq!(item.number(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn resources_that_are_being_destroyed_are_bounded_too() {
-    let items = Items::default();
-    items.0.destroy_never_ends.store(true, SeqCst);
-    let pool = pool_of(&items, 1).max_size(2).destroy_timeout(secs(4)).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.always(Hook::Destroy, Step::Never);
+    let pool = pool_of(&manager, 1).max_size(2).destroy_timeout(secs(4)).build().unwrap();
     for _ in 0..20 {
         SharedLease::discard(pool.get().await.unwrap());
         rest().await;
     }
-    assert_eq!(items.0.most_live.load(SeqCst), 4);
+    assert_eq!(manager.counts().most_live, 4);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_observer_is_told_what_a_manager_reports() {
-    let items = Items::default();
+    let manager = ScriptedManager::new();
     let events = Arc::new(Events::default());
-    let pool = pool_of(&items, 2).observer(events.clone()).build().unwrap();
+    let pool = pool_of(&manager, 2).observer(events.clone()).build().unwrap();
     let lease = pool.get().await.unwrap();
-    items.0.handle(0).drain("GOAWAY");
+    manager.handle(0).drain("GOAWAY");
     drop(lease);
     let events = events.0.lock().unwrap();
-    let id = items.0.handle(0).id();
+    let id = manager.handle(0).id();
     let reason = EndReason::Drained;
     let told = [
         Event::Reported { id, reason, text: "GOAWAY".into() },

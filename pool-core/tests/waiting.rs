@@ -1,6 +1,6 @@
 //! Who gets a resource, who waits, and what is lost when one gives up: nothing.
 
-mod support;
+mod harness;
 
 use std::future::Future;
 use std::pin::pin;
@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
+use harness::{millis, pass, rest, secs};
+use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{Error, GetOptions, Pool, SharedPool};
-use support::{Items, Step, millis, rest, secs};
 use tokio_test::task::spawn;
 
 #[tokio::test(start_paused = true)]
 async fn many_tasks_never_exceed_the_maximum() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).max_size(3).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).max_size(3).build().unwrap();
     let held = Arc::new(AtomicUsize::new(0));
     let most_held = Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..200)
@@ -23,10 +24,12 @@ async fn many_tasks_never_exceed_the_maximum() {
             let (pool, held, most_held) = (pool.clone(), held.clone(), most_held.clone());
             tokio::spawn(async move {
                 for round in 0..10 {
-                    let mut item = pool.get().await.unwrap();
+                    let item = pool.get().await.unwrap();
                     most_held.fetch_max(held.fetch_add(1, SeqCst) + 1, SeqCst);
                     tokio::time::sleep(millis((n + round) % 4)).await;
-                    item.broken = (n + round) % 7 == 0;
+                    if (n + round) % 7 == 0 {
+                        item.mark_broken();
+                    }
                     held.fetch_sub(1, SeqCst);
                 }
             })
@@ -36,16 +39,16 @@ async fn many_tasks_never_exceed_the_maximum() {
         task.await.unwrap();
     }
     assert_eq!(most_held.load(SeqCst), 3);
-    assert_eq!(items.0.most_live.load(SeqCst), 3);
+    assert_eq!(manager.counts().most_live, 3);
     assert_eq!(pool.counters().gets_ok, 2000);
     rest().await;
     assert_eq!(pool.status().in_use, 0);
-    assert_eq!(pool.status().size, items.0.live());
+    assert_eq!(pool.status().size, manager.counts().live);
 }
 
 #[tokio::test(start_paused = true)]
 async fn those_that_wait_are_served_in_order() {
-    let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
     let held = pool.get().await.unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
@@ -68,7 +71,7 @@ async fn those_that_wait_are_served_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_late_caller_does_not_overtake() {
-    let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
     let held = pool.get().await.unwrap();
     let mut first = spawn(pool.get());
     assert!(first.poll().is_pending());
@@ -85,8 +88,8 @@ async fn a_late_caller_does_not_overtake() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_by_the_wait_timeout_and_says_how_the_pool_stands() {
-    let items = Items::default();
-    let pool = Pool::builder(items).max_size(1).wait_timeout(secs(2)).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager).max_size(1).wait_timeout(secs(2)).build().unwrap();
     let _held = pool.get().await.unwrap();
     let started = tokio::time::Instant::now();
     let Err(Error::Timeout(timeout)) = pool.get().await else { panic!("no timeout") };
@@ -99,7 +102,7 @@ async fn a_wait_ends_by_the_wait_timeout_and_says_how_the_pool_stands() {
 
 #[tokio::test(start_paused = true)]
 async fn each_wait_has_its_own_deadline() {
-    let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
     let held = pool.get().await.unwrap();
     let started = tokio::time::Instant::now();
     let wait = |seconds| {
@@ -122,7 +125,7 @@ async fn each_wait_has_its_own_deadline() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_has_a_limit() {
-    let pool = Pool::builder(Items::default()).max_size(1).max_waiters(2).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).max_waiters(2).build().unwrap();
     let _held = pool.get().await.unwrap();
     let (mut one, mut two) = (spawn(pool.get()), spawn(pool.get()));
     assert!(one.poll().is_pending());
@@ -137,7 +140,7 @@ async fn the_queue_has_a_limit() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_gives_up_anywhere_in_the_queue_loses_nothing() {
     for quits in 0..5 {
-        let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+        let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
         let held = pool.get().await.unwrap();
         let mut waiters: Vec<_> = (0..5).map(|_| spawn(pool.get())).collect();
         for waiter in &mut waiters {
@@ -158,7 +161,7 @@ async fn a_waiter_that_gives_up_anywhere_in_the_queue_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_gives_up_after_it_was_served_passes_its_place_on() {
-    let pool = Pool::builder(Items::default()).max_size(1).build().unwrap();
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
     let held = pool.get().await.unwrap();
     let (mut first, mut second) = (spawn(pool.get()), spawn(pool.get()));
     assert!(first.poll().is_pending());
@@ -175,12 +178,12 @@ async fn a_waiter_that_gives_up_after_it_was_served_passes_its_place_on() {
 #[tokio::test(start_paused = true)]
 async fn a_get_cancelled_at_any_poll_loses_nothing() {
     for polls in 0..8 {
-        for scripted in [Step::Ok, Step::Slow(millis(5)), Step::Err] {
-            let items = Items::default();
-            let pool = Pool::builder(items.clone()).max_size(2).build().unwrap();
-            let (one, mut two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
-            two.dirty = true;
-            items.0.script_recycles([scripted]);
+        for scripted in [Step::Ok, Step::Slow(millis(5)), Step::Fail] {
+            let manager = ScriptedManager::new();
+            let pool = Pool::builder(manager.clone()).max_size(2).build().unwrap();
+            let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
+            two.mark_dirty();
+            manager.script(Hook::Recycle, [scripted.clone()]);
             {
                 let mut get = pin!(pool.get());
                 let mut give_back = Some((one, two));
@@ -196,20 +199,20 @@ async fn a_get_cancelled_at_any_poll_loses_nothing() {
                     tokio::time::sleep(millis(2)).await;
                 }
             }
-            support::pass(secs(1)).await;
+            pass(secs(1)).await;
             let status = pool.status();
             assert_eq!((status.in_use, status.waiting, status.creating), (0, 0, 0), "{status:?}");
-            assert_eq!(status.size, items.0.live(), "after {polls} polls, {scripted:?}");
+            assert_eq!(status.size, manager.counts().live, "after {polls} polls, {scripted:?}");
             let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());
-            assert!(!one.dirty && !two.dirty);
+            assert!(!one.is_dirty() && !two.is_dirty());
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn gets_cancelled_at_random_leave_a_pool_that_serves() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone()).max_size(3).build().unwrap();
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone()).max_size(3).build().unwrap();
     let mut tasks = Vec::new();
     for n in 0..5_000_u64 {
         let pool = pool.clone();
@@ -229,21 +232,21 @@ async fn gets_cancelled_at_random_leave_a_pool_that_serves() {
             }
         }
     }
-    support::pass(secs(20)).await;
+    pass(secs(20)).await;
     let status = pool.status();
     assert_eq!((status.in_use, status.waiting), (0, 0), "{status:?}");
     for _ in 0..10 {
         let _three =
             (pool.get().await.unwrap(), pool.get().await.unwrap(), pool.get().await.unwrap());
     }
-    assert_eq!(items.0.most_live.load(SeqCst), 3);
+    assert_eq!(manager.counts().most_live, 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_shared_resource_is_lent_to_as_many_as_it_has_places() {
-    let items = Items::default();
-    items.0.places.store(3, SeqCst);
-    let pool = SharedPool::builder(items.clone()).max_size(1).build().unwrap();
+    let manager = ScriptedManager::new();
+    manager.set_places(3);
+    let pool = SharedPool::builder(manager.clone()).max_size(1).build().unwrap();
     let mut leases = Vec::new();
     for _ in 0..3 {
         leases.push(pool.get().await.unwrap());
@@ -254,13 +257,13 @@ async fn a_shared_resource_is_lent_to_as_many_as_it_has_places() {
     leases.pop();
     assert!(fourth.is_woken());
     assert!(fourth.poll().is_ready());
-    assert_eq!(items.0.created(), 1);
+    assert_eq!(manager.counts().created, 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn counts_of_gets_add_up() {
-    let items = Items::default();
-    let pool = Pool::builder(items.clone())
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone())
         .max_size(1)
         .max_waiters(1)
         .wait_timeout(secs(1))
@@ -272,7 +275,7 @@ async fn counts_of_gets_add_up() {
     assert!(pool.get().await.is_err());
     drop(waiting);
     assert!(pool.get().await.is_err());
-    items.0.script_recycles([Step::Err]);
+    manager.script(Hook::Recycle, [Step::Fail]);
     drop(held);
     drop(pool.get().await.unwrap());
     pool.close();

@@ -2,19 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
-mod support;
 
 use std::error::Error as _;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use harness::{Side, alive_tasks, millis, pass, rest, secs};
+use harness::{Events, Side, alive_tasks, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{
     EndReason, Error, Event, Exclusive, GetOptions, Pause, Pool, ResourceLease, Shared,
 };
-use support::Events;
 use tokio_test::task::spawn;
 
 async fn a_pause_queues_or_fails<K: Side>() {

@@ -1,4 +1,14 @@
 //! The systems: pools with a `u64` as resource and a manager that does nothing, and floors.
+//!
+//! Every pool has its own defaults and the size of the scenario. Those defaults are not the same:
+//!
+//! | | waits for at most | before a resource is lent | a resource that comes back |
+//! |---|---|---|---|
+//! | pool-core | 30 s | is checked if it was idle for a second | is kept |
+//! | deadpool | no limit | is recycled | is kept |
+//! | bb8 | 30 s | is checked | is kept |
+//! | mobc | 30 s | is checked | is closed if two are idle |
+//! | `fast_pool` | 30 s | is checked, for at most 10 s | is kept |
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -33,6 +43,51 @@ impl managed::Manager for Numbers {
     }
 
     async fn recycle(&self, _: &mut u64, _: &Metrics) -> RecycleResult<Infallible> {
+        Ok(())
+    }
+}
+
+impl bb8::ManageConnection for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+
+    async fn is_valid(&self, _: &mut u64) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn has_broken(&self, _: &mut u64) -> bool {
+        false
+    }
+}
+
+#[mobc::async_trait]
+impl mobc::Manager for Numbers {
+    type Connection = u64;
+    type Error = Infallible;
+
+    async fn connect(&self) -> Result<u64, Infallible> {
+        Ok(1)
+    }
+
+    async fn check(&self, number: u64) -> Result<u64, Infallible> {
+        Ok(number)
+    }
+}
+
+impl fast_pool::Manager for Numbers {
+    type Connection = u64;
+    // It wants an error that its own words can be.
+    type Error = String;
+
+    async fn connect(&self) -> Result<u64, String> {
+        Ok(1)
+    }
+
+    async fn check(&self, _: &mut u64) -> Result<(), String> {
         Ok(())
     }
 }
@@ -107,6 +162,60 @@ impl System for DeadpoolTimeouts {
     }
 
     async fn get(&self) -> Object<Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// bb8 as it comes.
+#[derive(Debug)]
+pub struct Bb8(bb8::Pool<Numbers>);
+
+impl System for Bb8 {
+    type Lease<'a> = bb8::PooledConnection<'a, Numbers>;
+    const NAME: &'static str = "bb8";
+
+    fn new(size: usize) -> Self {
+        let size = size.try_into().expect("no scenario is that large");
+        Self(bb8::Pool::builder().max_size(size).build_unchecked(Numbers))
+    }
+
+    async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// mobc as it comes. A lease that is dropped starts a task, which brings the resource back; two are kept idle
+/// and the others closed, so that where more are in use some of what is measured is creation.
+pub struct Mobc(mobc::Pool<Numbers>);
+
+impl System for Mobc {
+    type Lease<'a> = mobc::Connection<Numbers>;
+    const NAME: &'static str = "mobc";
+
+    fn new(size: usize) -> Self {
+        Self(mobc::Pool::builder().max_open(size as u64).build(Numbers))
+    }
+
+    async fn get(&self) -> mobc::Connection<Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// `fast_pool` as it comes.
+#[derive(Debug)]
+pub struct FastPool(fast_pool::Pool<Numbers>);
+
+impl System for FastPool {
+    type Lease<'a> = fast_pool::ConnectionGuard<Numbers>;
+    const NAME: &'static str = "fast_pool";
+
+    fn new(size: usize) -> Self {
+        let pool = fast_pool::Pool::new(Numbers);
+        pool.set_max_open(size as u64);
+        Self(pool)
+    }
+
+    async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
         self.0.get().await.expect("creation cannot fail")
     }
 }

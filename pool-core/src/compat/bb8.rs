@@ -1,11 +1,9 @@
 //! Managers of bb8.
 
-use std::fmt;
-use std::ops::Deref;
-
 use bb8::ManageConnection;
 
 use super::Failure;
+use super::wrapper::wrapper;
 use crate::manager::{CreateContext, Manager};
 use crate::metadata::Metadata;
 
@@ -75,31 +73,18 @@ pub fn Bb8<M: ManageConnection>(manager: M) -> Bb8<M> {
     Bb8 { manager, text: |error| format!("{error:?}"), fatal: |_error| false }
 }
 
-impl<M: ManageConnection> Bb8<M> {
+wrapper!(Bb8 of ManageConnection,
     /// How an error of the manager is shown: by [`chain`](super::chain), if it is a
     /// [`std::error::Error`]. bb8 asks of an error only that it is `Debug`; without this, that is how it
     /// is shown.
-    #[must_use = "the wrapper that shows errors in this way is returned"]
-    pub fn text(mut self, text: fn(&M::Error) -> String) -> Self {
-        self.text = text;
-        self
-    }
-
-    /// Which errors of a creation are fatal: they fail all that wait at once, instead of being tried again
-    /// in the background. Without this, none.
-    #[must_use = "the wrapper that knows these errors is returned"]
-    pub fn fatal(mut self, fatal: fn(&M::Error) -> bool) -> Self {
-        self.fatal = fatal;
-        self
-    }
-}
+);
 
 impl<M: ManageConnection> Manager for Bb8<M> {
     type Resource = M::Connection;
     type Error = Failure<M::Error>;
 
     async fn create(&self, _cx: &CreateContext) -> Result<M::Connection, Failure<M::Error>> {
-        self.manager.connect().await.map_err(|error| Failure::new(error, self.text))
+        self.manager.connect().await.map_err(|error| self.failure(error))
     }
 
     async fn check(
@@ -108,7 +93,7 @@ impl<M: ManageConnection> Manager for Bb8<M> {
         _meta: &Metadata,
     ) -> Result<(), Failure<M::Error>> {
         let valid = self.manager.is_valid(connection).await;
-        valid.map_err(|error| Failure::new(error, self.text))
+        valid.map_err(|error| self.failure(error))
     }
 
     fn is_broken(&self, connection: &mut M::Connection) -> bool {
@@ -116,20 +101,6 @@ impl<M: ManageConnection> Manager for Bb8<M> {
     }
 
     fn is_fatal(&self, error: &Failure<M::Error>) -> bool {
-        error.with(self.fatal).unwrap_or(false)
-    }
-}
-
-impl<M: ManageConnection> Deref for Bb8<M> {
-    type Target = M;
-
-    fn deref(&self) -> &M {
-        &self.manager
-    }
-}
-
-impl<M: ManageConnection + fmt::Debug> fmt::Debug for Bb8<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Bb8").field(&self.manager).finish()
+        self.knows_as_fatal(error)
     }
 }

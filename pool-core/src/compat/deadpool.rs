@@ -1,13 +1,12 @@
 //! Managers of deadpool.
 
 use std::any::type_name;
-use std::fmt;
-use std::ops::Deref;
 
 use deadpool::managed::{self, Metrics, RecycleError};
 use tokio::time::Instant;
 
 use super::Failure;
+use super::wrapper::wrapper;
 use crate::manager::{CreateContext, Manager};
 use crate::metadata::Metadata;
 
@@ -78,31 +77,18 @@ pub fn Deadpool<M: managed::Manager>(manager: M) -> Deadpool<M> {
     Deadpool { manager, text, fatal: |_error| false }
 }
 
-impl<M: managed::Manager> Deadpool<M> {
+wrapper!(Deadpool of managed::Manager,
     /// How an error of the manager is shown: by [`chain`](super::chain), if it is a
     /// [`std::error::Error`]. deadpool does not ask of an error that it can be shown; without this, its
     /// type is all that is seen of it.
-    #[must_use = "the wrapper that shows errors in this way is returned"]
-    pub fn text(mut self, text: fn(&M::Error) -> String) -> Self {
-        self.text = text;
-        self
-    }
-
-    /// Which errors of a creation are fatal: they fail all that wait at once, instead of being tried again
-    /// in the background. Without this, none.
-    #[must_use = "the wrapper that knows these errors is returned"]
-    pub fn fatal(mut self, fatal: fn(&M::Error) -> bool) -> Self {
-        self.fatal = fatal;
-        self
-    }
-}
+);
 
 impl<M: managed::Manager + 'static> Manager for Deadpool<M> {
     type Resource = M::Type;
     type Error = Failure<M::Error>;
 
     async fn create(&self, _cx: &CreateContext) -> Result<M::Type, Failure<M::Error>> {
-        self.manager.create().await.map_err(|error| Failure::new(error, self.text))
+        self.manager.create().await.map_err(|error| self.failure(error))
     }
 
     async fn recycle(
@@ -113,7 +99,7 @@ impl<M: managed::Manager + 'static> Manager for Deadpool<M> {
         let metrics = metrics(meta);
         let recycled = self.manager.recycle(resource, &metrics).await;
         recycled.map_err(|error| match error {
-            RecycleError::Backend(error) => Failure::new(error, self.text),
+            RecycleError::Backend(error) => self.failure(error),
             RecycleError::Message(text) => Failure::message(text.into_owned()),
         })
     }
@@ -123,7 +109,7 @@ impl<M: managed::Manager + 'static> Manager for Deadpool<M> {
     }
 
     fn is_fatal(&self, error: &Failure<M::Error>) -> bool {
-        error.with(self.fatal).unwrap_or(false)
+        self.knows_as_fatal(error)
     }
 }
 
@@ -140,18 +126,4 @@ fn metrics(meta: &Metadata) -> Metrics {
 
 fn last_used(meta: &Metadata) -> Instant {
     meta.last_used().unwrap_or_else(|| meta.created())
-}
-
-impl<M: managed::Manager> Deref for Deadpool<M> {
-    type Target = M;
-
-    fn deref(&self) -> &M {
-        &self.manager
-    }
-}
-
-impl<M: managed::Manager + fmt::Debug> fmt::Debug for Deadpool<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Deadpool").field(&self.manager).finish()
-    }
 }

@@ -16,6 +16,8 @@ mod bb8;
 #[cfg(feature = "deadpool")]
 mod deadpool;
 mod failure;
+#[cfg(any(feature = "bb8", feature = "deadpool"))]
+mod wrapper;
 
 #[cfg(feature = "bb8")]
 pub use self::bb8::Bb8;

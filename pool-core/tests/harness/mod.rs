@@ -3,16 +3,17 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "test support")]
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Once, mpsc};
+use std::sync::{Arc, Mutex, Once, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use pool_core::test_util::{ScriptedManager, ScriptedResource};
 use pool_core::{
-    Builder, Counters, Exclusive, Kind, Pool, ResourceLease, ResourcePool, Shared, SharedPool,
+    Builder, Counters, Event, Exclusive, Kind, Observer, Pool, ResourceLease, ResourcePool, Shared,
+    SharedPool,
 };
 use tokio::sync::Notify;
 
@@ -79,6 +80,26 @@ pub fn paused<F: Future>(test: F) -> F::Output {
     runtime.unwrap().block_on(test)
 }
 
+/// Runs a future in this thread, outside any runtime.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        thread::park();
+    }
+}
+
 /// Lets every task run until all of them wait, without letting time pass.
 pub async fn rest() {
     for _ in 0..64 {
@@ -130,6 +151,16 @@ pub fn hush() {
             }
         }));
     });
+}
+
+/// Keeps every event.
+#[derive(Default)]
+pub struct Events(pub Mutex<Vec<Event>>);
+
+impl Observer for Events {
+    fn event(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
 }
 
 /// Rings whenever a future of its own is woken.
