@@ -20,38 +20,33 @@ pub(crate) async fn lease<'p, M: Manager, K: Kind<M>>(
     at: Caller,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
     let core = holding.core();
+    let mut hit = None;
     let mut again = false;
-    let mut patience;
     if let Some(lent) = core.lend_hot() {
         let stale = lent.stale;
         let mut lease = ResourceLease::new(holding, lent, at);
         match lease.prepare_now(stale) {
             Poll::Ready(Ok(())) => return Ok(lease),
-            // A hit pays for no patience.
-            Poll::Ready(Err(_unfit)) => patience = Patience::new(options.into()),
-            Poll::Pending => {
-                patience = Patience::new(options.into());
-                if let Some(lease) = make_ready(core, lease, stale, &mut patience).await? {
-                    return Ok(lease);
-                }
-            }
+            Poll::Ready(Err(_unfit)) => again = true,
+            Poll::Pending => hit = Some((lease, stale)),
         }
-        again = true;
-    } else {
-        patience = Patience::new(options.into());
     }
+    // A hit pays for nothing of this.
+    let mut patience = Patience::new(options.into());
     loop {
-        let lent = AcquireOne::new(core, &mut patience, again).await?;
-        let stale = lent.stale;
-        let mut lease = ResourceLease::new(holding, lent, at);
-        match lease.prepare_now(stale) {
-            Poll::Ready(Ok(())) => return Ok(lease),
-            Poll::Ready(Err(_unfit)) => {}
-            Poll::Pending => {
-                if let Some(lease) = make_ready(core, lease, stale, &mut patience).await? {
-                    return Ok(lease);
-                }
-            }
+        let (mut lease, stale) = if let Some(hit) = hit.take() {
+            hit
+        } else {
+            let lent = AcquireOne::new(core, &mut patience, again).await?;
+            let stale = lent.stale;
+            (ResourceLease::new(holding, lent, at), stale)
+        };
+        let ready = match lease.prepare_now(stale) {
+            Poll::Ready(ready) => ready.is_ok(),
+            Poll::Pending => make_ready(core, &mut lease, stale, &mut patience).await?,
+        };
+        if ready {
+            return Ok(lease);
         }
         again = true;
     }
@@ -88,7 +83,7 @@ pub(crate) async fn lease_many<'p, M: Manager, K: Kind<M>>(
         while let Some((lease, stale)) = several.next() {
             let ready = match lease.prepare_now(*stale) {
                 Poll::Ready(ready) => ready.is_ok(),
-                Poll::Pending => prepare(core, lease, *stale, &mut patience).await?,
+                Poll::Pending => make_ready(core, lease, *stale, &mut patience).await?,
             };
             if !ready {
                 continue 'anew;
@@ -98,21 +93,8 @@ pub(crate) async fn lease_many<'p, M: Manager, K: Kind<M>>(
     }
 }
 
-/// Makes a resource ready for its holder, in a future. It is no good if no lease comes back.
-///
-/// The lease goes in and out, so that a get that waits has no room for it.
-async fn make_ready<'p, M: Manager, K: Kind<M>>(
-    core: &Arc<Core<M, K>>,
-    mut lease: ResourceLease<'p, M, K>,
-    stale: bool,
-    patience: &mut Patience,
-) -> Result<Option<ResourceLease<'p, M, K>>, Error<M::Error>> {
-    let ready = prepare(core, &mut lease, stale, patience).await?;
-    Ok(ready.then_some(lease))
-}
-
-/// Makes a resource ready for its holder. Says whether it is.
-async fn prepare<M: Manager, K: Kind<M>>(
+/// Makes a resource ready for its holder, in a future. Says whether it is.
+async fn make_ready<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     lease: &mut ResourceLease<'_, M, K>,
     stale: bool,

@@ -335,3 +335,21 @@ async fn several_are_gathered_for_their_last_use() {
     assert_eq!(pair.len(), 2);
     assert_eq!(shared.counters().ended.get(EndReason::Uses), 1, "that of the holder that left");
 }
+
+async fn owned<K: Side>() {
+    let manager = ScriptedManager::new();
+    let pool = pool_of::<K>(&manager, 2);
+    let pair = pool.get_many_owned(2).await.unwrap();
+    let nobody = pool.get_many_owned_with(1, GetOptions::new().no_wait()).await;
+    assert!(matches!(nobody, Err(Error::Timeout(_))));
+    drop(pool);
+    tokio::spawn(async move { drop(pair) }).await.unwrap();
+    rest().await;
+    assert_eq!(manager.counts().live, 0, "they kept it alive, and closed it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_that_are_owned_outlive_their_pool() {
+    owned::<Exclusive>().await;
+    owned::<Shared>().await;
+}

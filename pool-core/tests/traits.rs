@@ -197,6 +197,8 @@ fn are_send<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) {
     is_send(&pool.get_owned_with(options));
     is_send(&pool.get_many(2));
     is_send(&pool.get_many_with(2, options));
+    is_send(&pool.get_many_owned(2));
+    is_send(&pool.get_many_owned_with(2, options));
     is_send(&pool.warm_up(Duration::ZERO));
     is_send(&pool.drain(Duration::ZERO));
     is_send(&pool.closed());

@@ -194,6 +194,52 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         lease_many(Borrowed(&self.core), count, options, Location::caller())
     }
 
+    /// Lends several resources as [`get_many`](Self::get_many) does, in leases that keep the pool alive instead
+    /// of borrowing its handle.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_many`](Self::get_many).
+    ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`get_many`](Self::get_many).
+    #[track_caller]
+    pub fn get_many_owned(
+        &self,
+        count: usize,
+    ) -> impl Future<Output = Result<Vec<ResourceLease<'static, M, K>>, Error<M::Error>>> + Send
+    {
+        self.get_many_owned_with(count, GetOptions::new())
+    }
+
+    /// Lends several resources as [`get_many_owned`](Self::get_many_owned) does, with options of this call.
+    ///
+    /// # Errors
+    ///
+    /// As for [`get_many`](Self::get_many).
+    ///
+    /// # Panics
+    ///
+    /// As for [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`get_many`](Self::get_many).
+    #[track_caller]
+    pub fn get_many_owned_with(
+        &self,
+        count: usize,
+        options: GetOptions,
+    ) -> impl Future<Output = Result<Vec<ResourceLease<'static, M, K>>, Error<M::Error>>> + Send
+    {
+        lease_many(Owned(&self.core), count, options, Location::caller())
+    }
+
     /// Lends a resource as [`get`](Self::get) does, and blocks this thread until then: for threads
     /// outside a runtime. The pool needs one all the same, to create and to keep time: that of an earlier
     /// call, or the builder's.

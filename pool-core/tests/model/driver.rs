@@ -19,8 +19,6 @@ use super::reference::{Model, TICK, millis};
 pub struct Driver<M: Agent, K: Kind<M>> {
     pub ledger: Arc<Ledger>,
     pub pool: ResourcePool<M, K>,
-    /// The handle of those that get several: their leases borrow it.
-    pub leaked: Option<&'static ResourcePool<M, K>>,
     pub model: Model,
     pub gets: Vec<Get<M, K>>,
     pub held: Vec<Lease<M, K>>,
@@ -45,7 +43,6 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         let mut driver = Self {
             ledger,
             pool,
-            leaked: None,
             model,
             gets: Vec::new(),
             held: Vec::new(),
@@ -150,17 +147,15 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
     }
 
     fn future(
-        &mut self,
+        &self,
         wants: usize,
         options: GetOptions,
     ) -> Pin<Box<dyn Future<Output = Got<M, K>>>> {
-        let pool = &self.pool;
+        let pool = self.pool.clone();
         if wants == 1 {
-            let pool = pool.clone();
             return Box::pin(async move { Ok(vec![pool.get_owned_with(options).await?]) });
         }
-        let leaked = *self.leaked.get_or_insert_with(|| Box::leak(Box::new(pool.clone())));
-        Box::pin(leaked.get_many_with(wants, options))
+        Box::pin(async move { pool.get_many_owned_with(wants, options).await })
     }
 
     /// By what rested, so it may have been looked at.
