@@ -18,6 +18,9 @@
 //! open, which has not been closed since; a get that begins after a waiter has joined finds nothing, and does
 //! not overtake. That a get looks at the gate first spares it the exchange.
 //!
+//! A cell keeps also what is its thread's own: how many gets it was served with here, and a mailbox that is
+//! nobody's, for its next waiter.
+//!
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.
 
