@@ -20,6 +20,7 @@ use crate::manager::Manager;
 use crate::metadata::Metadata;
 use crate::observer::EndReason;
 use crate::state::{State, Store};
+use crate::status::Status;
 use crate::user::keeps_time;
 
 /// What becomes of gets while a pool is paused.
@@ -45,7 +46,7 @@ pub struct Retained {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Whether every lease has come home and every resource is destroyed.
+    /// Whether every lease has come home, every creation is over and every resource is destroyed.
     pub complete: bool,
     /// How long it took.
     pub waited: Duration,
@@ -53,6 +54,8 @@ pub struct DrainReport {
     pub leases: usize,
     /// Resources that were still there, lent or being destroyed.
     pub resources: usize,
+    /// Creations that were still under way. What comes of them is destroyed.
+    pub creating: usize,
 }
 
 /// Waits until `came` says what came of it, or the time is over.
@@ -157,9 +160,10 @@ pub(crate) async fn drain<M: Manager, K: Kind<M>>(
     let started = core.clock.now();
     core.close();
     let complete = until(core, timeout, |state| state.is_empty().then_some(())).await;
-    let (leases, resources) = core.look(|state| (state.status().in_use, state.resources()));
+    let (status, resources) = core.look(|state| (state.status(), state.resources()));
+    let Status { in_use: leases, creating, .. } = status;
     let waited = core.clock.now().since(started);
-    DrainReport { complete: complete.is_some(), waited, leases, resources }
+    DrainReport { complete: complete.is_some(), waited, leases, resources, creating }
 }
 
 /// Holds every resource that can be held, one after the other, and lets those go that `keep` does not

@@ -148,10 +148,10 @@ impl<S: Store> Front<S> {
             return Put::Refused(lent);
         }
         let Some(cell) = self.cell() else { return Put::Refused(lent) };
-        let expires = S::slot(&lent).expires;
+        let (id, expires) = (S::slot(&lent).id.0, S::slot(&lent).expires);
         S::stamp(&mut lent, self.coarse());
         let displaced = cell.idle.swap(Some(lent));
-        if !self.admits_expiry(expires) {
+        if !self.admits_expiry(expires) || self.is_older(id) {
             return Put::Closed([cell.idle.take(), displaced]);
         }
         displaced.map_or(Put::Done, Put::Displaced)
@@ -207,7 +207,12 @@ impl<S: Store> Front<S> {
 
     #[inline]
     pub(crate) fn is_outdated(&self, lent: &S::Lent) -> bool {
-        S::slot(lent).id.0 < self.marks.oldest.load(Ordering::Relaxed)
+        self.is_older(S::slot(lent).id.0)
+    }
+
+    #[inline]
+    fn is_older(&self, id: u64) -> bool {
+        id < self.marks.oldest.load(Ordering::Relaxed)
     }
 
     /// Resources with smaller numbers are of an older generation.

@@ -88,11 +88,16 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         let Core { manager, hooks, clock, times, .. } = &*self.core;
         let check = stale || times.check_policy == CheckPolicy::Always;
         let Some(place) = &mut self.place else { return Poll::Pending };
+        let before = self.marks.stage();
+        self.marks.set_stage(Stage::Asked);
         let prepared = K::prepare_now(manager, hooks, place, check, *clock);
         match prepared {
             Poll::Ready(Ok(())) => self.marks.set_stage(Stage::Held),
-            Poll::Ready(Err(_unfit)) => self.reject(Unserved::GoesOn),
-            Poll::Pending => {}
+            Poll::Ready(Err(_unfit)) => {
+                self.marks.set_stage(before);
+                self.reject(Unserved::GoesOn);
+            }
+            Poll::Pending => self.marks.set_stage(before),
         }
         prepared
     }
@@ -145,7 +150,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
 
     #[cold]
     fn reject(&mut self, unserved: Unserved) {
-        if self.marks.stage() == Stage::Lent {
+        if matches!(self.marks.stage(), Stage::Lent | Stage::Asked) {
             self.core.state().check_begins();
         }
         if let Some(place) = self.place.take() {
@@ -402,7 +407,12 @@ impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
     #[inline(never)]
     fn end_unused(&mut self) {
         if self.place.is_some() {
-            let panicked = self.marks.stage() == Stage::Checked && thread::panicking();
+            let panicked = match self.marks.stage() {
+                // It would have an answer otherwise.
+                Stage::Asked => true,
+                Stage::Checked => thread::panicking(),
+                Stage::Lent | Stage::Held => false,
+            };
             self.reject(if panicked { Unserved::Panicked } else { Unserved::Cancelled });
         }
     }

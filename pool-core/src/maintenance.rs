@@ -21,7 +21,7 @@ use crate::manager::Manager;
 use crate::metadata::Slot;
 use crate::observer::EndReason;
 use crate::state::Ended;
-use crate::user::{contain, take_leave};
+use crate::user::{contain, drop_panic, take_leave};
 
 pub(crate) struct Maintenance<M: Manager, K: Kind<M>> {
     core: Weak<Core<M, K>>,
@@ -48,7 +48,11 @@ impl<M: Manager, K: Kind<M>> Maintenance<M, K> {
                 tasks.spawn(look(&core, held));
             }
             drop(core);
-            while tasks.try_join_next().is_some() {}
+            while let Some(done) = tasks.try_join_next() {
+                if let Some(panic) = done.err().and_then(|error| error.try_into_panic().ok()) {
+                    drop_panic(panic);
+                }
+            }
             let notified = self.wakeup.notified();
             match clock.instant(work.next) {
                 Some(next) => drop(timeout_at(next, notified).await),

@@ -16,13 +16,29 @@ pub struct Metadata {
     uses: u32,
     generation: u32,
     clock: Clock,
+    /// It has several holders, of whom nobody says when the last one gave it back.
+    is_shared: bool,
 }
 
 impl Metadata {
     /// Of a resource that nobody has had yet.
     pub(crate) fn of_newborn(id: ResourceId, generation: u32, clock: Clock) -> Self {
         let now = clock.now();
-        Self { id, created: now, expires: Moment::NEVER, returned: now, uses: 0, generation, clock }
+        let expires = Moment::NEVER;
+        Self {
+            id,
+            created: now,
+            expires,
+            returned: now,
+            uses: 0,
+            generation,
+            clock,
+            is_shared: false,
+        }
+    }
+
+    pub(crate) fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 
     /// The resource's number in its pool, never used twice.
@@ -43,9 +59,9 @@ impl Metadata {
 
     /// When its last holder gave it back; `None` if it has had none yet. Not exact: up to an eighth
     /// of the check policy's span or of the idle timeout early, and without either it is only known to within
-    /// the pool's last change. Not kept for a shared resource, which has several holders.
+    /// the pool's last change. `None` for a shared resource, which has several holders.
     pub fn last_used(&self) -> Option<Instant> {
-        if self.uses <= 1 {
+        if self.uses <= 1 || self.is_shared {
             return None;
         }
         // From hand to hand: just now.
@@ -84,6 +100,6 @@ pub struct Slot<R> {
 impl<R> Slot<R> {
     pub(crate) fn metadata(&self, uses: u32, clock: Clock) -> Metadata {
         let Self { id, created, expires, returned, generation, .. } = *self;
-        Metadata { id, created, expires, returned, uses, generation, clock }
+        Metadata { id, created, expires, returned, uses, generation, clock, is_shared: false }
     }
 }

@@ -26,7 +26,8 @@ impl Marks {
         match self.0 & Self::STAGE {
             0 => Stage::Lent,
             1 => Stage::Checked,
-            _ => Stage::Held,
+            2 => Stage::Held,
+            _ => Stage::Asked,
         }
     }
 
@@ -63,4 +64,6 @@ pub(super) enum Stage {
     Lent,
     Checked,
     Held,
+    /// Checks that take no future are being asked.
+    Asked,
 }

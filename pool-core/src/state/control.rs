@@ -24,13 +24,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // More may go by its age than before.
         self.notify(actions);
         while self.is_oversize() {
-            let Some(ended) = self.store.end_oldest_idle(EndReason::Excess) else { break };
-            self.end(Some(ended), now, actions);
+            let before = self.store.size();
+            let ended = self.store.end_oldest_idle(EndReason::Excess);
+            // One that is being looked at drains.
+            if ended.is_none() && self.store.size() == before {
+                break;
+            }
+            self.end(ended, now, actions);
         }
         if S::CLOSING_HOLDS_PLACE {
             let max_size = limits.max_size;
-            while let Some(refused) = self.waiters.fail_larger(max_size, Failure::TooMany(max_size))
-            {
+            for refused in self.waiters.fail_larger(max_size, || Failure::TooMany(max_size)) {
                 self.refuse(refused, now, actions);
             }
         }
@@ -199,8 +203,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Whether resources are missing to the minimum.
     pub(crate) fn misses_minimum(&self) -> bool {
-        let Limits { min_size, min_idle, max_size, .. } = self.limits;
+        let Limits { min_size, max_size, .. } = self.limits;
         let size = self.store.size();
-        size < min_size.min(max_size) || (self.store.idle() < min_idle && size < max_size)
+        let misses_idle = size < max_size && self.store.shortage(&self.limits, 0, 0) > 0;
+        size < min_size.min(max_size) || misses_idle
     }
 }

@@ -137,7 +137,7 @@ impl Line {
         let stand = self.next;
         self.next += 1;
         let last = if self.ring.is_empty() { deadline } else { self.last_regular };
-        let odd = deadline.after(SAME) <= last;
+        let odd = deadline < last && deadline.after(SAME) <= last;
         let deadline = if odd { deadline } else { deadline.max(last) };
         if !odd {
             self.last_regular = deadline;
@@ -175,7 +175,8 @@ impl Line {
         match self.ring.front() {
             // The one that was first is gone, regular or not, and this one comes next.
             Some(first) if !first.odd => self.regular = first.stand,
-            _ => self.seek_regular(0),
+            _ if stand == self.regular => self.seek_regular(0),
+            _ => {}
         }
         Some(Gone { waker: waker?, deadline, stand, odd })
     }

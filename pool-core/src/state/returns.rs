@@ -33,7 +33,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 Granted::Nobody(place) => Err(place),
             };
         }
-        if !self.ticking || !self.store.stays(&place) {
+        if !self.ticking || self.wished || !self.store.stays(&place) {
             return Err(place);
         }
         S::stamp(&mut place, self.front.coarse());
@@ -88,6 +88,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.store.take_back_ended(place, reason)
         } else {
             self.expires_at(S::slot(&place).expires);
+            // There is one for the next caller.
+            self.wished &= !self.store.is_lendable(&place);
             self.store.take_back(place, returned)
         };
         self.end(ended, now, actions);

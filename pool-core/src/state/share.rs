@@ -26,6 +26,6 @@ impl<R> Share<R> {
     }
 
     pub(crate) fn metadata(&self, clock: Clock) -> Metadata {
-        self.slot.metadata(self.uses.load(Ordering::Relaxed), clock)
+        self.slot.metadata(self.uses.load(Ordering::Relaxed), clock).shared()
     }
 }

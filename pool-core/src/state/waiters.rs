@@ -44,6 +44,8 @@ pub(crate) struct Waiters<T, F> {
     odd: BTreeSet<(Moment, Ticket)>,
     /// What those have that want more than one.
     several: HashMap<Key, Several<T>>,
+    /// How many places they miss beside one each, those of them that wait.
+    missing: u128,
     failed: HashMap<Key, F>,
 }
 
@@ -51,6 +53,13 @@ struct Several<T> {
     stand: u64,
     wanted: usize,
     granted: Vec<T>,
+}
+
+impl<T> Several<T> {
+    /// How many places it misses beside one.
+    fn missing(&self) -> u128 {
+        (self.wanted - self.granted.len()).saturating_sub(1) as u128
+    }
 }
 
 impl<T, F> Waiters<T, F> {
@@ -63,6 +72,7 @@ impl<T, F> Waiters<T, F> {
             gathering: None,
             odd: BTreeSet::new(),
             several: HashMap::new(),
+            missing: 0,
             failed: HashMap::new(),
         }
     }
@@ -83,10 +93,8 @@ impl<T, F> Waiters<T, F> {
 
     /// How many places they miss.
     pub(crate) fn wanted(&self) -> usize {
-        let missing = |several: &Several<T>| several.wanted - several.granted.len() - 1;
-        let waiting =
-            self.several.values().filter(|several| several.granted.len() < several.wanted);
-        waiting.map(missing).fold(self.waiting(), usize::saturating_add)
+        let missing = usize::try_from(self.missing).unwrap_or(usize::MAX);
+        self.waiting().saturating_add(missing)
     }
 
     /// Whether there is one that wants several places.
@@ -131,6 +139,7 @@ impl<T, F> Waiters<T, F> {
         }
         if ask.places != 1 {
             let several = Several { stand, wanted: ask.places, granted: Vec::new() };
+            self.missing += several.missing();
             self.several.insert(key, several);
         }
         Ok(Ticket { key, stand })
@@ -178,7 +187,9 @@ impl<T, F> Waiters<T, F> {
     fn grant_with_several(&mut self, place: T) -> Granted<T> {
         let Some(ticket) = self.first_ticket() else { return Granted::Nobody(place) };
         if let Some(several) = self.several.get_mut(&ticket.key) {
+            self.missing -= several.missing();
             several.granted.push(place);
+            self.missing += several.missing();
             if several.granted.len() < several.wanted {
                 self.gathering = Some(ticket);
                 return Granted::Kept;
@@ -195,7 +206,11 @@ impl<T, F> Waiters<T, F> {
     /// What has been gathered so far, to be looked through and put back.
     pub(crate) fn take_gathered(&mut self) -> Vec<T> {
         let several = self.gathering.and_then(|ticket| self.several.get_mut(&ticket.key));
-        several.map_or_else(Vec::new, |several| std::mem::take(&mut several.granted))
+        let Some(several) = several else { return Vec::new() };
+        self.missing -= several.missing();
+        let granted = std::mem::take(&mut several.granted);
+        self.missing += several.missing();
+        granted
     }
 
     /// Puts back what is good of [`what was taken`](Self::take_gathered).
@@ -205,7 +220,9 @@ impl<T, F> Waiters<T, F> {
         } else if let Some(several) =
             self.gathering.and_then(|ticket| self.several.get_mut(&ticket.key))
         {
+            self.missing -= several.missing();
             several.granted = granted;
+            self.missing += several.missing();
         }
     }
 
@@ -234,13 +251,18 @@ impl<T, F> Waiters<T, F> {
         self.fail(ticket, failure)
     }
 
-    /// Fails one that wants more than `places`.
-    pub(crate) fn fail_larger(&mut self, places: usize, failure: F) -> Option<Refused<T>> {
-        let waits = |several: &Several<T>| several.granted.len() < several.wanted;
-        let mut several = self.several.iter();
-        let (&key, several) =
-            several.find(|(_, several)| several.wanted > places && waits(several))?;
-        self.fail(Ticket { key, stand: several.stand }, failure)
+    /// Fails those that want more than `places`.
+    pub(crate) fn fail_larger(
+        &mut self,
+        places: usize,
+        failure: impl Fn() -> F,
+    ) -> Vec<Refused<T>> {
+        let larger = self.several.iter().filter(|(_, several)| {
+            several.wanted > places && several.granted.len() < several.wanted
+        });
+        let larger = larger.map(|(&key, several)| Ticket { key, stand: several.stand });
+        let larger: Vec<_> = larger.collect();
+        larger.into_iter().filter_map(|ticket| self.fail(ticket, failure())).collect()
     }
 
     /// The nearest deadline.
@@ -353,7 +375,9 @@ impl<T, F> Waiters<T, F> {
 
     /// What one has been granted that wanted more, and will not get it.
     fn take_granted(&mut self, key: Key) -> Vec<T> {
-        self.several.remove(&key).map(|several| several.granted).unwrap_or_default()
+        let Some(several) = self.several.remove(&key) else { return Vec::new() };
+        self.missing -= several.missing();
+        several.granted
     }
 
     /// Takes one out of the ring that is not served, if it waits.
