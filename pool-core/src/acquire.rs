@@ -18,6 +18,9 @@ use crate::state::{
     Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, State, Ticket, Unserved,
 };
 
+/// How long after its deadline a get ends by itself, whoever was to end it.
+pub(crate) const LATE: Duration = Duration::from_millis(50);
+
 /// How long a get may take in all: settled when it first looks at the clock.
 pub(crate) struct Patience {
     options: GetOptions,
@@ -259,6 +262,10 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             };
             match polled {
                 Polled::NeedsWaker => spare = Some(cx.waker().clone()),
+                Polled::Waiting if self.is_late() => {
+                    self.leave(Unserved::TimedOut);
+                    return Poll::Ready(Err(self.patience.timed_out(self.core)));
+                }
                 Polled::Waiting if maintained || self.core.ensure_maintenance() => {
                     return Poll::Pending;
                 }
@@ -286,6 +293,14 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Polled::Failed(Failure::Fatal(error)) => Err(Error::Create(error)),
             Polled::Waiting | Polled::NeedsWaker => unreachable!("bug: it waits on"),
         })
+    }
+
+    /// Whether its time is long over, and nobody has said so: who keeps the pool's time may be blocked by this
+    /// very caller.
+    fn is_late(&mut self) -> bool {
+        let core = self.core;
+        let now = core.clock.now();
+        self.patience.deadline(now, &core.times, core.clock).after(LATE) <= now
     }
 
     /// Leaves the queue, if it is in it.

@@ -4,9 +4,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::acquire::Patience;
+use crate::acquire::{LATE, Patience};
 use crate::core::Core;
 use crate::error::Error;
 use crate::kind::Kind;
@@ -20,9 +20,6 @@ impl Wake for Unpark {
         self.0.unpark();
     }
 }
-
-/// Beyond the deadline, for the pool to end the wait by itself.
-const GRACE: Duration = Duration::from_millis(50);
 
 /// A thread's own time, which nobody pauses.
 #[expect(
@@ -43,29 +40,23 @@ pub(crate) fn get<T, M: Manager, K: Kind<M>>(
     let mut patience = Patience::new(options);
     let left = patience.give_up_at(&core.times, core.clock);
     let left = left.map(|at| at.saturating_duration_since(tokio::time::Instant::now()));
-    let give_up_at = left.and_then(|left| now().checked_add(left.saturating_add(GRACE)));
+    let give_up_at = left.and_then(|left| now().checked_add(left.saturating_add(LATE)));
     // Timers of checks are those of the pool's runtime.
     let runtime = core.runtime();
     let _entered = runtime.as_ref().map(|runtime| runtime.enter());
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut cx = Context::from_waker(&waker);
-    {
-        let mut get = pin!(get);
-        loop {
-            if let Poll::Ready(got) = get.as_mut().poll(&mut cx) {
-                return got;
-            }
-            let Some(give_up_at) = give_up_at else {
-                thread::park();
-                continue;
-            };
-            let left = give_up_at.saturating_duration_since(now());
-            if left.is_zero() {
-                break;
-            }
-            thread::park_timeout(left);
+    let mut get = pin!(get);
+    loop {
+        let left = give_up_at.map(|at| at.saturating_duration_since(now()));
+        if let Poll::Ready(got) = get.as_mut().poll(&mut cx) {
+            return got;
+        }
+        match left {
+            // The pool's time stands still.
+            Some(left) if left.is_zero() => return Err(patience.timed_out(core)),
+            Some(left) => thread::park_timeout(left),
+            None => thread::park(),
         }
     }
-    core.state().gave_up_in_time();
-    Err(patience.timed_out(core))
 }

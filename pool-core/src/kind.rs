@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::acquire::LATE;
 use crate::hooks::Hooks;
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Slot;
@@ -278,10 +279,20 @@ async fn bounded<E>(
         }
         Poll::Pending => {
             let UntilWhen { at, unfit } = limit();
-            timeout_at(at, check).await.map_err(|_elapsed| unfit)?
+            let mut passed = pin!(timeout_at(at, check));
+            let passed = poll_fn(move |cx| match passed.as_mut().poll(cx) {
+                Poll::Pending if is_late(at) => Poll::Ready(Err(unfit)),
+                passed => passed.map_err(|_elapsed| unfit),
+            });
+            passed.await?
         }
     };
     passed.map_err(|_error| Unfit::Failed)
+}
+
+/// Whether a limit is long over, and nobody has said so: who keeps the time may be blocked by this very caller.
+fn is_late(at: Instant) -> bool {
+    Instant::now().checked_duration_since(at).is_some_and(|by| by >= LATE)
 }
 
 mod sealed {

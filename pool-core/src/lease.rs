@@ -92,7 +92,12 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         self.marks.set_stage(Stage::Asked);
         let prepared = K::prepare_now(manager, hooks, place, check, *clock);
         match prepared {
-            Poll::Ready(Ok(())) => self.marks.set_stage(Stage::Held),
+            Poll::Ready(Ok(())) => {
+                if check {
+                    K::Store::checked(place);
+                }
+                self.marks.set_stage(Stage::Held);
+            }
             Poll::Ready(Err(_unfit)) => {
                 self.marks.set_stage(before);
                 self.reject(Unserved::GoesOn);
@@ -122,6 +127,9 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
                     Unfit::OutOfTime => Unserved::TimedOut,
                 });
                 return Err(unfit);
+            }
+            if check {
+                K::Store::checked(place);
             }
         }
         self.core.state().check_passed();
@@ -276,7 +284,16 @@ pub(crate) struct Several<'p, M: Manager, K: Kind<M>> {
 impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
     /// With, for each, whether its resource is to be checked.
     pub(crate) fn new(leases: Vec<(ResourceLease<'p, M, K>, bool)>) -> Self {
-        Self { leases, at: usize::MAX }
+        let mut several = Self { leases, at: usize::MAX };
+        several.withhold(|withheld, leases| withheld + leases);
+        several
+    }
+
+    /// They are no gets that have ended with a lease before all are ready.
+    fn withhold(&mut self, change: impl FnOnce(usize, usize) -> usize) {
+        if let Some((lease, _)) = self.leases.first() {
+            lease.core.state().withhold(|withheld| change(withheld, self.leases.len()));
+        }
     }
 
     /// The next one whose resource is to be looked at.
@@ -287,6 +304,7 @@ impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
 
     /// They are all ready.
     pub(crate) fn ready(mut self) -> Vec<ResourceLease<'p, M, K>> {
+        self.withhold(|withheld, leases| withheld - leases);
         std::mem::take(&mut self.leases).into_iter().map(|(lease, _)| lease).collect()
     }
 }
@@ -294,10 +312,13 @@ impl<'p, M: Manager, K: Kind<M>> Several<'p, M, K> {
 impl<M: Manager, K: Kind<M>> Drop for Several<'_, M, K> {
     fn drop(&mut self) {
         for (at, (lease, _)) in self.leases.iter_mut().enumerate() {
-            if at != self.at {
+            if at == self.at {
+                lease.end_unready();
+            } else {
                 lease.put_back();
             }
         }
+        self.withhold(|withheld, leases| withheld - leases);
     }
 }
 
@@ -402,6 +423,15 @@ impl<M: Manager> DerefMut for ResourceLease<'_, M, Exclusive> {
 }
 
 impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
+    /// Ends a lease whose resource may be in the middle of being looked at.
+    fn end_unready(&mut self) {
+        if self.marks.stage() == Stage::Held {
+            self.put_back();
+        } else {
+            self.end_unused();
+        }
+    }
+
     /// Ends a lease that its holder had not come to use.
     #[cold]
     #[inline(never)]

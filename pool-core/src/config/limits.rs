@@ -10,7 +10,7 @@ pub struct Limits {
     pub max_size: usize,
     /// The fewest resources that the pool keeps, idle and lent together.
     pub min_size: usize,
-    /// The fewest idle resources that the pool keeps.
+    /// The fewest idle resources that the pool keeps; in a shared pool, as many free places as so many have.
     pub min_idle: usize,
     /// The most idle resources that stay; `None` for as many as the maximum size.
     pub max_idle: Option<usize>,

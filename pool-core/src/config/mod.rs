@@ -81,8 +81,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         self
     }
 
-    /// The fewest idle resources that the pool keeps, as long as the maximum size allows it. Created
-    /// like those of the minimum size. Default 0.
+    /// The fewest idle resources that the pool keeps, as long as the maximum size allows it; in a shared pool,
+    /// as many free places as so many resources have. Created like those of the minimum size. Default 0.
     pub fn min_idle(mut self, min_idle: usize) -> Self {
         self.config.min_idle = min_idle;
         self

@@ -176,7 +176,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
 
     /// Begins a new generation, and returns its number: every resource that is there, and every one that is
     /// being created, is of an older one and goes, idle ones at once, lent ones when they come back. For a peer
-    /// that has failed over, or credentials that have changed.
+    /// that has failed over, or credentials that have changed. A creation that is under way is not given up: it
+    /// keeps its place until it is over, at most for the create timeout.
     ///
     /// # Examples
     ///

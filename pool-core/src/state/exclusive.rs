@@ -164,6 +164,9 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         lent.returned < fresh_after
     }
 
+    /// Nobody else will be lent it before it has come back.
+    fn checked(_lent: &Box<Slot<R>>) {}
+
     #[inline]
     fn lend(
         &mut self,

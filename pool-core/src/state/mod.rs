@@ -144,6 +144,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Gets that have been lent a place whose resource has not passed its check yet. They are among
     /// `gets_ok` meanwhile.
     checking: usize,
+    /// Of those that want several, which are checked one after the other.
+    withheld: usize,
     /// The most gets that were said to have ended with a lease.
     served: u64,
 }
@@ -214,6 +216,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             rng: fastrand::Rng::new(),
             counters: Counters::default(),
             checking: 0,
+            withheld: 0,
             served: 0,
         };
         state.set_clock(Moment::default());
@@ -382,7 +385,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         // A get may be looked at between being lent a place and the begin of its check: what was said
         // is not taken back.
         let served = self.counters.gets_ok.wrapping_add(self.front.counted());
-        self.served = self.served.max(served.saturating_sub(self.checking as u64));
+        self.served =
+            self.served.max(served.saturating_sub((self.checking + self.withheld) as u64));
         Counters { gets_ok: self.served, waits: self.waiters.joined(), ..self.counters }
     }
 

@@ -280,12 +280,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.waiters.free(waiter);
     }
 
-    /// A get gave up, because it had no time left.
-    pub(crate) fn gave_up_in_time(&mut self) {
-        self.counters.gets_cancelled = self.counters.gets_cancelled.wrapping_sub(1);
-        self.counters.gets_timeout += 1;
-    }
-
     /// A get has been lent a place, and is not served by it before its resource has passed.
     pub(crate) fn check_begins(&mut self) {
         self.checking += 1;
@@ -293,6 +287,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     pub(crate) fn check_passed(&mut self) {
         self.checking -= 1;
+    }
+
+    /// How many gets of several are counted as having ended with a lease that have not yet.
+    pub(crate) fn withhold(&mut self, change: impl FnOnce(usize) -> usize) {
+        self.withheld = change(self.withheld);
     }
 
     /// A get did not end with the place that it was lent, whose check has begun.

@@ -1,6 +1,6 @@
 //! A resource that several may hold.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::metadata::{Metadata, Slot};
 use crate::moment::Clock;
@@ -10,10 +10,16 @@ pub struct Share<R> {
     pub(crate) slot: Slot<R>,
     /// Written under the lock only.
     pub(super) uses: AtomicU32,
+    /// It was idle for too long, and has not passed a check since.
+    pub(super) unchecked: AtomicBool,
     pub(super) key: usize,
 }
 
 impl<R> Share<R> {
+    pub(super) fn new(slot: Slot<R>, key: usize) -> Self {
+        Self { slot, uses: AtomicU32::new(0), unchecked: AtomicBool::new(false), key }
+    }
+
     /// One more lease, under the lock.
     #[inline]
     pub(super) fn is_used(&self) {

@@ -15,7 +15,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
@@ -275,9 +275,15 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         false
     }
 
-    /// Others may hold it meanwhile, who saw to that.
-    fn is_stale(_lent: &Arc<Share<R>>, _fresh_after: Moment) -> bool {
-        false
+    /// Lending noted it, for all who are lent it before it has passed a check.
+    fn is_stale(lent: &Arc<Share<R>>, _fresh_after: Moment) -> bool {
+        lent.unchecked.load(Ordering::Relaxed)
+    }
+
+    fn checked(lent: &Arc<Share<R>>) {
+        if lent.unchecked.load(Ordering::Relaxed) {
+            lent.unchecked.store(false, Ordering::Relaxed);
+        }
     }
 
     fn lend(
@@ -301,7 +307,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             }
         };
         let row = &mut self.rows[key];
-        let stale = row.in_use == 0 && row.returned < fresh_after;
+        if row.in_use == 0 && row.returned < fresh_after {
+            row.share.unchecked.store(true, Ordering::Relaxed);
+        }
         self.idle -= usize::from(row.in_use == 0);
         row.in_use += 1;
         self.active_in_use += 1;
@@ -310,6 +318,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         if row.in_use >= row.places {
             self.sort_open(key);
         }
+        let stale = Self::is_stale(&share, fresh_after);
         Some((share, stale))
     }
 
@@ -356,7 +365,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             draining: None,
             returned: slot.returned,
             open_at: None,
-            share: Arc::new(Share { slot: *slot, uses: AtomicU32::new(0), key }),
+            share: Arc::new(Share::new(*slot, key)),
         });
         self.sort_open(key);
     }

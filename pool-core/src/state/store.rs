@@ -62,6 +62,8 @@ pub trait Store: Default + Send {
 
     /// Whether a place that was granted to one that waited has a resource that is to be checked.
     fn is_stale(lent: &Self::Lent, fresh_after: Moment) -> bool;
+    /// Its resource has passed a check.
+    fn checked(lent: &Self::Lent);
 
     /// Lends a place. The flag says that the resource was idle and came back before `fresh_after`.
     fn lend(&mut self, rng: &mut fastrand::Rng, fresh_after: Moment) -> Option<(Self::Lent, bool)>;

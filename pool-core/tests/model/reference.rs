@@ -198,6 +198,9 @@ impl Model {
         if unused && vague && seen.is_none() && !certain {
             resource.ends.clear();
         }
+        if resource.ends.is_empty() && !shared {
+            self.wished = false;
+        }
         if unused {
             resource.rested = now;
             resource.unused = now;
