@@ -279,3 +279,22 @@ async fn pools_that_fail_together_do_not_try_again_together() {
     let range = millis(80)..=millis(120);
     assert!(delays.iter().all(|delay| range.contains(delay)), "{delays:?}");
 }
+
+/// From hand to hand nobody looks at the clock.
+#[tokio::test(start_paused = true)]
+async fn a_shared_resource_whose_next_holder_gives_up_is_idle_from_its_last_use() {
+    let manager = ScriptedManager::new();
+    manager.set_places(1);
+    let builder = SharedPool::builder(manager.clone()).max_size(1).idle_timeout(secs(80));
+    let pool = builder.build().unwrap();
+    let lease = pool.get().await.unwrap();
+    pass(secs(100)).await;
+    let mut next = spawn(pool.get());
+    assert!(next.poll().is_pending());
+    drop(lease);
+    drop(next);
+    pass(secs(70)).await;
+    assert_eq!(pool.status().idle, 1, "its last use was 70 s ago");
+    pass(secs(30)).await;
+    assert_eq!(pool.status().idle, 0);
+}

@@ -190,6 +190,10 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         Ok(lent)
     }
 
+    fn was_passed(&self, lent: &Box<Slot<R>>) -> bool {
+        lent.returned.is_never()
+    }
+
     fn is_lendable(&self, lent: &Box<Slot<R>>) -> bool {
         !self.doomed.contains_key(&lent.id)
     }

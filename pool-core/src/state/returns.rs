@@ -141,11 +141,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// A resource comes to rest that is as stale as it was.
-    fn come_to_rest(&mut self, mut place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if S::slot(&place).returned.is_never() {
-            S::stamp(&mut place, now);
-        }
-        self.come_back(place, None, now, actions);
+    fn come_to_rest(&mut self, place: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let returned = self.store.was_passed(&place).then_some(now);
+        self.come_back(place, returned, now, actions);
         self.note_time(now);
     }
 

@@ -40,7 +40,7 @@ struct Row<R> {
     places: usize,
     /// Why it is being used up, if it is.
     draining: Option<EndReason>,
-    /// When its last holder gave it back.
+    /// When a holder gave it back last.
     returned: Moment,
     /// Its position in `open`.
     open_at: Option<usize>,
@@ -145,17 +145,14 @@ impl<R: Send + 'static> ShareStore<R> {
         let row = &mut self.rows[key];
         row.in_use -= 1;
         row.served |= now.is_some();
+        // Whoever comes last may not have used it.
+        row.returned = now.unwrap_or(row.returned);
         if row.draining.is_some() {
             self.draining_in_use -= 1;
             return key;
         }
         self.active_in_use -= 1;
-        if row.in_use == 0 {
-            self.idle += 1;
-            if let Some(now) = now {
-                row.returned = now;
-            }
-        }
+        self.idle += usize::from(row.in_use == 0);
         if row.open_at.is_none() {
             self.sort_open(key);
         }
@@ -323,12 +320,17 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn pass(&mut self, lent: Arc<Share<R>>) -> Result<Arc<Share<R>>, Arc<Share<R>>> {
-        let row = &self.rows[lent.key];
+        let row = &mut self.rows[lent.key];
         if row.draining.is_some() || row.in_use > row.places {
             return Err(lent);
         }
+        row.returned = Moment::NEVER;
         lent.is_used();
         Ok(lent)
+    }
+
+    fn was_passed(&self, lent: &Arc<Share<R>>) -> bool {
+        self.rows[lent.key].returned.is_never()
     }
 
     fn is_lendable(&self, lent: &Arc<Share<R>>) -> bool {

@@ -71,6 +71,9 @@ pub trait Store: Default + Send {
     /// Passes a place from one holder straight to the next, if its resource may be lent again.
     fn pass(&mut self, lent: Self::Lent) -> Result<Self::Lent, Self::Lent>;
 
+    /// Whether the resource came from hand to hand, and nobody has said when.
+    fn was_passed(&self, lent: &Self::Lent) -> bool;
+
     /// Whether the resource of a place that is out may be used by who was given it.
     fn is_lendable(&self, lent: &Self::Lent) -> bool;
 

@@ -14,7 +14,7 @@ use super::get::{Get, Got, Lease};
 use super::ledger::{Agent, Ledger, Thing, number};
 use super::plan::{Ask, Birth, Limit, Op, Report, Settings, Step};
 use super::queue::{Fresh, Outcome};
-use super::reference::{Model, TICK, millis};
+use super::reference::{Model, millis};
 
 pub struct Driver<M: Agent, K: Kind<M>> {
     pub ledger: Arc<Ledger>,
@@ -113,7 +113,12 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         match (get.poll(), expected) {
             (Poll::Ready(Ok(leases)), Fresh::Served | Fresh::Either) => {
                 self.served_at_once(&leases, checked);
+                let alone = if let [lease] = &leases[..] { Some(lease.id) } else { None };
                 self.hold(leases, None);
+                if let Some(id) = alone {
+                    // It has been checked, or there was no need to.
+                    self.model.resources.get_mut(&id).unwrap().suspect = false;
+                }
             }
             (Poll::Pending, Fresh::Queued | Fresh::Either) => {
                 counters.waits += 1;
@@ -164,11 +169,12 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         let resource = &self.model.resources[&lease.id];
         if resource.holders == 0 {
             let idle_for = Instant::now() - resource.rested;
-            let limit = millis(self.model.settings.check_after);
+            let settings = &self.model.settings;
             let checked = self.ledger.books().checked > checked_before;
-            let must = M::LOOKS && idle_for >= limit;
-            // An eighth for the stamp of its return, one for the reading of the clock.
-            let may = M::LOOKS && Instant::now() - resource.unused + TICK >= limit / 4 * 3;
+            let must = M::LOOKS && idle_for >= millis(settings.check_after);
+            let may_be_stale = Model::may_be_stale(settings, Instant::now() - resource.unused);
+            let suspect = self.model.shared && resource.suspect;
+            let may = M::LOOKS && (may_be_stale || suspect);
             assert!(if checked { may } else { !must }, "checked {checked} after {idle_for:?}");
         }
     }

@@ -130,6 +130,7 @@ impl Model {
             grants: 0,
             rested: now,
             unused: now,
+            suspect: false,
             turn: self.turn,
             ends,
         };

@@ -38,6 +38,8 @@ pub struct Resource {
     pub turn: u64,
     /// Since when nobody has used it: it may have been granted since.
     pub unused: Instant,
+    /// It may have been lent since as one that was to be checked, and not have passed.
+    pub suspect: bool,
     /// Why it goes, with its last holder; each is a reason that it may go for.
     pub ends: Vec<EndReason>,
 }
@@ -201,9 +203,9 @@ impl Model {
         if resource.ends.is_empty() && !shared {
             self.wished = false;
         }
+        resource.unused = now;
         if unused {
             resource.rested = now;
-            resource.unused = now;
             resource.turn = turn;
         }
     }
@@ -266,6 +268,11 @@ impl Model {
         self.note();
     }
 
+    /// An eighth for the stamp of its return, one for the reading of the clock.
+    pub fn may_be_stale(settings: &Settings, idle_for: Duration) -> bool {
+        idle_for + TICK >= millis(settings.check_after) / 4 * 3
+    }
+
     pub fn take_place(&mut self, id: u64) {
         let resource = self.resources.get(&id);
         let resource = resource.unwrap_or_else(|| panic!("{id} was lent and is not there"));
@@ -273,6 +280,8 @@ impl Model {
         let free = resource.holders < resource.places;
         assert!(good && free, "{id} was lent as it is: {resource:?}");
         let resource = self.resources.get_mut(&id).unwrap();
+        let idle_for = self.now - resource.unused;
+        resource.suspect |= resource.holders == 0 && Self::may_be_stale(&self.settings, idle_for);
         resource.ends.clear();
         resource.holders += 1;
         resource.grants += 1;
