@@ -26,7 +26,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Panics
     ///
     /// When the manager panics in a check or in recycling, or the hook
-    /// [`before_lend`](PoolBuilder::before_lend) does.
+    /// [`before_lend`](crate::PoolBuilder::before_lend) does.
     ///
     /// # Cancel safety
     ///
@@ -132,7 +132,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// callers could not do who had half of them each. Of a shared pool, several places.
     ///
     /// It waits its turn like every get, and gathers what comes free until it has as many as it asked
-    /// for; those behind it wait meanwhile, however many that is. The [`Counters`] count as many gets as it
+    /// for; those behind it wait meanwhile, however many that is. The [`Counters`](crate::Counters) count as many gets as it
     /// has leases, and one if it fails.
     ///
     /// # Errors

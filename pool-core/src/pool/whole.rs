@@ -15,8 +15,8 @@ use crate::state::State;
 use crate::status::{Counters, Status};
 
 impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
-    /// Waits until the minimum is there: as many resources as [`min_size`](Builder::min_size) and as many
-    /// idle ones as [`min_idle`](Builder::min_idle) ask for. For a start that shall not be ready before
+    /// Waits until the minimum is there: as many resources as [`min_size`](crate::Builder::min_size) and as many
+    /// idle ones as [`min_idle`](crate::Builder::min_idle) ask for. For a start that shall not be ready before
     /// its connections are.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless
-    /// [`leak_threshold`](Builder::leak_threshold) is set, without which nobody writes them down.
+    /// [`leak_threshold`](crate::Builder::leak_threshold) is set, without which nobody writes them down.
     ///
     /// # Examples
     ///
@@ -150,7 +150,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// Looks at every resource that can be looked at, and lets those go that `keep` returns false for: the
-    /// idle ones of a [`Pool`], which are not lent meanwhile; all of a [`SharedPool`], whose holders keep
+    /// idle ones of a [`Pool`](crate::Pool), which are not lent meanwhile; all of a [`SharedPool`](crate::SharedPool), whose holders keep
     /// it as long as they like. Nothing is locked meanwhile.
     ///
     /// # Panics
