@@ -32,6 +32,13 @@ pub struct Settings {
     pub places: usize,
 }
 
+impl Settings {
+    /// Whether resources that are about to go for their age are replaced before they do.
+    pub fn may_age(&self) -> bool {
+        self.max_lifetime.is_some() && (self.min_size > 0 || self.min_idle > 0)
+    }
+}
+
 /// The back-off of every plan: without jitter, so that it can be foretold.
 pub const BACKOFF_INITIAL: u64 = 50;
 pub const BACKOFF_MAX: u64 = 400;
