@@ -155,12 +155,14 @@ impl<M: Manager, K: Kind<M>> Future for AcquireOne<'_, M, K> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(ticket) = self.0.waiting
-            && let Some(lent) = self.0.poll_served(ticket)
-        {
-            return Poll::Ready(Ok(lent));
-        }
-        Pin::new(&mut self.0).poll(cx).map_ok(|acquired| match acquired {
+        let polled = match self.0.waiting {
+            None => self.0.poll_start(cx),
+            Some(ticket) => match self.0.poll_served(ticket) {
+                Some(lent) => return Poll::Ready(Ok(lent)),
+                None => self.0.poll_unserved(ticket, cx),
+            },
+        };
+        polled.map_ok(|acquired| match acquired {
             Acquired::One(lent) => lent,
             Acquired::Several(_) => unreachable!("bug: one place was asked for, and several came"),
         })
