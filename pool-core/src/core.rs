@@ -144,7 +144,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         contain(|| drop(error));
         for ended in ended {
-            dispose_here(&*self.manager, &self.hooks, self.clock, ended);
+            dispose_here(self, ended);
             // Nobody destroys in the background now: `ended` above is all of it.
             self.disposed();
         }
@@ -444,7 +444,7 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
             state.orphan(&mut actions);
         }
         for ended in actions.ended {
-            dispose_here(&*self.manager, &self.hooks, self.clock, ended);
+            dispose_here(self, ended);
         }
         self.wakeup.notify_one();
         self.closed.close();

@@ -78,7 +78,7 @@ fn dispose<M: Manager, K: Kind<M>>(
     let limit = core.times.destroy;
     let manager = Arc::clone(&core.manager);
     let place = Closing { core: Arc::downgrade(core) };
-    take_leave(&*manager, &core.hooks, core.clock, &mut ended);
+    take_leave(core, &mut ended);
     let Slot { resource, data, .. } = *ended.slot;
     async move {
         let _place = place;

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::hooks::Hooks;
+use crate::core::Core;
+use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::metadata::Slot;
-use crate::moment::Clock;
 use crate::state::Ended;
 
 /// Wakes a task. Its waker may be anybody's, and others are still to be woken.
@@ -27,31 +27,28 @@ pub(crate) fn keeps_time(runtime: &Handle) -> bool {
 }
 
 /// Destroys a resource without a task to do it in.
-pub(crate) fn dispose_here<M: Manager>(
-    manager: &M,
-    hooks: &Hooks<M>,
-    clock: Clock,
+pub(crate) fn dispose_here<M: Manager, K: Kind<M>>(
+    core: &Core<M, K>,
     mut ended: Ended<M::Resource>,
 ) {
-    take_leave(manager, hooks, clock, &mut ended);
+    take_leave(core, &mut ended);
     let Slot { resource, data, .. } = *ended.slot;
     contain(|| drop(data));
     contain(|| drop(resource));
 }
 
 /// A resource is about to be destroyed.
-pub(crate) fn take_leave<M: Manager>(
-    manager: &M,
-    hooks: &Hooks<M>,
-    clock: Clock,
+pub(crate) fn take_leave<M: Manager, K: Kind<M>>(
+    core: &Core<M, K>,
     ended: &mut Ended<M::Resource>,
 ) {
     let slot = &mut *ended.slot;
-    if let Some(hook) = &hooks.before_destroy {
-        let meta = slot.metadata(slot.uses, clock);
+    if let Some(hook) = &core.hooks.before_destroy {
+        let meta = slot.metadata(slot.uses, core.clock);
+        let meta = if K::IS_SHARED { meta.shared() } else { meta };
         contain(|| hook(&mut slot.resource, &slot.data, &meta));
     }
-    contain(|| manager.detached(&mut slot.resource));
+    contain(|| core.manager.detached(&mut slot.resource));
 }
 
 /// Runs code of a user whose panic must not get out, because there is nobody to get it. Its message

@@ -234,7 +234,10 @@ async fn hooks_of_a_shared_resource_see_every_holder() {
             note(&returns, "return", it.number(), meta.uses());
             if it.number() == 1 { Err("once".into()) } else { Ok(()) }
         })
-        .before_destroy(move |it, _, meta| note(&ends, "destroy", it.number(), meta.uses()))
+        .before_destroy(move |it, _, meta| {
+            let what = meta.last_used().map_or("destroy", |_| "destroy, and it knows who was last");
+            note(&ends, what, it.number(), meta.uses());
+        })
         .build()
         .unwrap();
     let (one, two) = (pool.get().await.unwrap(), pool.get().await.unwrap());

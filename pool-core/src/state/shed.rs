@@ -8,6 +8,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use super::timers::FAILED_AT_ONCE;
 use super::{ActionsOf, Failure, State, Store};
 use crate::config::Shedding;
 use crate::moment::Moment;
@@ -75,7 +76,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         shed.turn(now, now.since(joined));
         let Some(cutoff) = shed.cutoff(now) else { return };
-        while let Some(refused) = self.waiters.fail_older(cutoff, Failure::Shed) {
+        // Those that are left are due at once, which wakes maintenance.
+        for _ in 0..FAILED_AT_ONCE {
+            let Some(refused) = self.waiters.fail_older(cutoff, Failure::Shed) else { return };
             self.refuse(refused, now, actions);
         }
     }

@@ -325,9 +325,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             (self.aging, self.next_aging) = (0, Moment::NEVER);
             return;
         };
-        let (aging, next) = self.store.aging(now.after(lead));
-        self.aging = aging;
-        self.next_aging = if next.is_never() { next } else { next.before(lead) };
+        let ahead = |at: Moment| if at.is_never() { at } else { at.before(lead) };
+        let expiry = now.after(lead);
+        // Nearly always none is, and it saves a look at each of them.
+        let (aging, next) = if expiry < self.next_expiry {
+            (0, self.next_expiry)
+        } else {
+            self.store.aging(expiry)
+        };
+        (self.aging, self.next_aging) = (aging, ahead(next));
     }
 
     pub(super) fn next_id(&mut self) -> ResourceId {

@@ -95,7 +95,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         run_tasks().await;
         self.compare();
         self.model.judge_rest();
-        let most = self.most(self.model.max_size);
+        let most = self.most(self.model.settings.limits.max_size);
         let mut books = self.ledger.books();
         let model = &self.model;
         assert_eq!(books.faults, Vec::<String>::new(), "{model:?}");

@@ -28,9 +28,9 @@ impl Model {
     /// Idle resources, of a shared pool all, that are to be replaced before they expire where a minimum
     /// is kept: for certain, possibly.
     pub fn aging(&self) -> (usize, usize) {
-        let Settings { min_size, min_idle, max_lifetime, check_after, idle_timeout, .. } =
-            self.settings;
-        let Some(lifetime) = max_lifetime.filter(|_| min_size > 0 || min_idle > 0) else {
+        let Settings { limits, max_lifetime, check_after, idle_timeout, .. } = self.settings;
+        let keeps = limits.min_size > 0 || limits.min_idle > 0;
+        let Some(lifetime) = max_lifetime.filter(|_| keeps) else {
             return (0, 0);
         };
         let lifetime = millis(lifetime);
@@ -86,7 +86,7 @@ impl Model {
         let (shed_least, shed_most) = self.to_shed;
         // Those that go now, of which the model is still to be told.
         let going = |r: &Resource| !self.shared && r.holders == 0 && !r.ends.is_empty();
-        let may = self.max_size + self.count(going);
+        let may = self.settings.limits.max_size + self.count(going);
         (least > may + shed_most, most > may + shed_least)
     }
 
@@ -99,8 +99,8 @@ impl Model {
     }
 
     pub fn surplus(&self) -> usize {
-        let most = self.settings.max_idle.unwrap_or(self.max_size);
-        let spare = self.resources.len().saturating_sub(self.settings.min_size);
+        let most = self.settings.limits.max_idle.unwrap_or(self.settings.limits.max_size);
+        let spare = self.resources.len().saturating_sub(self.settings.limits.min_size);
         self.idle().saturating_sub(most).min(spare)
     }
 
@@ -118,7 +118,10 @@ impl Model {
             let sure = |r: &Resource| r.ends.is_empty();
             let fits =
                 self.fits_on_fewer(sure) || self.fits_on_fewer(|r| sure(r) || self.is_vague(r));
-            if !fits && self.idle() <= self.settings.max_idle.unwrap_or(self.max_size) {
+            if !fits
+                && self.idle()
+                    <= self.settings.limits.max_idle.unwrap_or(self.settings.limits.max_size)
+            {
                 self.full_at = self.now;
             }
             return;
@@ -129,8 +132,8 @@ impl Model {
         } else {
             self.surplus_since.get_or_insert(self.now);
         }
-        let may_go = self.resources.len() > self.settings.min_size
-            && self.idle() > self.settings.min_idle
+        let may_go = self.resources.len() > self.settings.limits.min_size
+            && self.idle() > self.settings.limits.min_idle
             && !self.closed;
         self.spare_since = if may_go { self.spare_since.or(Some(self.now)) } else { None };
     }

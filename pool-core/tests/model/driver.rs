@@ -53,7 +53,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             counters: Counters::default(),
             recycled: 0,
         };
-        let most = driver.most(plan.max_size);
+        let most = driver.most(plan.limits.max_size);
         driver.ledger.books().most = most;
         driver.rest().await;
         driver
@@ -134,12 +134,12 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
             (Poll::Ready(Err(Error::Paused)), Fresh::Paused) => counters.gets_paused += 1,
             (Poll::Ready(Err(Error::TooMany { asked, max_size })), Fresh::TooMany) => {
                 counters.gets_rejected += 1;
-                assert_eq!((asked, max_size), (wants, self.model.max_size));
+                assert_eq!((asked, max_size), (wants, self.model.settings.limits.max_size));
             }
             (Poll::Ready(Err(Error::QueueFull { waiting })), Fresh::Full | Fresh::Either) => {
                 counters.gets_rejected += 1;
                 assert_eq!(waiting, self.model.queue.len());
-                assert!(waiting >= self.model.settings.max_waiters);
+                assert!(waiting >= self.model.settings.limits.max_waiters);
                 if waiting == 0 {
                     self.model.wish();
                 }

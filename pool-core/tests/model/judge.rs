@@ -32,13 +32,14 @@ impl Model {
     }
 
     fn started(&mut self, id: u64) {
-        let Self { now, max_size, .. } = *self;
+        let now = self.now;
+        let max_size = self.settings.limits.max_size;
         assert!(!self.closed, "{id} is created for a closed pool");
         assert!(self.paused.is_none(), "{id} is created for a paused pool");
         let starts = self.retry_at.max(self.holds_until);
         assert!(now >= starts, "{id} is created during the back-off: {self:?}");
         let creating = self.births.len();
-        let most = if self.failures == 0 { self.settings.max_creating } else { 1 };
+        let most = if self.failures == 0 { self.settings.limits.max_creating } else { 1 };
         assert!(creating < most, "{id} is created beside {creating} others: {self:?}");
         let closing = if self.shared { 0 } else { self.closing.len() };
         let size = self.active().0 + creating + closing;
@@ -61,10 +62,10 @@ impl Model {
         let coming = self.active().0 + creating;
         // What ages is replaced only as far as a minimum asks for it.
         let kept = |least: usize| if least > 0 { least + aging } else { 0 };
-        if wished && creating == 0 || coming + closing < kept(self.settings.min_size) {
+        if wished && creating == 0 || coming + closing < kept(self.settings.limits.min_size) {
             return true;
         }
-        let min_idle = kept(self.settings.min_idle);
+        let min_idle = kept(self.settings.limits.min_idle);
         if self.shared {
             let sure = |r: &Resource| r.ends.is_empty();
             let load = self.in_use() + waiting;
@@ -104,8 +105,8 @@ impl Model {
         }
         let closing = if self.shared { 0 } else { self.closing.len() };
         let (least, most) = self.active();
-        if least >= self.max_size
-            || most + self.births.len() + closing >= self.max_size
+        if least >= self.settings.limits.max_size
+            || most + self.births.len() + closing >= self.settings.limits.max_size
                 && dies == Some(EndReason::Excess)
         {
             ends.push(EndReason::Excess);
@@ -207,8 +208,11 @@ impl Model {
         let timeout = millis(self.settings.idle_timeout.unwrap());
         let idle_for = self.now - self.resources[&id].unused;
         assert!(idle_for >= timeout, "{id} ended after {idle_for:?}, not {timeout:?}");
-        assert!(self.active().1 > self.settings.min_size, "{id} ended of the minimum: {self:?}");
-        let min_idle = self.settings.min_idle;
+        assert!(
+            self.active().1 > self.settings.limits.min_size,
+            "{id} ended of the minimum: {self:?}"
+        );
+        let min_idle = self.settings.limits.min_idle;
         assert!(self.shared || self.idle() > min_idle, "{id} ended of the idle: {self:?}");
     }
 
@@ -228,7 +232,7 @@ impl Model {
     fn judge_excess(&mut self, id: u64) {
         if self.to_shed.1 > 0 {
             self.to_shed = (self.to_shed.0.saturating_sub(1), self.to_shed.1 - 1);
-        } else if self.shared && self.active().1 > self.max_size {
+        } else if self.shared && self.active().1 > self.settings.limits.max_size {
             // There are too many, and one was given back.
             return;
         } else if self.shared {
@@ -250,7 +254,13 @@ impl Model {
                 self.surplus_since = Some(self.now);
             }
         }
-        if self.settings.max_idle.is_some_and(|max_idle| max_idle < self.max_size) && !self.shared {
+        if self
+            .settings
+            .limits
+            .max_idle
+            .is_some_and(|max_idle| max_idle < self.settings.limits.max_size)
+            && !self.shared
+        {
             // By what they were last used for, or came back from unused.
             let idle = || self.resources.iter().filter(|(_, r)| r.holders == 0);
             let oldest = idle().min_by_key(|(_, r)| (r.unused, r.turn));
@@ -309,11 +319,12 @@ impl Model {
         if self.closed {
             return;
         }
-        let room = self.max_size.saturating_sub(self.active().1 + self.births.len());
+        let room =
+            self.settings.limits.max_size.saturating_sub(self.active().1 + self.births.len());
         let stuck = !self.queue.is_empty() && self.births.is_empty();
         let closing = self.closing.len();
         let has_room = if self.shared {
-            room > 0 && self.resources.len() + closing < self.max_size * 2
+            room > 0 && self.resources.len() + closing < self.settings.limits.max_size * 2
         } else {
             room > closing
         };
@@ -326,7 +337,7 @@ impl Model {
             return;
         }
         // All that is wanted is on its way, as far as there may be as many at a time.
-        let most = if self.failures == 0 { settings.max_creating } else { 1 };
+        let most = if self.failures == 0 { settings.limits.max_creating } else { 1 };
         let wanted = self.wants_one(0, false, closing, self.aging().0);
         let may = has_room && self.births.len() < most && !holds;
         assert!(!(wanted && may), "one is missing: {self:?}");

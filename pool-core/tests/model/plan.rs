@@ -12,12 +12,7 @@ use super::reference::millis;
 /// Spans are in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    pub max_size: usize,
-    pub min_size: usize,
-    pub min_idle: usize,
-    pub max_idle: Option<usize>,
-    pub max_creating: usize,
-    pub max_waiters: usize,
+    pub limits: Limits,
     pub wait_timeout: u64,
     pub create_timeout: u64,
     pub destroy_timeout: u64,
@@ -35,7 +30,7 @@ pub struct Settings {
 impl Settings {
     /// Whether resources that are about to go for their age are replaced before they do.
     pub fn may_age(&self) -> bool {
-        self.max_lifetime.is_some() && (self.min_size > 0 || self.min_idle > 0)
+        self.max_lifetime.is_some() && (self.limits.min_size > 0 || self.limits.min_idle > 0)
     }
 }
 
@@ -65,7 +60,7 @@ impl Ask {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct NewLimits {
+pub struct Limits {
     pub max_size: usize,
     pub min_size: usize,
     pub min_idle: usize,
@@ -74,7 +69,7 @@ pub struct NewLimits {
     pub max_waiters: usize,
 }
 
-impl NewLimits {
+impl Limits {
     /// There may be none, and no minimum is above its maximum.
     pub fn can_be(&self) -> bool {
         let max_idle = self.max_idle.unwrap_or(self.max_size);
@@ -125,7 +120,7 @@ pub enum Op {
     /// Until one is about to grow too old that rests.
     Age,
     Resize(usize),
-    SetLimits(NewLimits),
+    SetLimits(Limits),
     Pause(Pause),
     Resume,
     Reset,
@@ -193,12 +188,7 @@ fn settings() -> impl Strategy<Value = Settings> {
         let (wait_timeout, create_timeout, destroy_timeout, destroy) = ends;
         let (shrink_delay, idle_timeout, max_lifetime, check_after) = rests;
         Settings {
-            max_size,
-            min_size,
-            min_idle,
-            max_idle,
-            max_creating,
-            max_waiters,
+            limits: Limits { max_size, min_size, min_idle, max_idle, max_creating, max_waiters },
             wait_timeout,
             create_timeout,
             destroy_timeout,
@@ -269,27 +259,27 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-fn limits() -> impl Strategy<Value = NewLimits> {
+fn limits() -> impl Strategy<Value = Limits> {
     let minima = (prop_oneof![1 => Just(0), 1 => 0..=4_usize], 0..=2_usize);
     let maxima = (1..=6_usize, option::of(0..=3_usize), prop_oneof![0..=4_usize, Just(1000)]);
     (minima, maxima, 0..=3_usize).prop_map(|(minima, maxima, max_creating)| {
         let ((min_size, min_idle), (max_size, max_idle, max_waiters)) = (minima, maxima);
-        NewLimits { max_size, min_size, min_idle, max_idle, max_creating, max_waiters }
+        Limits { max_size, min_size, min_idle, max_idle, max_creating, max_waiters }
     })
 }
 
 /// The settings that both kinds of pool have.
 pub fn configure<M: Agent, K: Kind<M>>(builder: Builder<M, K>, plan: Settings) -> Builder<M, K> {
-    let builder = match plan.max_idle {
+    let builder = match plan.limits.max_idle {
         Some(max_idle) => builder.max_idle(max_idle),
         None => builder,
     };
     builder
-        .max_size(plan.max_size)
-        .min_size(plan.min_size)
-        .min_idle(plan.min_idle)
-        .max_creating(plan.max_creating)
-        .max_waiters(plan.max_waiters)
+        .max_size(plan.limits.max_size)
+        .min_size(plan.limits.min_size)
+        .min_idle(plan.limits.min_idle)
+        .max_creating(plan.limits.max_creating)
+        .max_waiters(plan.limits.max_waiters)
         .wait_timeout(millis(plan.wait_timeout))
         .create_timeout(millis(plan.create_timeout))
         .destroy_timeout(millis(plan.destroy_timeout))

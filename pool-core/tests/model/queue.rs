@@ -60,7 +60,7 @@ impl Model {
             Fresh::Closed
         } else if self.paused == Some(Pause::Fail) {
             Fresh::Paused
-        } else if !self.shared && wants > self.max_size {
+        } else if !self.shared && wants > self.settings.limits.max_size {
             Fresh::TooMany
         } else if may && open >= wants {
             Fresh::Served
@@ -68,7 +68,7 @@ impl Model {
             Fresh::Either
         } else if due <= self.now {
             Fresh::Timeout
-        } else if self.queue.len() >= self.settings.max_waiters {
+        } else if self.queue.len() >= self.settings.limits.max_waiters {
             Fresh::Full
         } else {
             Fresh::Queued

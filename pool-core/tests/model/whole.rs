@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::driver::Driver;
 use super::ledger::Agent;
-use super::plan::NewLimits;
+use super::plan::Limits;
 use super::queue::{Outcome, Waiter};
 use super::reference::{Model, Resource};
 
@@ -19,7 +19,7 @@ pub struct Seen {
 
 impl Model {
     pub fn resize(&mut self, max_size: usize) {
-        self.max_size = max_size;
+        self.settings.limits.max_size = max_size;
         let idle = |r: &&Resource| r.holders == 0;
         let sure = self.resources.values().filter(|r| r.ends.is_empty()).filter(idle).count();
         let all = self.resources.values().filter(idle).count();
@@ -33,13 +33,9 @@ impl Model {
         self.note();
     }
 
-    pub fn set_limits(&mut self, limits: NewLimits) {
-        let NewLimits { max_size, min_size, min_idle, max_idle, max_creating, max_waiters } =
-            limits;
-        let settings = &mut self.settings;
-        (settings.min_size, settings.min_idle, settings.max_idle) = (min_size, min_idle, max_idle);
-        (settings.max_creating, settings.max_waiters) = (max_creating, max_waiters);
-        self.resize(max_size);
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.settings.limits = limits;
+        self.resize(limits.max_size);
     }
 
     pub fn close(&mut self) {
@@ -113,7 +109,7 @@ impl Model {
     pub fn judge_waiters(&self) {
         let gathered: usize = self.queue.iter().map(|waiter| waiter.has.len()).sum();
         let stuck = gathered > 0
-            && gathered >= self.max_size
+            && gathered >= self.settings.limits.max_size
             && gathered == self.resources.len()
             && self.queue.iter().all(|waiter: &Waiter| waiter.misses() > 0);
         assert!(!stuck || self.paused.is_some(), "they wait for each other: {self:?}");
@@ -122,7 +118,10 @@ impl Model {
     pub fn judge_whole(&self, status: &Status) {
         assert_eq!((status.checking, status.closed), (0, self.closed));
         assert_eq!((status.paused, status.generation), (self.paused.is_some(), self.generation));
-        assert_eq!((status.max_size, status.min_size), (self.max_size, self.settings.min_size));
+        assert_eq!(
+            (status.max_size, status.min_size),
+            (self.settings.limits.max_size, self.settings.limits.min_size)
+        );
     }
 }
 
@@ -141,7 +140,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         books.most = books.most.max(most);
     }
 
-    pub fn set_limits(&mut self, new: NewLimits) {
+    pub fn set_limits(&mut self, new: Limits) {
         let mut limits = self.pool.limits();
         (limits.max_size, limits.min_size, limits.min_idle) =
             (new.max_size, new.min_size, new.min_idle);
