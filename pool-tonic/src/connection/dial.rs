@@ -8,7 +8,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client;
@@ -22,6 +21,7 @@ use super::Connection;
 use super::driver::Driver;
 use super::places::Places;
 use crate::address_book::Dial;
+use crate::config::Transport;
 use crate::error::ConnectError;
 use crate::stats::Totals;
 
@@ -52,7 +52,7 @@ const LIBRARY_RESETS: usize = 1 << 16;
 /// What dialling needs to know.
 #[derive(Clone, Debug)]
 pub(crate) struct DialConfig {
-    pub(crate) connect_timeout: Duration,
+    pub(crate) transport: Transport,
     pub(crate) max_streams: usize,
 }
 
@@ -67,7 +67,7 @@ pub(crate) async fn dial(
     handle: ResourceHandle,
     totals: &Arc<Totals>,
 ) -> Result<Connection, ConnectError> {
-    let deadline = Instant::now() + config.connect_timeout;
+    let deadline = Instant::now() + config.transport.connect_timeout;
     let result = connect(&dial, config, deadline).await;
     match result {
         Ok((sender, connection)) => {
@@ -90,7 +90,8 @@ async fn connect(
     deadline: Instant,
 ) -> Result<Handshaken<TcpStream>, ConnectError> {
     let address = dial.address();
-    let timed_out = |phase| ConnectError::timed_out(address, config.connect_timeout, phase);
+    let timed_out =
+        |phase| ConnectError::timed_out(address, config.transport.connect_timeout, phase);
     let io = timeout_at(deadline, TcpStream::connect(address.target()))
         .await
         .map_err(|_| timed_out("the TCP connection was being made"))?

@@ -1,10 +1,13 @@
 //! The builder of a [`ChannelPool`].
 
+mod calls;
+mod life;
+mod transport;
+
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use pool_core::{CheckPolicy, Observer, SharedPool};
 
 use crate::address::Address;
@@ -12,8 +15,12 @@ use crate::address_book::AddressBook;
 use crate::connection::DialConfig;
 use crate::error::ConfigError;
 use crate::manager::ConnectionManager;
-use crate::pool::{CallConfig, ChannelPool};
+use crate::pool::ChannelPool;
 use crate::stats::Totals;
+
+use self::calls::Calls;
+use self::life::Life;
+pub(crate) use self::transport::Transport;
 
 /// What a pool makes of more than this is unlikely to be faster: connections are served by cores.
 const MOST_TARGET_CONNECTIONS: usize = 4;
@@ -53,15 +60,9 @@ pub struct ChannelPoolBuilder {
     max_streams: usize,
     target_streams: usize,
     target_connections: Option<usize>,
-    max_waiting: Option<usize>,
-    wait_timeout: Duration,
-    connect_timeout: Duration,
-    idle_timeout: Option<Duration>,
-    max_connection_age: Option<Duration>,
-    shrink_delay: Option<Duration>,
-    retry_buffer_size: usize,
-    max_transparent_retries: u32,
-    user_agent: Option<String>,
+    transport: Transport,
+    life: Life,
+    calls: Calls,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
 }
@@ -84,15 +85,9 @@ impl ChannelPoolBuilder {
             max_streams: 1000,
             target_streams: 8,
             target_connections: None,
-            max_waiting: None,
-            wait_timeout: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(20),
-            idle_timeout: Some(Duration::from_secs(10 * 60)),
-            max_connection_age: Some(Duration::from_secs(30 * 60)),
-            shrink_delay: None,
-            retry_buffer_size: 256 * 1024,
-            max_transparent_retries: 16,
-            user_agent: None,
+            transport: Transport::default(),
+            life: Life::default(),
+            calls: Calls::default(),
             observer: None,
             runtime: None,
         }
@@ -136,68 +131,6 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// The most calls that may wait for a stream slot; further ones fail with `RESOURCE_EXHAUSTED`.
-    /// Default: the pool's own, which is a limit against faults.
-    pub fn max_waiting_calls(mut self, calls: usize) -> Self {
-        self.max_waiting = Some(calls);
-        self
-    }
-
-    /// How long a call without a deadline waits for a stream slot, before it fails with `UNAVAILABLE`.
-    /// Default 30 s. A call with a deadline (`grpc-timeout`) waits until that.
-    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.wait_timeout = timeout;
-        self
-    }
-
-    /// How long an attempt to connect may take, from the name's resolution to the server's first HTTP/2
-    /// settings. Default 20 s.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
-        self
-    }
-
-    /// How long a connection without calls is kept; `None` keeps it. Default 10 min.
-    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.idle_timeout = timeout.into();
-        self
-    }
-
-    /// After this time (less a jitter) a connection takes no more calls and is replaced; `None` never
-    /// does so. Default 30 min. Below the age at which the server ends connections it
-    /// spares calls that server's ways of doing so.
-    pub fn max_connection_age(mut self, age: impl Into<Option<Duration>>) -> Self {
-        self.max_connection_age = age.into();
-        self
-    }
-
-    /// For how long there have to be more connections than the calls need until one goes. Default: the
-    /// pool's own, 30 s.
-    pub fn shrink_delay(mut self, delay: Duration) -> Self {
-        self.shrink_delay = Some(delay);
-        self
-    }
-
-    /// How much of a streaming request is kept so that it can be sent again, in bytes. Default 256 KiB.
-    /// A request of one message is kept whatever its size.
-    pub fn retry_buffer_size(mut self, bytes: usize) -> Self {
-        self.retry_buffer_size = bytes;
-        self
-    }
-
-    /// How often a call that provably was not processed is sent again. Default 16. A call that never
-    /// left the client is not counted.
-    pub fn max_transparent_retries(mut self, retries: u32) -> Self {
-        self.max_transparent_retries = retries;
-        self
-    }
-
-    /// What the `user-agent` header begins with; this crate's name and version follow.
-    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
-        self.user_agent = Some(name.into());
-        self
-    }
-
     /// Is told what happens to connections.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(ObserverDebug(observer));
@@ -236,29 +169,17 @@ impl ChannelPoolBuilder {
                 return Err(ConfigError::Zero { setting });
             }
         }
-        // The pool below would refuse these too, by names that are not this builder's.
-        for (setting, time) in [
-            ("connect_timeout", Some(self.connect_timeout)),
-            ("idle_timeout", self.idle_timeout),
-            ("max_connection_age", self.max_connection_age),
-        ] {
-            if time == Some(Duration::ZERO) {
-                return Err(ConfigError::ZeroTime { setting });
-            }
-        }
+        self.transport.check()?;
+        self.life.check()?;
         if self.min_connections > self.max_connections {
             let (min, max) = (self.min_connections, self.max_connections);
             return Err(ConfigError::MinAboveMax { min, max });
         }
-        let calls = CallConfig {
-            user_agent: user_agent(self.user_agent.as_deref())?,
-            retry_buffer_size: self.retry_buffer_size,
-            max_transparent_retries: self.max_transparent_retries,
-        };
+        let calls = self.calls.build()?;
         let book = AddressBook::new(addresses);
         let totals = Arc::new(Totals::default());
-        let dial =
-            DialConfig { connect_timeout: self.connect_timeout, max_streams: self.max_streams };
+        let connect_timeout = self.transport.connect_timeout;
+        let dial = DialConfig { transport: self.transport, max_streams: self.max_streams };
         let manager = ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
         let target_connections =
             self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
@@ -270,17 +191,17 @@ impl ChannelPoolBuilder {
             .soft_max_size(target_connections.min(self.max_connections))
             // A connection says itself what becomes of it.
             .check(CheckPolicy::Never)
-            .idle_timeout(self.idle_timeout)
-            .max_lifetime(self.max_connection_age)
-            .wait_timeout(self.wait_timeout)
-            .create_timeout(self.connect_timeout.saturating_add(CONNECT_SLACK));
+            .idle_timeout(self.life.idle_timeout)
+            .max_lifetime(self.life.max_connection_age)
+            .wait_timeout(self.calls.wait_timeout)
+            .create_timeout(connect_timeout.saturating_add(CONNECT_SLACK));
         if let Some(connections) = self.max_idle_connections {
             pool = pool.max_idle(connections);
         }
-        if let Some(calls) = self.max_waiting {
+        if let Some(calls) = self.calls.max_waiting {
             pool = pool.max_waiters(calls);
         }
-        if let Some(delay) = self.shrink_delay {
+        if let Some(delay) = self.life.shrink_delay {
             pool = pool.shrink_delay(delay);
         }
         if let Some(ObserverDebug(observer)) = self.observer {
@@ -295,15 +216,6 @@ impl ChannelPoolBuilder {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
-}
-
-fn user_agent(name: Option<&str>) -> Result<HeaderValue, ConfigError> {
-    const OWN: &str = concat!("pool-tonic/", env!("CARGO_PKG_VERSION"));
-    let Some(name) = name else {
-        return Ok(HeaderValue::from_static(OWN));
-    };
-    HeaderValue::try_from(format!("{name} {OWN}"))
-        .map_err(|_| ConfigError::UserAgent { value: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -330,11 +242,5 @@ mod tests {
         assert!(error(ok().user_agent("a\nb")).contains("user agent"));
         let min = error(ok().min_connections(11));
         assert_eq!(min, "min_connections is 11, which is above max_connections, 10");
-    }
-
-    #[test]
-    fn the_user_agent_begins_with_the_users_name() {
-        let agent = user_agent(Some("shop/2")).unwrap();
-        assert!(agent.to_str().unwrap().starts_with("shop/2 pool-tonic/"));
     }
 }

@@ -1,0 +1,96 @@
+//! Settings of calls.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::ChannelPoolBuilder;
+use crate::error::ConfigError;
+use crate::pool::CallConfig;
+
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) max_waiting: Option<usize>,
+    pub(super) wait_timeout: Duration,
+    retry_buffer_size: usize,
+    max_transparent_retries: u32,
+    user_agent: Option<String>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self {
+            max_waiting: None,
+            wait_timeout: Duration::from_secs(30),
+            retry_buffer_size: 256 * 1024,
+            max_transparent_retries: 16,
+            user_agent: None,
+        }
+    }
+}
+
+impl Calls {
+    pub(super) fn build(&self) -> Result<CallConfig, ConfigError> {
+        Ok(CallConfig {
+            user_agent: user_agent(self.user_agent.as_deref())?,
+            retry_buffer_size: self.retry_buffer_size,
+            max_transparent_retries: self.max_transparent_retries,
+        })
+    }
+}
+
+impl ChannelPoolBuilder {
+    /// The most calls that may wait for a stream slot; further ones fail with `RESOURCE_EXHAUSTED`.
+    /// Default: the pool's own, which is a limit against faults.
+    pub fn max_waiting_calls(mut self, calls: usize) -> Self {
+        self.calls.max_waiting = Some(calls);
+        self
+    }
+
+    /// How long a call without a deadline waits for a stream slot, before it fails with `UNAVAILABLE`.
+    /// Default 30 s. A call with a deadline (`grpc-timeout`) waits until that.
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.calls.wait_timeout = timeout;
+        self
+    }
+
+    /// How much of a streaming request is kept so that it can be sent again, in bytes. Default 256 KiB.
+    /// A request of one message is kept whatever its size.
+    pub fn retry_buffer_size(mut self, bytes: usize) -> Self {
+        self.calls.retry_buffer_size = bytes;
+        self
+    }
+
+    /// How often a call that provably was not processed is sent again. Default 16. A call that never
+    /// left the client is not counted.
+    pub fn max_transparent_retries(mut self, retries: u32) -> Self {
+        self.calls.max_transparent_retries = retries;
+        self
+    }
+
+    /// What the `user-agent` header begins with; this crate's name and version follow.
+    pub fn user_agent(mut self, name: impl Into<String>) -> Self {
+        self.calls.user_agent = Some(name.into());
+        self
+    }
+}
+
+fn user_agent(name: Option<&str>) -> Result<HeaderValue, ConfigError> {
+    const OWN: &str = concat!("pool-tonic/", env!("CARGO_PKG_VERSION"));
+    let Some(name) = name else {
+        return Ok(HeaderValue::from_static(OWN));
+    };
+    HeaderValue::try_from(format!("{name} {OWN}"))
+        .map_err(|_| ConfigError::UserAgent { value: name.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_agent_begins_with_the_users_name() {
+        let agent = user_agent(Some("shop/2")).unwrap();
+        assert!(agent.to_str().unwrap().starts_with("shop/2 pool-tonic/"));
+    }
+}
