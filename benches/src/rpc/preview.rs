@@ -12,7 +12,8 @@ use prost::Message as _;
 use super::proto::{Answer, Ask};
 use super::{Call, Connections, Failure, System};
 
-/// One `grpc::client::Channel`, which has one connection to a server.
+/// One `grpc::client::Channel`, which has one connection to a server. It leaves Nagle's algorithm on, and has no
+/// setting for that: where few calls run, each waits some 40 ms for the acknowledgement of what was sent before.
 #[derive(Clone)]
 pub struct Grpc(Channel);
 
