@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Instructions per get and return, by callgrind, beside what was recorded last.
+# Instructions per get and return, and per unary call, by callgrind, beside what was recorded last.
 #
 #     benches/instructions.sh            compares
-#     benches/instructions.sh --check    compares, and fails where pool-core takes more than was recorded
+#     benches/instructions.sh --check    compares, and fails where a pool takes more than was recorded
 #     benches/instructions.sh --record   compares, and records
 #
-# The figure is the difference of two runs of different length over the gets between them, so that what a run
-# costs by itself is not in it. With the same code and compiler it is the same for a hit. Where gets wait it is
-# not quite, since maintenance looks at what waits once a millisecond, and the slower the machine, the fewer gets
-# there are in one.
+# The figure is the difference of two runs of different length over the gets or calls between them, so that what
+# a run costs by itself is not in it. With the same code and compiler it is the same for a hit. Where gets wait it
+# is not quite, since maintenance looks at what waits once a millisecond, and the slower the machine, the fewer gets
+# there are in one. Nor is it for a call, since how many answers come at once is the server's doing.
 
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # How much more is too much, in percent. The same code has been seen to differ by 0.5: in a quiet and in a busy
-# machine, on one and on two processors.
+# machine, on one and on two processors. So has that of a call.
 tolerance=2
 
 mode="${1:-}"
@@ -29,16 +29,21 @@ esac
 record=benches/instructions.txt
 compiler=$(rustc --version)
 
-# An empty RUSTFLAGS is in the way of all others: of a processor that only this machine has, say.
-bench=$(env --unset=CARGO_ENCODED_RUSTFLAGS RUSTFLAGS= \
-    cargo bench -p benches --bench checkout --no-run --message-format=json |
-    sed -n 's/.*"executable":"\([^"]*checkout-[^"]*\)".*/\1/p')
+# program NAME: builds a benchmark, and prints where it is.
+program() {
+    # An empty RUSTFLAGS is in the way of all others: of a processor that only this machine has, say.
+    env --unset=CARGO_ENCODED_RUSTFLAGS RUSTFLAGS= \
+        cargo bench -p benches --bench "$1" --no-run --message-format=json |
+        sed -n "s/.*\"executable\":\"\([^\"]*$1-[^\"]*\)\".*/\1/p"
+}
+checkout=$(program checkout)
+rpc=$(program rpc)
 
-# count ROUNDS SYSTEM SCENARIO: the instructions of a whole run.
+# count PROGRAM ARGUMENTS: the instructions of a whole run. Those of the server that rpc starts are not in it.
 count() {
     local said
-    if ! said=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null "$bench" --quick --rounds "$1" \
-        --system "$2" --only "$3" 2>&1 >/dev/null); then
+    if ! said=$(valgrind --tool=callgrind --trace-children=no --callgrind-out-file=/dev/null \
+        "$@" 2>&1 >/dev/null); then
         echo "$said" >&2
         return 1
     fi
@@ -48,15 +53,27 @@ count() {
 # Gets of a quick round, its warm-up included.
 declare -A gets=(["1 task, size 16"]=110000 ["64 tasks, size 4, one yield held, 1 thread"]=55000)
 
+# Unary calls, 16 at a time: of the shorter run, and of how many more the longer one makes.
+calls=1600
+more=4800
+
 now=$(mktemp)
 trap 'rm -f "$now"' EXIT
-for scenario in "${!gets[@]}"; do
-    for system in "pool-core" "deadpool"; do
-        short=$(count 1 "$system" "$scenario")
-        long=$(count 2 "$system" "$scenario")
-        echo "$scenario | $system | $(((long - short) / gets[$scenario]))"
+{
+    for scenario in "${!gets[@]}"; do
+        for system in "pool-core" "deadpool"; do
+            get=(count "$checkout" --quick --system "$system" --only "$scenario")
+            short=$("${get[@]}" --rounds 1)
+            long=$("${get[@]}" --rounds 2)
+            echo "$scenario | $system | $(((long - short) / gets[$scenario]))"
+        done
     done
-done | sort > "$now"
+    for system in "pool-tonic" "channel"; do
+        short=$(count "$rpc" --system "$system" --calls "$calls")
+        long=$(count "$rpc" --system "$system" --calls "$((calls + more))")
+        echo "unary call, 16 concurrent, 2 connections | $system | $(((long - short) / more))"
+    done
+} | sort > "$now"
 
 over=0
 echo "scenario | system | instructions now | recorded"
@@ -65,8 +82,8 @@ while IFS= read -r line; do
     figure=${line##* | }
     before=$(grep -F "$key | " "$record" 2>/dev/null | sed 's/.* | //' || true)
     verdict=
-    # deadpool is only beside it: what has changed for both is the compiler's.
-    if [ "$mode" = --check ] && [[ "$key" = *" | pool-core" ]]; then
+    # The peer is only beside it: what has changed for both is the compiler's.
+    if [ "$mode" = --check ] && [[ "$key" = *" | pool-"* ]]; then
         if [ -z "$before" ]; then
             verdict=" | NOT RECORDED"
         elif [ $((figure * 100)) -gt $((before * (100 + tolerance))) ]; then
@@ -76,6 +93,11 @@ while IFS= read -r line; do
     [ -z "$verdict" ] || over=1
     echo "$line | ${before:--}$verdict"
 done < "$now"
+awk -F ' [|] ' '
+    $2 ~ /^pool-/ { pool[$1] = $3; next }
+    { peer[$1] = $3; name[$1] = $2 }
+    END { for (scenario in pool) printf "%s: %.3f of %s\n", scenario, pool[scenario] / peer[scenario], name[scenario] }
+' "$now" | sort
 
 if [ "$mode" = --record ]; then
     { echo "# $compiler" && cat "$now"; } > "$record"

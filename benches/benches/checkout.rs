@@ -26,11 +26,14 @@ use benches::checkout::systems::{
     Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCoreOwned, Stack,
 };
 use benches::checkout::{Scenario, System, measure};
-use benches::report::{self, Bar};
+use benches::report::{self, Bar, Bound};
 use clap::Parser;
 use tokio::runtime::Runtime;
 
 const BASELINE: &str = Deadpool::NAME;
+
+/// Of a get and its return.
+const UNIT: &str = "ns";
 
 /// What a round measures, in this order.
 const SYSTEMS: &[Entry] = &[
@@ -47,7 +50,7 @@ const SYSTEMS: &[Entry] = &[
 
 /// A ratio of this project's pool to `baseline`, at most.
 const fn bar(baseline: &'static str, at_most: f64) -> Bar {
-    Bar { system: PoolCore::NAME, baseline, at_most }
+    Bar { system: PoolCore::NAME, baseline, unit: UNIT, bound: Bound::AtMost(at_most) }
 }
 
 /// The scenarios, each with the bars that it holds systems to.
@@ -180,7 +183,7 @@ fn run(arguments: &Arguments) -> io::Result<()> {
         }
         let samples = rotate(&scenario, rounds, arguments.system.as_deref());
         let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
-        let figures = report::figures(scenario.title, "ns", baseline, samples);
+        let figures = report::figures(scenario.title, UNIT, baseline, samples);
         print!("{}", report::table(&figures, bars));
         all.extend(figures);
     }

@@ -1,6 +1,6 @@
 //! Figures: medians, ratios, the table on the terminal and the JSON file.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ pub struct Figure {
     pub median: f64,
     /// What `median` counts.
     pub unit: &'static str,
-    /// `median` over the baseline's median in the same scenario.
+    /// `median` over the baseline's median in the same scenario and unit. Where that is 0 and this is not,
+    /// there is none: not finite, and `null` in the file.
     pub ratio: f64,
     /// The system that `ratio` refers to.
     pub baseline: String,
@@ -31,8 +32,37 @@ pub struct Bar {
     pub system: &'static str,
     /// The system that the ratio refers to.
     pub baseline: &'static str,
-    /// The highest ratio that passes.
-    pub at_most: f64,
+    /// The unit of the figures that it is about.
+    pub unit: &'static str,
+    /// What the ratio may be.
+    pub bound: Bound,
+}
+
+/// Which ratios pass.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    /// For what is better when lower.
+    AtMost(f64),
+    /// For what is better when higher.
+    AtLeast(f64),
+}
+
+impl Bound {
+    fn holds(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(most) => ratio <= most,
+            Self::AtLeast(least) => ratio >= least,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "at most {most:.2}"),
+            Self::AtLeast(least) => write!(f, "at least {least:.2}"),
+        }
+    }
 }
 
 /// The middle of `values`, the mean of the middle two if their number is even.
@@ -75,39 +105,49 @@ pub fn figures(
             system: system.to_owned(),
             median,
             unit,
-            ratio: median / base,
+            ratio: quotient(median, base),
             baseline: baseline.to_owned(),
         })
         .collect()
 }
 
-/// One scenario as a table, each bar beside the system that is held to it.
+/// One scenario as a table: a line for each system, with its figures in the order of their units, and below it
+/// the bars that the system is held to.
 pub fn table(figures: &[Figure], bars: &[Bar]) -> String {
     let mut out = String::new();
     let Some(first) = figures.first() else {
         return out;
     };
-    let _ = writeln!(out, "\n{}", first.scenario);
-    for figure in figures {
-        let _ = write!(
-            out,
-            "  {:<24} {:>9.1} {}   {:>5.2} of {}",
-            figure.system, figure.median, figure.unit, figure.ratio, figure.baseline
-        );
-        for bar in bars.iter().filter(|bar| bar.system == figure.system) {
-            let base = figures.iter().find(|other| other.system == bar.baseline);
-            let Some(base) = base else { continue };
-            let ratio = figure.median / base.median;
-            let verdict = if ratio <= bar.at_most { "within" } else { "OVER" };
-            let _ = write!(
-                out,
-                "   [{verdict}: {ratio:.2} of {}, bar {:.2}]",
-                bar.baseline, bar.at_most
-            );
+    let _ = writeln!(out, "\n{} (ratios to {})", first.scenario, first.baseline);
+    for line in figures.iter().filter(|figure| figure.unit == first.unit) {
+        let _ = write!(out, "  {:<24}", line.system);
+        for figure in figures.iter().filter(|figure| figure.system == line.system) {
+            let _ = write!(out, "  {:>9.1} {} {:>5.2}", figure.median, figure.unit, figure.ratio);
         }
         out.push('\n');
+        for bar in bars.iter().filter(|bar| bar.system == line.system) {
+            let Some(ratio) = ratio(figures, bar) else { continue };
+            let verdict = if bar.bound.holds(ratio) { "held" } else { "NOT HELD" };
+            let Bar { baseline, unit, bound, .. } = bar;
+            let _ = writeln!(out, "    {verdict}: {ratio:.2} of {baseline} in {unit}, {bound}");
+        }
     }
     out
+}
+
+/// What a bar is about, if both of its systems were measured.
+fn ratio(figures: &[Figure], bar: &Bar) -> Option<f64> {
+    let median = |system: &str| {
+        let is_it = |figure: &&Figure| figure.system == system && figure.unit == bar.unit;
+        figures.iter().find(is_it).map(|figure| figure.median)
+    };
+    Some(quotient(median(bar.system)?, median(bar.baseline)?))
+}
+
+/// The ratio, in which nothing is as much as nothing.
+#[expect(clippy::float_cmp, reason = "only what is the very same needs no division")]
+fn quotient(value: f64, base: f64) -> f64 {
+    if value == base { 1.0 } else { value / base }
 }
 
 /// Writes `figures` as `bench/NAME.json` in the target folder that `tmpdir` lies in, and says where.
@@ -147,11 +187,33 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_as_much_as_nothing() {
+        let figures = figures("s", "failed", "b", vec![("a", vec![0.0]), ("b", vec![0.0])]);
+        assert!((figures[0].ratio - 1.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
     fn a_table_says_which_bar_is_missed() {
         let figures = figures("s", "ns", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
-        let bar = |at_most| Bar { system: "a", baseline: "b", at_most };
-        assert!(table(&figures, &[bar(0.8)]).contains("[within: 0.75 of b, bar 0.80]"));
-        assert!(table(&figures, &[bar(0.7)]).contains("[OVER: 0.75 of b, bar 0.70]"));
+        let bar = |bound| Bar { system: "a", baseline: "b", unit: "ns", bound };
+        let said = |bound| table(&figures, &[bar(bound)]);
+        assert!(said(Bound::AtMost(0.8)).contains("  held: 0.75 of b in ns, at most 0.80"));
+        assert!(said(Bound::AtMost(0.7)).contains("  NOT HELD: 0.75 of b in ns, at most 0.70"));
+        assert!(said(Bound::AtLeast(0.7)).contains("  held: 0.75 of b in ns, at least 0.70"));
+        assert!(said(Bound::AtLeast(0.8)).contains("  NOT HELD: 0.75 of b in ns, at least 0.80"));
+    }
+
+    #[test]
+    fn a_system_has_one_line_for_all_of_its_units() {
+        let mut both = figures("s", "calls/s", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
+        both.extend(figures("s", "us", "b", vec![("a", vec![6.0]), ("b", vec![4.0])]));
+        let bar = Bar { system: "a", baseline: "b", unit: "us", bound: Bound::AtMost(2.0) };
+        let table = table(&both, &[bar]);
+        let lines: Vec<_> = table.lines().collect();
+        assert_eq!(lines.len(), 5, "{table}");
+        assert!(lines[2].contains("3.0 calls/s  0.75"), "{table}");
+        assert!(lines[2].contains("6.0 us  1.50"), "{table}");
+        assert!(lines[3].contains("held: 1.50 of b in us"), "{table}");
     }
 
     #[test]

@@ -1,0 +1,319 @@
+//! Calls over this project's pool, over what tonic has, over the preview of the `grpc` crate, and over HTTP/2
+//! streams as the floor.
+//!
+//! ```text
+//! cargo bench -p benches --bench rpc             # about ten minutes
+//! cargo bench -p benches --bench rpc -- --quick  # less than two minutes, noisier
+//! ```
+//!
+//! # How it measures
+//!
+//! The server is a process of its own, with one thread, on loopback; all clients run in this one, in turn:
+//! every round measures each of them once per scenario, and each round begins with another one, so that a
+//! busy moment of the machine falls on all alike. A figure is the median over the rounds. **Compare ratios
+//! of one run**; seconds of two runs, or of two machines, mean little.
+//!
+//! A call is measured from the caller's side, through the client that tonic generates, until its answer is
+//! read to the end. What it costs is this process's processor time, on all of its threads.
+//!
+//! Every client has its own defaults. In the scenarios that name connections the pool is told their number
+//! and the server allows 1,000 streams; each of these is there again with nothing set on either side, at 0.9
+//! of the bar. That of the calls that take 5 ms keeps its server's limit there, which is what it is about.
+//!
+//! The table goes to standard output, the figures to `bench/rpc.json` in the target folder. A call of the
+//! pool that fails fails the benchmark.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use benches::report::{self, Bar, Bound, Figure};
+use benches::rpc::{
+    Balanced, Call, Clients, Connections, Failure, Grpc, H2, InTurn, Kind, OneChannel, Pooled,
+    Sample, Scenario, Server, System, Until, measure, runtime, serve,
+};
+use clap::Parser;
+use tokio::runtime::Runtime;
+
+const POOL: &str = <Clients<Pooled>>::NAME;
+const BASELINE: &str = <Clients<OneChannel>>::NAME;
+
+const CALLS: &str = "calls/s";
+const MIB: &str = "MiB/s";
+const CPU: &str = "us CPU/call";
+
+/// What a round measures, in this order.
+const SYSTEMS: &[Entry] = &[
+    Entry::of::<Clients<Pooled>>(),
+    Entry::of::<Clients<OneChannel>>(),
+    Entry::of::<Clients<InTurn>>(),
+    Entry::of::<Clients<Balanced>>(),
+    Entry::of::<H2>(),
+    Entry::of::<Grpc>(),
+];
+
+/// How much less of a bar is enough for the pool when it is told nothing.
+const UNSET: f64 = 0.9;
+
+/// A scenario, and what the pool is held to as ratios to one `Channel`.
+struct Row {
+    scenario: Scenario,
+    /// At least this often as many calls, with the client on one and on two threads.
+    calls: Option<[f64; 2]>,
+    /// At most this part of the processor time per call.
+    cpu: Option<f64>,
+}
+
+impl Row {
+    fn unary(concurrent: usize, connections: Connections, calls: [f64; 2], cpu: f64) -> Self {
+        let (told, limit) = match connections {
+            Connections::Unset if concurrent == 1 => (String::new(), None),
+            Connections::Unset => (", nothing set".to_owned(), None),
+            _ => (format!(", {} connections", connections.fixed()), Some(1000)),
+        };
+        let title = format!("{concurrent} concurrent{told}");
+        let call = Call::unary(Duration::ZERO);
+        let scenario = Scenario { title, call, concurrent, beside: None, connections, limit };
+        Self { scenario, calls: Some(calls), cpu: Some(cpu) }
+    }
+
+    /// Calls that take 5 ms.
+    fn slow(told: &str, connections: Connections) -> Self {
+        let mut row = Self::unary(512, connections, [4.0; 2], 0.65);
+        row.scenario.title = format!("512 concurrent of 5 ms, limit 100, {told}");
+        row.scenario.call = Call::unary(Duration::from_millis(5));
+        row.scenario.limit = Some(100);
+        row
+    }
+
+    /// One stream after the other.
+    fn stream(title: &str, kind: Kind, calls: Option<[f64; 2]>) -> Self {
+        let row = Self::unary(1, Connections::Unset, [1.0; 2], 1.0);
+        let title = title.to_owned();
+        let scenario = Scenario { title, call: Call::stream(kind, 125), ..row.scenario };
+        Self { scenario, calls, cpu: None }
+    }
+
+    /// Unary calls, and one stream after the other.
+    fn beside() -> Self {
+        let row = Self::unary(16, Connections::Unset, [1.0; 2], 1.0);
+        let title = "16 concurrent beside a server stream of 64 MiB".to_owned();
+        let beside = Some(Call::stream(Kind::ServerStream, 64));
+        Self { scenario: Scenario { title, beside, ..row.scenario }, calls: None, cpu: None }
+    }
+
+    /// The pool is told nothing: a little less is enough.
+    fn unset(mut self) -> Self {
+        self.calls = self.calls.map(|calls| calls.map(|bar| bar * UNSET));
+        self.cpu = self.cpu.map(|bar| bar / UNSET);
+        self
+    }
+
+    /// The bars, with the client on `threads` threads.
+    fn bars(&self, threads: usize) -> Vec<Bar> {
+        let bar = |unit, bound| Bar { system: POOL, baseline: BASELINE, unit, bound };
+        let (unit, _) = rate(&self.scenario.call);
+        let calls = self.calls.map(|calls| bar(unit, Bound::AtLeast(calls[threads - 1])));
+        let cpu = self.cpu.map(|cpu| bar(CPU, Bound::AtMost(cpu)));
+        calls.into_iter().chain(cpu).collect()
+    }
+}
+
+/// The scenarios, each of which runs with the client on one and on two threads.
+fn rows() -> Vec<Row> {
+    let mut rows = vec![Row::unary(1, Connections::Unset, [1.0, 1.0], 0.85)];
+    let two = Connections::Exactly(2);
+    for (concurrent, calls, cpu) in
+        [(16, [1.6, 1.5], 0.78), (128, [2.2, 1.35], 0.66), (512, [1.6, 1.4], 0.70)]
+    {
+        rows.push(Row::unary(concurrent, two, calls, cpu));
+        rows.push(Row::unary(concurrent, Connections::Unset, calls, cpu).unset());
+    }
+    rows.push(Row::slow("at most 8 connections", Connections::AtMost(8)));
+    rows.push(Row::slow("nothing set", Connections::Unset).unset());
+    rows.push(Row::beside());
+    rows.push(Row::stream("server stream of 125 MiB", Kind::ServerStream, Some([1.0; 2])));
+    rows.push(Row::stream("client stream of 125 MiB", Kind::ClientStream, Some([1.0; 2])));
+    rows.push(Row::stream("bidirectional stream of 125 MiB each way", Kind::Bidi, None));
+    rows
+}
+
+/// What the rate of calls is given in, and how much of that a call is.
+fn rate(call: &Call) -> (&'static str, f64) {
+    call.mib().map_or((CALLS, 1.0), |mib| (MIB, mib))
+}
+
+/// A system without its type.
+struct Entry {
+    name: &'static str,
+    counted: bool,
+    measure: Measure,
+}
+
+type Measure = fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>;
+
+impl Entry {
+    const fn of<S: System>() -> Self {
+        Self { name: S::NAME, counted: S::COUNTED, measure: measure::<S> }
+    }
+}
+
+/// Calls, side by side.
+#[derive(Parser)]
+struct Arguments {
+    /// Fewer and shorter rounds.
+    #[arg(long)]
+    quick: bool,
+
+    /// How many rounds, instead of 9 (3 if quick).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+
+    /// Only the scenarios whose title contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+
+    /// Only this system, compared with itself: for a profiler.
+    #[arg(long)]
+    system: Option<String>,
+
+    /// Only make about this many unary calls, 16 at a time, over 2 connections and on one thread: for a
+    /// profiler that counts.
+    #[arg(long, requires = "system")]
+    calls: Option<usize>,
+
+    /// Be the server, with this limit of streams on a connection.
+    #[arg(long, hide = true)]
+    #[expect(clippy::option_option, reason = "the option is there or not, and so is its value")]
+    serve: Option<Option<u32>>,
+
+    /// What Cargo passes to every benchmark.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = match (arguments.serve, arguments.calls) {
+        (Some(limit), _) => serve(limit).map_err(Failure::from),
+        (_, Some(calls)) => only_calls(&arguments, calls),
+        _ => run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rpc: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let systems = systems(arguments)?;
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 9 });
+    let time = Duration::from_millis(if arguments.quick { 100 } else { 300 });
+    let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
+    let mut all = Vec::new();
+    let mut failed = Vec::new();
+    for row in rows() {
+        for threads in [1, 2] {
+            let threaded = format!("{}, {threads} {}", row.scenario.title, plural(threads));
+            if !threaded.contains(&arguments.only) {
+                continue;
+            }
+            let samples = rotate(&row.scenario, &systems, threads, rounds, time)?;
+            for (system, samples) in &samples {
+                let mut failures = samples.iter().filter_map(|sample| sample.failure.as_ref());
+                if let Some(failure) = failures.next() {
+                    println!("a call of {system} failed in \"{threaded}\": {failure}");
+                    failed.push(*system);
+                }
+            }
+            let figures = figures(&threaded, &row.scenario.call, baseline, &samples);
+            print!("{}", report::table(&figures, &row.bars(threads)));
+            all.extend(figures);
+        }
+    }
+    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "rpc", &all)?;
+    println!("\nwritten to {}", file.display());
+    if failed.contains(&POOL) {
+        return Err(format!("calls of {POOL} failed").into());
+    }
+    Ok(())
+}
+
+fn plural(threads: usize) -> &'static str {
+    if threads == 1 { "thread" } else { "threads" }
+}
+
+/// The systems asked for.
+fn systems(arguments: &Arguments) -> Result<Vec<&'static Entry>, Failure> {
+    let only = arguments.system.as_deref();
+    let asked = |entry: &&Entry| only.is_none_or(|only| only == entry.name);
+    let systems: Vec<_> = SYSTEMS.iter().filter(asked).collect();
+    if systems.is_empty() {
+        return Err(format!("there is no system {:?}", only.unwrap_or_default()).into());
+    }
+    Ok(systems)
+}
+
+type Samples = Vec<(&'static str, Vec<Sample>)>;
+
+/// Every system in every round, each round beginning with the next one.
+fn rotate(
+    scenario: &Scenario,
+    systems: &[&'static Entry],
+    threads: usize,
+    rounds: u32,
+    time: Duration,
+) -> Result<Samples, Failure> {
+    let takes_part = |entry: &&&Entry| !entry.counted || scenario.connections != Connections::Unset;
+    let systems: Vec<_> = systems.iter().filter(takes_part).collect();
+    let mut samples: Vec<_> = systems.iter().map(|system| (system.name, Vec::new())).collect();
+    let server = Server::start(scenario.limit)?;
+    let runtime = runtime(threads);
+    for round in 0..rounds as usize {
+        for turn in 0..systems.len() {
+            let index = (round + turn) % systems.len();
+            let measure = systems[index].measure;
+            let sample = measure(&runtime, scenario, server.uri(), time / 3, Until::Time(time))?;
+            samples[index].1.push(sample);
+        }
+    }
+    Ok(samples)
+}
+
+/// The figures of one scenario, a unit after the other.
+fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples) -> Vec<Figure> {
+    let (unit, each) = rate(call);
+    let rounds = |unit, figure: &dyn Fn(&Sample) -> f64| {
+        let rounds = |samples: &Vec<Sample>| samples.iter().map(figure).collect();
+        let samples = samples.iter().map(|(system, samples)| (*system, rounds(samples))).collect();
+        report::figures(title, unit, baseline, samples)
+    };
+    // All of them count, not those of the middle round.
+    let failed = |samples: &Vec<Sample>| samples.iter().map(|sample| sample.failed).sum::<usize>();
+    let failed = samples.iter().map(|(system, samples)| (*system, vec![failed(samples) as f64]));
+    [
+        rounds(unit, &|sample| sample.rate * each),
+        rounds("us p50", &|sample| sample.p50),
+        rounds("us p99", &|sample| sample.p99),
+        rounds(CPU, &|sample| sample.cpu),
+        report::figures(title, "failed", baseline, failed.collect()),
+    ]
+    .concat()
+}
+
+/// A number of calls of one system, without a clock.
+fn only_calls(arguments: &Arguments, calls: usize) -> Result<(), Failure> {
+    let row = Row::unary(16, Connections::Exactly(2), [1.0; 2], 1.0);
+    let server = Server::start(row.scenario.limit)?;
+    for system in systems(arguments)? {
+        let until = Until::Calls(calls);
+        let measure = system.measure;
+        let sample = measure(&runtime(1), &row.scenario, server.uri(), Duration::ZERO, until)?;
+        if let Some(failure) = sample.failure {
+            return Err(failure);
+        }
+    }
+    Ok(())
+}

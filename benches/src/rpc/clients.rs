@@ -1,0 +1,176 @@
+//! Generated clients, over what tonic and this project have.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pool_tonic::{ChannelPool, PooledChannel};
+use tonic::Streaming;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
+use tonic::transport::{Channel, Endpoint};
+
+use super::proto::Answer;
+use super::proto::echo_client::EchoClient;
+use super::{Call, Connections, Failure, Kind, System};
+
+/// What a generated client runs on: the bounds of generated clients under one name.
+pub trait Transport:
+    GrpcService<
+        Body,
+        Error: Into<StdError>,
+        Future: Send,
+        ResponseBody: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<T> Transport for T where
+    T: GrpcService<
+            Body,
+            Error: Into<StdError>,
+            Future: Send,
+            ResponseBody: HttpBody<Data = Bytes, Error: Into<StdError> + Send> + Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Makes what clients run on.
+pub trait Stack: Clone + Send + Sync + 'static {
+    /// As [`System::NAME`].
+    const NAME: &'static str;
+
+    /// As [`System::COUNTED`].
+    const COUNTED: bool = false;
+
+    /// What a client runs on.
+    type Transport: Transport;
+
+    /// One for each client, which are called in turn.
+    ///
+    /// # Errors
+    ///
+    /// If the URI or the settings are refused.
+    fn transports(uri: &str, connections: Connections) -> Result<Vec<Self::Transport>, Failure>;
+}
+
+/// This project's pool.
+#[derive(Clone, Debug)]
+pub struct Pooled;
+
+impl Stack for Pooled {
+    const NAME: &'static str = "pool-tonic";
+
+    type Transport = PooledChannel;
+
+    fn transports(uri: &str, connections: Connections) -> Result<Vec<PooledChannel>, Failure> {
+        let builder = ChannelPool::builder(uri);
+        let builder = match connections {
+            Connections::Unset => builder,
+            Connections::Exactly(connections) => builder
+                .min_connections(connections)
+                .target_connections(connections)
+                .max_connections(connections),
+            Connections::AtMost(connections) => builder.max_connections(connections),
+        };
+        Ok(vec![builder.build()?.channel()])
+    }
+}
+
+/// One `Channel`.
+#[derive(Clone, Debug)]
+pub struct OneChannel;
+
+impl Stack for OneChannel {
+    const NAME: &'static str = "channel";
+
+    type Transport = Channel;
+
+    fn transports(uri: &str, _: Connections) -> Result<Vec<Channel>, Failure> {
+        Ok(vec![Endpoint::from_shared(uri.to_owned())?.connect_lazy()])
+    }
+}
+
+/// As many `Channel`s as there are to be connections, in turn.
+#[derive(Clone, Debug)]
+pub struct InTurn;
+
+impl Stack for InTurn {
+    const NAME: &'static str = "channels in turn";
+    const COUNTED: bool = true;
+
+    type Transport = Channel;
+
+    fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
+        let endpoint = Endpoint::from_shared(uri.to_owned())?;
+        Ok((0..connections.fixed()).map(|_| endpoint.connect_lazy()).collect())
+    }
+}
+
+/// `balance_list` of the same endpoint as many times as there are to be connections.
+#[derive(Clone, Debug)]
+pub struct Balanced;
+
+impl Stack for Balanced {
+    const NAME: &'static str = "balance_list";
+    const COUNTED: bool = true;
+
+    type Transport = Channel;
+
+    fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
+        let endpoint = Endpoint::from_shared(uri.to_owned())?;
+        let endpoints = std::iter::repeat_n(endpoint, connections.fixed());
+        Ok(vec![Channel::balance_list(endpoints)])
+    }
+}
+
+/// Clients over the transports of a stack.
+#[derive(Clone, Debug)]
+pub struct Clients<S: Stack> {
+    clients: Vec<EchoClient<S::Transport>>,
+    next: Arc<AtomicUsize>,
+}
+
+impl<S: Stack> System for Clients<S> {
+    const NAME: &'static str = S::NAME;
+    const COUNTED: bool = S::COUNTED;
+
+    async fn connect(uri: &str, connections: Connections) -> Result<Self, Failure> {
+        let clients = S::transports(uri, connections)?.into_iter().map(EchoClient::new).collect();
+        Ok(Self { clients, next: Arc::default() })
+    }
+
+    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
+        let client = match &mut self.clients[..] {
+            [client] => client,
+            clients => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed);
+                &mut clients[turn % clients.len()]
+            }
+        };
+        let asks = || tokio_stream::iter(std::iter::repeat_n(call.ask(), call.asks()));
+        let bytes = match call.kind {
+            Kind::Unary => client.unary(call.ask()).await?.into_inner().payload.len(),
+            Kind::ServerStream => {
+                count(client.server_stream(call.ask()).await?.into_inner()).await?
+            }
+            Kind::ClientStream => client.client_stream(asks()).await?.into_inner().payload.len(),
+            Kind::Bidi => count(client.bidi(asks()).await?.into_inner()).await?,
+        };
+        call.expect(bytes)
+    }
+}
+
+async fn count(mut answers: Streaming<Answer>) -> Result<usize, Failure> {
+    let mut bytes = 0;
+    while let Some(answer) = answers.message().await? {
+        bytes += answer.payload.len();
+    }
+    Ok(bytes)
+}
