@@ -53,7 +53,7 @@ pub fn seen(calls: &mut Calls) -> usize {
 
 /// Plays one act for each call, over as many connections as come; after the last one it answers.
 pub fn play(peer: Peer, acts: &[Act]) -> Calls {
-    let mut acts = acts.to_vec().into_iter();
+    let mut acts = Vec::from(acts).into_iter();
     let (seen, calls) = mpsc::unbounded_channel();
     let (send, mut requests) = mpsc::unbounded_channel();
     tokio::spawn(async move {
