@@ -51,6 +51,16 @@ pub enum ConfigError {
         /// What `max_connections` is.
         max: usize,
     },
+    /// A rule of retries breaks the specification (gRFC A6).
+    #[error("retries of {name}: {field} {reason}")]
+    Retry {
+        /// The methods that it is for.
+        name: String,
+        /// What of it.
+        field: &'static str,
+        /// The rule that it breaks.
+        reason: &'static str,
+    },
     /// The user agent is no header value.
     #[error("{value:?} cannot be sent as user agent: only visible ASCII characters and spaces can")]
     UserAgent {

@@ -36,15 +36,24 @@ mod config;
 mod connection;
 mod connectivity;
 mod error;
+mod exclusive;
 mod manager;
+mod options;
 mod pool;
+mod retry;
 mod stats;
 
+pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
 pub use config::ChannelPoolBuilder;
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};
+pub use exclusive::ExclusiveChannel;
 pub use manager::ConnectionManager;
+pub use options::{Dedicated, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
-pub use stats::{AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus};
+pub use retry::{MethodName, RetryPolicy};
+pub use stats::{
+    AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, DedicatedStatus,
+};

@@ -2,18 +2,23 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use http::HeaderValue;
 use pool_core::{GetOptions, SharedPool};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+use tonic::Status;
 
 use crate::address_book::AddressBook;
+use crate::call;
 use crate::channel::PooledChannel;
 use crate::config::ChannelPoolBuilder;
 use crate::connectivity::ConnectivityState;
 use crate::error::{ConnectError, NotReady};
+use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
+use crate::retry::Rules;
 use crate::stats::{AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, Totals};
 
 /// What calls need to know.
@@ -22,11 +27,16 @@ pub(crate) struct CallConfig {
     pub(crate) user_agent: HeaderValue,
     pub(crate) retry_buffer_size: usize,
     pub(crate) max_transparent_retries: u32,
+    pub(crate) wait_timeout: Duration,
+    pub(crate) wait_for_ready: bool,
+    pub(crate) retry: Option<Rules>,
 }
 
 /// What the handles, channels and calls of one pool share.
 pub(crate) struct Shared {
     pool: SharedPool<ConnectionManager>,
+    /// Connections that carry one call at a time.
+    dedicated: SharedPool<ConnectionManager>,
     book: Arc<AddressBook>,
     totals: Arc<Totals>,
     calls: CallConfig,
@@ -37,6 +47,10 @@ impl Shared {
         &self.pool
     }
 
+    pub(crate) fn dedicated(&self) -> &SharedPool<ConnectionManager> {
+        &self.dedicated
+    }
+
     pub(crate) fn book(&self) -> &AddressBook {
         &self.book
     }
@@ -45,16 +59,8 @@ impl Shared {
         &self.totals
     }
 
-    pub(crate) fn user_agent(&self) -> &HeaderValue {
-        &self.calls.user_agent
-    }
-
-    pub(crate) fn retry_buffer_size(&self) -> usize {
-        self.calls.retry_buffer_size
-    }
-
-    pub(crate) fn max_transparent_retries(&self) -> u32 {
-        self.calls.max_transparent_retries
+    pub(crate) fn calls(&self) -> &CallConfig {
+        &self.calls
     }
 }
 
@@ -100,11 +106,12 @@ impl ChannelPool {
 
     pub(crate) fn new(
         pool: SharedPool<ConnectionManager>,
+        dedicated: SharedPool<ConnectionManager>,
         book: Arc<AddressBook>,
         totals: Arc<Totals>,
         calls: CallConfig,
     ) -> Self {
-        Self::from_shared(Arc::new(Shared { pool, book, totals, calls }))
+        Self::from_shared(Arc::new(Shared { pool, dedicated, book, totals, calls }))
     }
 
     pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
@@ -128,18 +135,22 @@ impl ChannelPool {
 
     /// How the pool stands.
     pub fn status(&self) -> ChannelStatus {
-        ChannelStatus::new(self.state(), &self.shared.pool.status())
+        let Shared { pool, dedicated, .. } = &*self.shared;
+        ChannelStatus::new(self.state(), &pool.status(), &dedicated.status())
     }
 
     /// All numbers at once: [`status`](Self::status), [`counters`](Self::counters), and those of the
     /// [`connections`](Self::connections) below.
     pub fn snapshot(&self) -> ChannelSnapshot {
         let (connections, connection_counters) = self.shared.pool.snapshot();
+        let (dedicated, dedicated_counters) = self.shared.dedicated.snapshot();
         ChannelSnapshot {
-            status: ChannelStatus::new(self.state(), &connections),
+            status: ChannelStatus::new(self.state(), &connections, &dedicated),
             counters: self.counters(),
             connections,
             connection_counters,
+            dedicated,
+            dedicated_counters,
         }
     }
 
@@ -161,6 +172,37 @@ impl ChannelPool {
     /// The pool of connections below, for its own numbers.
     pub fn connections(&self) -> &SharedPool<ConnectionManager> {
         &self.shared.pool
+    }
+
+    /// The pool of connections that carry one call at a time, for its own numbers.
+    pub fn dedicated_connections(&self) -> &SharedPool<ConnectionManager> {
+        &self.shared.dedicated
+    }
+
+    /// Takes a connection for oneself. Waits for one at most for the wait timeout; there are at most
+    /// [`max_dedicated_connections`](ChannelPoolBuilder::max_dedicated_connections) of them, together with those of
+    /// [`Dedicated`](crate::Dedicated) calls.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE`, if no address can be connected to or no connection became free in time;
+    /// `RESOURCE_EXHAUSTED`, if too many wait already.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it gives up its turn. An attempt to connect that it has started goes on.
+    ///
+    /// # Examples
+    ///
+    /// See [`ExclusiveChannel`].
+    pub async fn exclusive(&self) -> Result<ExclusiveChannel, Status> {
+        let through_failures = self.shared.calls.wait_for_ready;
+        let shared = &self.shared;
+        let lease = match shared.dedicated.try_get_owned() {
+            Some(lease) => lease,
+            None => call::slot_until(shared, &shared.dedicated, None, through_failures).await?,
+        };
+        Ok(ExclusiveChannel::new(Arc::clone(shared), lease))
     }
 
     /// Connects if need be, and waits until a connection is READY, also through failures.
@@ -216,6 +258,7 @@ impl ChannelPool {
     /// Closes the pool: calls that wait and new ones fail with `UNAVAILABLE`, running ones finish.
     pub fn close(&self) {
         self.shared.pool.close();
+        self.shared.dedicated.close();
         self.shared.book.shutdown();
     }
 

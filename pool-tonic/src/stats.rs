@@ -7,6 +7,7 @@ use tonic::Code;
 
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
+use crate::retry::Throttle;
 
 /// The codes of gRPC, 0 to 16.
 const CODES: usize = 17;
@@ -36,10 +37,48 @@ pub struct ChannelStatus {
     pub capacity: usize,
     /// Calls that wait for a slot.
     pub waiting: usize,
+    /// The connections beside those, which carry one call at a time.
+    pub dedicated: DedicatedStatus,
+}
+
+/// How the connections stand that carry one call at a time: those of
+/// [`Dedicated`](crate::Dedicated) calls, and [exclusive](crate::ExclusiveChannel) ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DedicatedStatus {
+    /// The most that there may be, draining ones not counted.
+    pub max_connections: usize,
+    /// Those that are there and take calls, in use or not.
+    pub ready: usize,
+    /// Those of the ready ones that nobody uses.
+    pub idle: usize,
+    /// Attempts to connect that run.
+    pub connecting: usize,
+    /// Those in use: by a call, or by the holder of an exclusive one.
+    pub in_use: usize,
+    /// Who waits for one.
+    pub waiting: usize,
+}
+
+impl DedicatedStatus {
+    fn new(pool: &pool_core::Status) -> Self {
+        Self {
+            max_connections: pool.max_size,
+            ready: pool.size.saturating_sub(pool.creating + pool.closing),
+            idle: pool.idle,
+            connecting: pool.creating,
+            in_use: pool.in_use,
+            waiting: pool.waiting,
+        }
+    }
 }
 
 impl ChannelStatus {
-    pub(crate) fn new(state: ConnectivityState, pool: &pool_core::Status) -> Self {
+    pub(crate) fn new(
+        state: ConnectivityState,
+        pool: &pool_core::Status,
+        dedicated: &pool_core::Status,
+    ) -> Self {
         Self {
             state,
             max_connections: pool.max_size,
@@ -50,6 +89,7 @@ impl ChannelStatus {
             streams: pool.in_use,
             capacity: pool.places,
             waiting: pool.waiting,
+            dedicated: DedicatedStatus::new(dedicated),
         }
     }
 }
@@ -57,8 +97,8 @@ impl ChannelStatus {
 /// All numbers of a channel pool at one moment, for those that export them.
 ///
 /// `status`, `connections` and `connection_counters` come from one look at the pool's state under its
-/// lock, so they fit each other. The state of connectivity and `counters` are kept beside that lock, and
-/// read right after.
+/// lock, so they fit each other; so do `status.dedicated`, `dedicated` and `dedicated_counters`. The state of
+/// connectivity and `counters` are kept beside those locks, and read right after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelSnapshot {
@@ -70,6 +110,10 @@ pub struct ChannelSnapshot {
     pub connections: pool_core::Status,
     /// What the pool of connections below has done since it was built.
     pub connection_counters: pool_core::Counters,
+    /// How the pool of connections stands that carry one call at a time.
+    pub dedicated: pool_core::Status,
+    /// What that pool has done since it was built.
+    pub dedicated_counters: pool_core::Counters,
 }
 
 /// How one address stands.
@@ -105,6 +149,10 @@ pub struct ChannelCounters {
     pub calls_ended: CallsEnded,
     /// Times that a call was sent again because it provably had not been processed.
     pub transparent_retries: u64,
+    /// Times that a call was sent again by a [retry policy](crate::RetryPolicy).
+    pub retries: u64,
+    /// Calls that were not, since the budget for that was used up.
+    pub retries_throttled: u64,
     /// Streams that a server refused though they were within its limit.
     pub streams_refused: u64,
     /// GOAWAYs received.
@@ -145,6 +193,10 @@ pub(crate) struct Totals {
     pub(crate) calls_started: AtomicU64,
     pub(crate) calls_ended: [AtomicU64; CODES],
     pub(crate) transparent_retries: AtomicU64,
+    pub(crate) retries: AtomicU64,
+    pub(crate) retries_throttled: AtomicU64,
+    /// The budget for retries, which the ends of calls fill.
+    pub(crate) throttle: Option<Throttle>,
     pub(crate) streams_refused: AtomicU64,
     pub(crate) goaways: AtomicU64,
     pub(crate) connections_opened: AtomicU64,
@@ -162,6 +214,8 @@ impl Totals {
             calls_started: read(&self.calls_started),
             calls_ended,
             transparent_retries: read(&self.transparent_retries),
+            retries: read(&self.retries),
+            retries_throttled: read(&self.retries_throttled),
             streams_refused: read(&self.streams_refused),
             goaways: read(&self.goaways),
             connections_opened: read(&self.connections_opened),

@@ -132,7 +132,7 @@ async fn a_server_that_always_refuses_is_asked_as_often_as_allowed() {
 async fn what_may_have_been_processed_is_not_sent_again() {
     for (reason, expected) in [
         (code::INTERNAL_ERROR, Code::Internal),
-        (code::CANCEL, Code::Cancelled),
+        (code::CANCEL, Code::Unavailable),
         (code::ENHANCE_YOUR_CALM, Code::ResourceExhausted),
         (code::NO_ERROR, Code::Internal),
     ] {

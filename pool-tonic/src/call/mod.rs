@@ -7,6 +7,7 @@
 //!   |      |
 //!   |      +-- never sent ------------------------------------+ without limit: the connection is out
 //!   |      +-- sent, provably not processed: back-off --------+ within limit, if the body is kept
+//!   |      +-- failed as the retry policy names it: back-off -+ within that, if the body is kept
 //!   +---------------------------------------------------------+
 //!          +-- any other error: the call fails
 //!          +-- answer: its body takes the slot along
@@ -14,46 +15,55 @@
 //!
 //! - `request.rs`: the request, and what is kept of it
 //! - `deadline.rs`: `grpc-timeout`
+//! - `slot.rs`: what a call holds of a connection
+//! - `wait.rs`: waits for a slot
+//! - `again.rs`: what follows when an attempt has failed
+//! - `retry.rs`: the attempts that a policy allows
 //! - `pump.rs`: sends a streaming request's body
 //! - `response.rs`: the response's body
 //! - `outcome.rs`: counts calls
 //! - `status.rs`: errors to codes
+//! - `error.rs`: what lies behind them
 
+mod again;
 mod deadline;
+mod error;
 mod outcome;
 mod pump;
 mod request;
 mod response;
+mod retry;
+mod slot;
 mod status;
+mod wait;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::Duration;
 
 use h2::RecvStream;
-use pool_core::{GetOptions, SharedLease};
+use http::StatusCode;
 use tokio::runtime::Handle;
-use tokio::time::{Sleep, sleep};
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::connection::SendError;
-use crate::manager::ConnectionManager;
+use crate::options::{Dedicated, ServedBy, WaitForReady};
 use crate::pool::Shared;
 use deadline::{Deadline, Passed, within};
 use outcome::Outcome;
 use pump::PumpHandle;
-use request::{Head, Payload};
-use response::{Held, ResponseBody, Slot};
+use request::{Payload, Split};
+use response::ResponseBody;
+use retry::Retry;
+use slot::{Held, Lease, Slot};
 
-type Lease = SharedLease<'static, ConnectionManager>;
-
-/// Longest pause between two attempts, before jitter.
-const MAX_PAUSE: Duration = Duration::from_millis(128);
+pub use error::CallError;
+pub(crate) use slot::Source;
+pub(crate) use wait::slot_until;
 
 /// Makes a call, which begins now: its deadline counts from here.
 ///
@@ -62,24 +72,46 @@ const MAX_PAUSE: Duration = Duration::from_millis(128);
 /// Dropped, the call gives back its slot or its turn, and its stream is reset.
 pub(crate) fn call(
     shared: Arc<Shared>,
+    source: Source,
     request: http::Request<Body>,
 ) -> impl Future<Output = Result<http::Response<Body>, Status>> + Send {
     let mut outcome = Outcome::begin(Arc::clone(shared.totals()));
-    let (head, deadline, body) = Head::split(request, shared.user_agent());
+    let Split { head, deadline, body, mut extensions } =
+        Split::new(request, &shared.calls().user_agent);
+    let config = shared.calls();
+    let wait_for_ready = match extensions.get() {
+        Some(WaitForReady(wait)) => *wait,
+        None => config.wait_for_ready,
+    };
+    let source = match source {
+        Source::Shared if extensions.get::<Dedicated>().is_some() => Source::Dedicated,
+        source => source,
+    };
+    let retry = match &config.retry {
+        Some(rules) => rules.find(head.path()).map(|policy| Box::new(Retry::new(policy))),
+        None => None,
+    };
+    extensions.clear();
     let mut call = Call {
         shared,
+        source,
         head,
         payload: Payload::Unread(body),
         deadline,
         timer: None,
+        wait_for_ready,
         late: false,
         retries: 0,
+        retry,
     };
     async move {
         match call.answer().await {
-            Ok((response, stream)) => {
+            Ok((mut response, held)) => {
+                // The request's map, emptied: a new one would cost three allocations.
+                extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
+                *response.extensions_mut() = extensions;
                 let deadline = call.deadline.zip(call.timer.take());
-                Ok(ResponseBody::respond(response, stream, outcome, deadline))
+                Ok(ResponseBody::respond(response, held, outcome, deadline))
             }
             Err(status) => {
                 outcome.end(status.code());
@@ -93,14 +125,20 @@ pub(crate) fn call(
 /// boxes of its own.
 struct Call {
     shared: Arc<Shared>,
-    head: Head,
+    source: Source,
+    head: request::Head,
     payload: Payload,
     deadline: Option<Deadline>,
     /// Ends with the deadline; made when something is first waited for on a connection.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Failures to connect do not end it.
+    wait_for_ready: bool,
     /// Time has passed since the caller set `grpc-timeout`.
     late: bool,
+    /// Times that it was sent again because it had not been processed.
     retries: u32,
+    /// What is sent again although it may have been.
+    retry: Option<Box<Retry>>,
 }
 
 /// How an attempt failed.
@@ -112,6 +150,11 @@ enum Failed {
         refused: bool,
         status: Status,
     },
+    /// There is an answer, but it may not be what the caller gets: an HTTP error, or nothing but headers
+    /// where there is a retry policy.
+    Answered(Box<Answer>),
+    /// It fails, unless a retry policy says otherwise.
+    Broken(Status),
     Final(Status),
 }
 
@@ -126,88 +169,59 @@ type Answer = (http::Response<RecvStream>, Held);
 impl Call {
     async fn answer(&mut self) -> Result<Answer, Status> {
         loop {
-            let lease = match self.shared.pool().try_get_owned() {
-                Some(lease) => lease,
-                None => Box::pin(self.wait()).await?,
+            let lease = match self.try_slot() {
+                Some(lease) => Ok(lease),
+                None => Box::pin(self.wait()).await,
             };
-            if self.late {
-                self.rewrite_deadline()?;
-            }
-            match self.attempt(lease).await {
-                Ok(answer) => return Ok(answer),
-                Err(Failed::NotSent) => {}
-                Err(Failed::NotProcessed { refused, status }) => {
-                    if self.retries >= self.shared.max_transparent_retries()
-                        || !self.payload.rewind()
-                    {
-                        return Err(status);
-                    }
-                    self.retries += 1;
-                    self.shared.totals().transparent_retries.fetch_add(1, Ordering::Relaxed);
-                    Box::pin(self.pause(refused)).await?;
-                }
-                Err(Failed::Final(status)) => return Err(status),
+            let failed = match lease {
+                Ok(lease) => match self.attempt(lease).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            if let Some(answer) = Box::pin(self.again(failed)).await? {
+                return Ok(answer);
             }
             self.late = true;
         }
     }
 
-    /// Waits for a stream slot.
-    async fn wait(&mut self) -> Result<Lease, Status> {
-        let book = self.shared.book();
-        if let Some(error) = book.refusal() {
-            return Err(status::refused(&error));
-        }
-        self.late = true;
-        let options = match &self.deadline {
-            Some(deadline) => GetOptions::new().deadline(deadline.at()),
-            None => GetOptions::new(),
-        };
-        let got = self.shared.pool().get_owned_with(options).await;
-        got.map_err(|error| status::no_slot(error, book, self.deadline.as_ref()))
-    }
-
-    /// Tells the server what is left.
-    fn rewrite_deadline(&mut self) -> Result<(), Status> {
-        let Some(deadline) = &self.deadline else { return Ok(()) };
-        let Some(left) = deadline.left() else {
-            let what = format_args!("a stream slot to {}", self.shared.book());
-            return Err(status::passed(deadline, what));
-        };
-        self.head.set_deadline(left);
-        Ok(())
-    }
-
     /// Sends the request, and waits for the headers of the answer.
     async fn attempt(&mut self, lease: Lease) -> Result<Answer, Failed> {
-        let limit = self.shared.retry_buffer_size();
+        if self.late {
+            self.rewrite_deadline()?;
+        }
+        let limit = self.shared.calls().retry_buffer_size;
         poll_fn(|cx| Poll::Ready(self.payload.look(cx, limit))).await?;
         let (mut response, mut held) = self.send(lease)?;
         let answer = within(self.timer.as_mut(), &mut response).await;
         match answer {
             Ok(Ok(response)) => {
-                if let Some(pump) = &mut held.pump {
-                    pump.commit();
+                let is_over = self.retry.is_some() && response.body().is_end_stream();
+                if is_over || response.status() != StatusCode::OK {
+                    return Err(Failed::Answered(Box::new((response, held))));
                 }
+                held.commit();
                 Ok((response, held))
             }
             Ok(Err(error)) => Err(Box::pin(self.failed(error, held)).await),
-            Err(Passed) => Err(Failed::Final(
-                self.passed(&format_args!("{} to answer", held.slot.lease().address())),
-            )),
+            Err(Passed) => {
+                let served_by = held.slot.lease().served_by();
+                Err(Failed::Final(self.passed_at(served_by, "to answer")))
+            }
         }
     }
 
     /// Sends what is there of the request, and starts what sends the rest.
     fn send(&mut self, lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
-        let address = lease.address();
-        let request = self.head.request(address);
+        let request = self.head.request(lease.address());
         let is_whole = matches!(self.payload, Payload::Whole(None));
         let (response, mut send) = match lease.send(request, is_whole) {
             Ok(sent) => sent,
             Err(SendError::Connection) => return Err(Failed::NotSent),
             Err(SendError::Request(error)) => {
-                return Err(Failed::Final(status::broken(error, address, None)));
+                return Err(Failed::Final(status::broken(error, lease.served_by(), None)));
             }
         };
         if self.timer.is_none()
@@ -230,48 +244,16 @@ impl Call {
         Ok((response, Held { pump: None, slot: Slot::Own(lease) }))
     }
 
-    /// What follows from an error of the stream before the answer has begun.
-    async fn failed(&mut self, error: h2::Error, held: Held) -> Failed {
-        let Held { pump, slot } = held;
-        if let Some(failure) = pump.as_ref().and_then(PumpHandle::failure) {
-            return Failed::Final(failure);
-        }
-        let not_processed = status::never_processed(&error);
-        let refused = status::is_refused(&error);
-        let status = status::broken(error, slot.lease().address(), self.deadline.as_ref());
-        if !not_processed {
-            return Failed::Final(status);
-        }
-        if refused {
-            slot.lease().refused();
-        }
-        if let Some(pump) = pump
-            && let Some(stream) = pump.take_back().await
-        {
-            self.payload = Payload::Stream(stream);
-        }
-        Failed::NotProcessed { refused, status }
-    }
-
-    /// Waits before another attempt. Not at all after the first GOAWAY, since another connection is
-    /// there or being made; otherwise twice as long each time, so that a server that refuses gets room.
-    async fn pause(&mut self, refused: bool) -> Result<(), Status> {
-        if (self.retries == 1 && !refused) || Handle::try_current().is_err() {
-            return Ok(());
-        }
-        let nominal = Duration::from_millis(1 << self.retries.min(7)).min(MAX_PAUSE);
-        let pause = std::pin::pin!(sleep(nominal.mul_f64(0.5 + 0.5 * fastrand::f64())));
-        match within(self.timer.as_mut(), pause).await {
-            Ok(()) => Ok(()),
-            Err(Passed) => {
-                Err(self.passed(&format_args!("{} to take the call", self.shared.book())))
-            }
-        }
-    }
-
     fn passed(&self, what: &fmt::Arguments<'_>) -> Status {
         match &self.deadline {
             Some(deadline) => status::passed(deadline, what),
+            None => unreachable!("bug: a timer without a deadline"),
+        }
+    }
+
+    fn passed_at(&self, served_by: &ServedBy, what: &str) -> Status {
+        match &self.deadline {
+            Some(deadline) => status::passed_at(deadline, served_by, what),
             None => unreachable!("bug: a timer without a deadline"),
         }
     }

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::stats::Totals;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The count of one call. Dropped before its end is known, the call was cancelled.
 #[derive(Debug)]
@@ -28,6 +28,11 @@ impl Outcome {
             self.ended = true;
             // Release: whoever sees this end sees the beginning, too.
             self.totals.calls_ended[code as usize].fetch_add(1, Ordering::Release);
+            if code == Code::Ok
+                && let Some(throttle) = &self.totals.throttle
+            {
+                throttle.succeeded();
+            }
         }
     }
 

@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-use super::Lease;
 use super::request::{Piece, RequestStream};
+use super::slot::Lease;
 
 /// What both sides see.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Extensions;
 use http::header::{HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame};
@@ -65,12 +66,18 @@ impl Headers {
     }
 }
 
-impl Head {
+/// A request, taken apart.
+#[derive(Debug)]
+pub(crate) struct Split {
+    pub(crate) head: Head,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) body: Body,
+    pub(crate) extensions: Extensions,
+}
+
+impl Split {
     /// Takes a request apart, reads its deadline, and adds the headers that every gRPC request has.
-    pub(crate) fn split(
-        request: http::Request<Body>,
-        user_agent: &HeaderValue,
-    ) -> (Self, Option<Deadline>, Body) {
+    pub(crate) fn new(request: http::Request<Body>, user_agent: &HeaderValue) -> Self {
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
         // One pass, since there are few headers and a look-up of each name would cost more.
@@ -91,12 +98,23 @@ impl Head {
             headers.insert(USER_AGENT, user_agent.clone());
         }
         let path = parts.uri.into_parts().path_and_query;
-        (Self { method: parts.method, path, headers: Headers::Map(headers) }, deadline, body)
+        let head = Head { method: parts.method, path, headers: Headers::Map(headers) };
+        Self { head, deadline, body, extensions: parts.extensions }
+    }
+}
+
+impl Head {
+    pub(crate) fn path(&self) -> &str {
+        self.path.as_ref().map_or("/", PathAndQuery::path)
+    }
+
+    pub(crate) fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.set(name, value);
     }
 
     /// Tells the server what is left of the deadline.
     pub(crate) fn set_deadline(&mut self, left: Duration) {
-        self.headers.set(GRPC_TIMEOUT, deadline::format(left));
+        self.set(GRPC_TIMEOUT, deadline::format(left));
     }
 
     /// The head of one attempt.

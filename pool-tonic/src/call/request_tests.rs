@@ -113,7 +113,7 @@ fn the_bodys_own_error_comes_out() {
 
 fn split(request: http::request::Builder) -> (Head, Option<Deadline>) {
     let ours = HeaderValue::from_static("pool-tonic/1");
-    let (head, deadline, _) = Head::split(request.body(Body::empty()).unwrap(), &ours);
+    let Split { head, deadline, .. } = Split::new(request.body(Body::empty()).unwrap(), &ours);
     (head, deadline)
 }
 

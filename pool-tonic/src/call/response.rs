@@ -8,7 +8,6 @@
 //! holds its slot and its stream beyond the deadline, until it is polled or dropped.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,29 +20,8 @@ use tonic::{Code, Status};
 use super::deadline::Deadline;
 use super::outcome::Outcome;
 use super::pump::PumpHandle;
-use super::{Lease, status};
-
-/// A reserved stream slot; shared with the pump, if there is one.
-pub(super) enum Slot {
-    Own(Lease),
-    Shared(Arc<Lease>),
-}
-
-impl Slot {
-    pub(super) fn lease(&self) -> &Lease {
-        match self {
-            Self::Own(lease) => lease,
-            Self::Shared(lease) => lease,
-        }
-    }
-}
-
-/// What a call holds besides its response, from the sending to the end. Dropped from first to last: the
-/// request is over when the slot is free.
-pub(super) struct Held {
-    pub(super) pump: Option<PumpHandle>,
-    pub(super) slot: Slot,
-}
+use super::slot::Held;
+use super::status;
 
 /// A stream whose answer has begun.
 struct Stream {
@@ -95,9 +73,9 @@ impl ResponseBody {
         deadline: &mut Option<(Deadline, Pin<Box<Sleep>>)>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
-        let address = stream.held.slot.lease().address();
+        let served_by = stream.held.slot.lease().served_by();
         let passed = |deadline: &Deadline| {
-            Err(status::passed(deadline, format_args!("the rest of the answer of {address}")))
+            Err(status::passed_at(deadline, served_by, "to send the rest of the answer"))
         };
         // By the clock: while there always is data the task may never yield, and then its budget in
         // tokio is used up and no timer ends.
@@ -123,7 +101,7 @@ impl ResponseBody {
         match polled {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
                 let failure = stream.held.pump.as_ref().and_then(PumpHandle::failure);
-                failure.unwrap_or_else(|| status::broken(error, address, deadline_at))
+                failure.unwrap_or_else(|| status::broken(error, served_by, deadline_at))
             })),
             Poll::Pending => {
                 let Some((deadline, timer)) = deadline else {

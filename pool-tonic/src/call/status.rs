@@ -1,20 +1,31 @@
 //! From errors to [`Status`]: which code, and what the message says.
 //!
-//! Codes follow "Errors" in gRPC's `doc/PROTOCOL-HTTP2.md` and "Fail fast" in `doc/wait-for-ready.md`.
-//! The error itself is kept as the status's source.
+//! Codes follow "Errors" in gRPC's `doc/PROTOCOL-HTTP2.md`, "Fail fast" in `doc/wait-for-ready.md` and
+//! `doc/http-grpc-status-mapping.md`. The error itself is kept as the status's source.
+//!
+//! One code is not the table's: a stream that the server resets with CANCEL is UNAVAILABLE here. The table has
+//! CANCELLED for it, "call cancellation when sent by a server", but a caller that reads CANCELLED has to
+//! think that it was itself who gave up, and neither retries nor looks for a server that went away in the middle of
+//! a call, which is what sends such resets: proxies and servers that shut down.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-use h2::Reason;
+use std::time::Duration;
+
+use h2::{Reason, RecvStream};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use pool_core::CreateError;
 use tonic::{Code, Status};
 
 use super::deadline::Deadline;
-use crate::address::Address;
+use super::error::{CallError, Reason as Why};
+use super::outcome::GRPC_STATUS;
 use crate::address_book::AddressBook;
 use crate::error::ConnectError;
+use crate::options::ServedBy;
 
 type PoolError = pool_core::Error<ConnectError>;
 
@@ -41,28 +52,60 @@ pub(crate) fn is_refused(error: &h2::Error) -> bool {
 }
 
 /// The status of a call whose stream or connection broke.
-pub(crate) fn broken(error: h2::Error, address: &Address, deadline: Option<&Deadline>) -> Status {
-    if error.is_io() || error.is_go_away() {
-        let message = format!("the connection to {address} was lost: {error}");
-        return with_source(Code::Unavailable, message, error);
-    }
+pub(crate) fn broken(
+    error: h2::Error,
+    served_by: &ServedBy,
+    deadline: Option<&Deadline>,
+) -> Status {
     // Servers cancel a call whose deadline has passed on their clock too.
     if error.reason() == Some(Reason::CANCEL)
         && let Some(deadline) = deadline
         && deadline.left().is_none()
     {
-        return passed(deadline, format_args!("{address} to answer"));
+        return passed_at(deadline, served_by, "to answer");
     }
-    let code = match error.reason() {
-        Some(Reason::REFUSED_STREAM) => Code::Unavailable,
-        Some(Reason::CANCEL) => Code::Cancelled,
-        Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
-        Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
-        Some(Reason::STREAM_CLOSED | Reason::HTTP_1_1_REQUIRED) => Code::Unknown,
-        _ => Code::Internal,
+    let (code, message) = if error.is_io() || error.is_go_away() {
+        (Code::Unavailable, format!("the connection to {served_by} was lost: {error}"))
+    } else {
+        let code = match error.reason() {
+            Some(Reason::REFUSED_STREAM | Reason::CANCEL) => Code::Unavailable,
+            Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+            Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+            Some(Reason::STREAM_CLOSED | Reason::HTTP_1_1_REQUIRED) => Code::Unknown,
+            _ => Code::Internal,
+        };
+        (code, format!("the call to {served_by} was broken off: {error}"))
     };
-    let message = format!("the call to {address} was broken off: {error}");
-    with_source(code, message, error)
+    with_source(code, message, CallError::new(served_by, Why::Http2(error)))
+}
+
+/// The status of an answer that is not gRPC's: an HTTP error without a gRPC status, of a proxy as a rule. `None` if
+/// it is the server's own, or may turn out to be.
+pub(crate) fn from_http(
+    response: &http::Response<RecvStream>,
+    served_by: &ServedBy,
+) -> Option<Status> {
+    let (http, headers) = (response.status(), response.headers());
+    if http == StatusCode::OK || headers.contains_key(GRPC_STATUS) {
+        return None;
+    }
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    if content_type.starts_with(b"application/grpc") && !response.body().is_end_stream() {
+        return None;
+    }
+    let code = match http {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    let message = format!("{served_by} answered with HTTP status {http} and no gRPC status");
+    Some(with_source(code, message, CallError::new(served_by, Why::Http(http))))
 }
 
 /// The status of a call whose deadline passed while it waited for `what`.
@@ -73,13 +116,45 @@ pub(crate) fn passed(deadline: &Deadline, what: impl fmt::Display) -> Status {
     ))
 }
 
+/// The same where it is known for whom it waited: for `served_by` `to_do` something.
+pub(crate) fn passed_at(deadline: &Deadline, served_by: &ServedBy, to_do: &str) -> Status {
+    let mut status = passed(deadline, format_args!("{served_by} {to_do}"));
+    status.set_source(Arc::new(CallError::new(served_by, Why::Deadline)));
+    status
+}
+
+/// The status of a call on a connection of its own that takes no more calls.
+pub(crate) fn gone(served_by: &ServedBy) -> Status {
+    Status::unavailable(format!(
+        "the exclusive connection to {served_by} takes no more calls: take another one"
+    ))
+}
+
+/// The status of a call that did not get its turn on a connection of its own.
+pub(crate) fn no_turn(
+    served_by: &ServedBy,
+    deadline: Option<&Deadline>,
+    wait_timeout: Duration,
+) -> Status {
+    let what = format!("the call before it on the exclusive connection to {served_by} to end");
+    match deadline {
+        Some(deadline) => passed(deadline, what),
+        None => Status::unavailable(format!("waited {wait_timeout:?} for {what}")),
+    }
+}
+
 /// The status of a call that fails at once, since no address can be connected to.
 pub(crate) fn refused(error: &ConnectError) -> Status {
     with_source(Code::Unavailable, error, error.clone())
 }
 
 /// The status of a call that did not get a stream slot.
-pub(crate) fn no_slot(error: PoolError, book: &AddressBook, deadline: Option<&Deadline>) -> Status {
+pub(crate) fn no_slot(
+    error: PoolError,
+    book: &AddressBook,
+    deadline: Option<&Deadline>,
+    waited: Duration,
+) -> Status {
     match (&error, deadline) {
         (PoolError::Timeout(timeout), _) => {
             let cause = Cause(timeout.last_error.as_deref());
@@ -103,7 +178,7 @@ pub(crate) fn no_slot(error: PoolError, book: &AddressBook, deadline: Option<&De
                 ),
                 None => (
                     Code::Unavailable,
-                    format!("no stream slot to {book} within {:?}: {stands}", timeout.waited),
+                    format!("no stream slot to {book} within {waited:?}: {stands}"),
                 ),
             };
             with_source(code, message, error)

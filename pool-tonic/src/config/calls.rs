@@ -7,6 +7,7 @@ use http::HeaderValue;
 use super::ChannelPoolBuilder;
 use crate::error::ConfigError;
 use crate::pool::CallConfig;
+use crate::retry::{MethodName, RetryPolicy, Rules, Throttle};
 
 #[derive(Debug)]
 pub(super) struct Calls {
@@ -14,6 +15,10 @@ pub(super) struct Calls {
     pub(super) wait_timeout: Duration,
     retry_buffer_size: usize,
     max_transparent_retries: u32,
+    pub(super) max_dedicated: usize,
+    wait_for_ready: bool,
+    retry: Vec<(MethodName, Option<RetryPolicy>)>,
+    throttling: Option<(u32, f64)>,
     user_agent: Option<String>,
 }
 
@@ -24,6 +29,10 @@ impl Default for Calls {
             wait_timeout: Duration::from_secs(30),
             retry_buffer_size: 256 * 1024,
             max_transparent_retries: 16,
+            max_dedicated: 10,
+            wait_for_ready: false,
+            retry: Vec::new(),
+            throttling: None,
             user_agent: None,
         }
     }
@@ -35,7 +44,19 @@ impl Calls {
             user_agent: user_agent(self.user_agent.as_deref())?,
             retry_buffer_size: self.retry_buffer_size,
             max_transparent_retries: self.max_transparent_retries,
+            wait_timeout: self.wait_timeout,
+            wait_for_ready: self.wait_for_ready,
+            retry: Rules::new(&self.retry)?,
         })
+    }
+
+    pub(super) fn throttle(&self) -> Result<Option<Throttle>, ConfigError> {
+        let Some((max_tokens, token_ratio)) = self.throttling else { return Ok(None) };
+        if let Some((field, reason)) = Throttle::flaw(max_tokens, token_ratio) {
+            let name = "all calls (throttling)".to_owned();
+            return Err(ConfigError::Retry { name, field, reason });
+        }
+        Ok(Some(Throttle::new(max_tokens, token_ratio)))
     }
 }
 
@@ -58,6 +79,46 @@ impl ChannelPoolBuilder {
     /// A request of one message is kept whatever its size.
     pub fn retry_buffer_size(mut self, bytes: usize) -> Self {
         self.calls.retry_buffer_size = bytes;
+        self
+    }
+
+    /// Whether calls that do not say so themselves ([`WaitForReady`]) wait through failures to connect.
+    /// Default false: they fail at once, with the reason.
+    ///
+    /// [`WaitForReady`]: crate::WaitForReady
+    pub fn wait_for_ready(mut self, wait: bool) -> Self {
+        self.calls.wait_for_ready = wait;
+        self
+    }
+
+    /// The most connections that carry one call at a time, beside those that are shared: for
+    /// [`Dedicated`](crate::Dedicated) calls and for [exclusive](ChannelPool::exclusive) use. Made when they are
+    /// needed. Default 10.
+    ///
+    /// [`ChannelPool::exclusive`]: crate::ChannelPool::exclusive
+    pub fn max_dedicated_connections(mut self, connections: usize) -> Self {
+        self.calls.max_dedicated = connections;
+        self
+    }
+
+    /// Sends calls of these methods again when they fail, though they may have been processed; `None` does
+    /// not, whatever is said of more methods. Default: none.
+    ///
+    /// The most exact name decides: a method before its service, that before all. See [`RetryPolicy`].
+    pub fn retry_policy(
+        mut self,
+        methods: MethodName,
+        policy: impl Into<Option<RetryPolicy>>,
+    ) -> Self {
+        self.calls.retry.push((methods, policy.into()));
+        self
+    }
+
+    /// A budget for the retries of all calls: gRFC A6's `retryThrottling`. Each failure that a policy would retry
+    /// takes one token of `max_tokens` (1 to 1,000), each call that succeeds gives `token_ratio` (from 0.001) of one
+    /// back, and while no more than half of them are left nothing is sent again by a policy. Default: none.
+    pub fn retry_throttling(mut self, max_tokens: u32, token_ratio: f64) -> Self {
+        self.calls.throttling = Some((max_tokens, token_ratio));
         self
     }
 

@@ -164,6 +164,7 @@ impl ChannelPoolBuilder {
             ("max_streams_per_connection", self.max_streams),
             ("target_streams_per_connection", self.target_streams),
             ("target_connections", self.target_connections.unwrap_or(1)),
+            ("max_dedicated_connections", self.calls.max_dedicated),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero { setting });
@@ -177,13 +178,23 @@ impl ChannelPoolBuilder {
         }
         let calls = self.calls.build()?;
         let book = AddressBook::new(addresses);
-        let totals = Arc::new(Totals::default());
+        let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let connect_timeout = self.transport.connect_timeout;
         let dial = DialConfig { transport: self.transport, max_streams: self.max_streams };
-        let manager = ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
+        let manager = |dial| ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
+        // One call at a time on each.
+        let dedicated = DialConfig { max_streams: 1, ..dial.clone() };
+        let mut dedicated = SharedPool::builder(manager(dedicated))
+            .max_size(self.calls.max_dedicated)
+            .places(1)
+            .check(CheckPolicy::Never)
+            .idle_timeout(self.life.idle_timeout)
+            .max_lifetime(self.life.max_connection_age)
+            .wait_timeout(self.calls.wait_timeout)
+            .create_timeout(connect_timeout.saturating_add(CONNECT_SLACK));
         let target_connections =
             self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
-        let mut pool = SharedPool::builder(manager)
+        let mut pool = SharedPool::builder(manager(dial))
             .max_size(self.max_connections)
             .min_size(self.min_connections)
             .places(self.max_streams.min(EXPECTED_STREAMS))
@@ -200,17 +211,21 @@ impl ChannelPoolBuilder {
         }
         if let Some(calls) = self.calls.max_waiting {
             pool = pool.max_waiters(calls);
+            dedicated = dedicated.max_waiters(calls);
         }
         if let Some(delay) = self.life.shrink_delay {
             pool = pool.shrink_delay(delay);
+            dedicated = dedicated.shrink_delay(delay);
         }
         if let Some(ObserverDebug(observer)) = self.observer {
-            pool = pool.observer(observer);
+            pool = pool.observer(Arc::clone(&observer));
+            dedicated = dedicated.observer(observer);
         }
         if let Some(handle) = self.runtime {
-            pool = pool.runtime(handle);
+            pool = pool.runtime(handle.clone());
+            dedicated = dedicated.runtime(handle);
         }
-        Ok(ChannelPool::new(pool.build()?, book, totals, calls))
+        Ok(ChannelPool::new(pool.build()?, dedicated.build()?, book, totals, calls))
     }
 }
 

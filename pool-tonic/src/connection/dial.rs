@@ -23,6 +23,7 @@ use super::places::Places;
 use crate::address_book::Dial;
 use crate::config::Transport;
 use crate::error::ConnectError;
+use crate::options::ServedBy;
 use crate::stats::Totals;
 
 /// Stands for "no SETTINGS yet": h2 starts from this limit, and the first SETTINGS replace it, by
@@ -167,5 +168,6 @@ where
         Arc::clone(totals),
     );
     tokio::spawn(driver);
-    Connection { sender, address, places, totals: Arc::clone(totals), _alive: alive }
+    let served_by = ServedBy::new(&address);
+    Connection { sender, address, served_by, places, totals: Arc::clone(totals), _alive: alive }
 }

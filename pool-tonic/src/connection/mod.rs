@@ -18,6 +18,7 @@ use h2::client::SendRequest;
 use tokio::sync::oneshot;
 
 use crate::address::Address;
+use crate::options::ServedBy;
 use crate::stats::Totals;
 use places::Places;
 
@@ -30,6 +31,7 @@ pub(crate) use dial::{DialConfig, dial};
 pub struct Connection {
     sender: SendRequest<Bytes>,
     address: Address,
+    served_by: ServedBy,
     places: Arc<Places>,
     totals: Arc<Totals>,
     /// Dropped with the connection, which the driver sees. After `sender`, so that the driver finds no
@@ -40,6 +42,11 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// The address, for callers.
+    pub(crate) fn served_by(&self) -> &ServedBy {
+        &self.served_by
     }
 
     /// Opens a stream.

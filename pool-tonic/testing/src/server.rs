@@ -8,6 +8,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
 use crate::books::Books;
@@ -58,7 +59,11 @@ impl EchoServer {
             accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         });
         let mut server = configure(Server::builder());
-        let serving = server.add_service(Generated::new(service)).serve_with_incoming_shutdown(
+        // Compressed where the client says so.
+        let service = Generated::new(service)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
+        let serving = server.add_service(service).serve_with_incoming_shutdown(
             incoming,
             async {
                 let _ = stopped.await;

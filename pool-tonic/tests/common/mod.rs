@@ -3,6 +3,8 @@
 // Each test binary uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod acts;
+
 use std::future::Future;
 use std::time::Duration;
 

@@ -1,0 +1,173 @@
+//! What follows when an attempt has failed. Rare, so all of it runs in a box of its own.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+use tonic::{Code, Status};
+
+use super::deadline::{Passed, within};
+use super::pump::PumpHandle;
+use super::request::Payload;
+use super::retry::{PREVIOUS_ATTEMPTS, Pushback, Verdict};
+use super::slot::{Held, Source};
+use super::{Answer, Call, Failed, status};
+
+/// Longest pause between two attempts of a call that was not processed, before jitter.
+const MAX_PAUSE: Duration = Duration::from_millis(128);
+
+impl Call {
+    /// What follows from an error of the stream before the answer has begun.
+    pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held) -> Failed {
+        if let Some(failure) = held.pump.as_ref().and_then(PumpHandle::failure) {
+            return Failed::Final(failure);
+        }
+        let lease = held.slot.lease();
+        let not_processed = status::never_processed(&error);
+        let refused = status::is_refused(&error);
+        let status = status::broken(error, lease.served_by(), self.deadline.as_ref());
+        if not_processed && refused {
+            lease.refused();
+        }
+        if not_processed || self.retry.is_some() {
+            self.take_back(&mut held).await;
+        }
+        if not_processed {
+            Failed::NotProcessed { refused, status }
+        } else {
+            Failed::Broken(status)
+        }
+    }
+
+    /// Stops sending, and takes the body back.
+    async fn take_back(&mut self, held: &mut Held) {
+        if let Some(pump) = held.pump.take()
+            && let Some(stream) = pump.take_back().await
+        {
+            self.payload = Payload::Stream(stream);
+        }
+    }
+
+    /// Makes the call ready for another attempt, or ends it, with an answer or a status.
+    pub(super) async fn again(&mut self, failed: Failed) -> Result<Option<Answer>, Status> {
+        match failed {
+            Failed::Final(status) => Err(status),
+            Failed::NotSent => match &self.source {
+                Source::Exclusive(exclusive) => Err(status::gone(exclusive.served_by())),
+                Source::Shared | Source::Dedicated => Ok(None),
+            },
+            Failed::NotProcessed { refused, status } => {
+                if self.retries >= self.shared.calls().max_transparent_retries {
+                    return self.retry(status).await;
+                }
+                if !self.payload.rewind() {
+                    return Err(status);
+                }
+                self.retries += 1;
+                self.shared.totals().transparent_retries.fetch_add(1, Ordering::Relaxed);
+                self.pause(refused).await.map(|()| None)
+            }
+            Failed::Broken(status) => self.retry(status).await,
+            Failed::Answered(answer) => self.reconsider(*answer).await,
+        }
+    }
+
+    /// Waits before another attempt. Not at all after the first GOAWAY, since another connection is
+    /// there or being made; otherwise twice as long each time, so that a server that refuses gets room.
+    async fn pause(&mut self, refused: bool) -> Result<(), Status> {
+        if (self.retries == 1 && !refused) || Handle::try_current().is_err() {
+            return Ok(());
+        }
+        let nominal = Duration::from_millis(1 << self.retries.min(7)).min(MAX_PAUSE);
+        let pause = std::pin::pin!(sleep(nominal.mul_f64(0.5 + 0.5 * fastrand::f64())));
+        match within(self.timer.as_mut(), pause).await {
+            Ok(()) => Ok(()),
+            Err(Passed) => {
+                Err(self.passed(&format_args!("{} to take the call", self.shared.book())))
+            }
+        }
+    }
+
+    /// An attempt failed without an answer.
+    async fn retry(&mut self, status: Status) -> Result<Option<Answer>, Status> {
+        match self.judge(status.code(), Pushback::None) {
+            Some(delay) if self.payload.rewind() => {
+                self.back_off(delay, &status).await.map(|()| None)
+            }
+            _ => Err(status),
+        }
+    }
+
+    /// There is an answer: is it the caller's?
+    async fn reconsider(&mut self, answer: Answer) -> Result<Option<Answer>, Status> {
+        let (response, mut held) = answer;
+        let foreign = status::from_http(&response, held.slot.lease().served_by());
+        if response.body().is_end_stream() {
+            let said = foreign.clone().or_else(|| Status::from_header_map(response.headers()));
+            let said = said.unwrap_or_else(|| Status::unknown("no status"));
+            let pushback = Pushback::from_headers(response.headers());
+            if said.code() != Code::Ok
+                && let Some(delay) = self.judge(said.code(), pushback)
+            {
+                self.take_back(&mut held).await;
+                if self.payload.rewind() {
+                    drop((response, held));
+                    return self.back_off(delay, &said).await.map(|()| None);
+                }
+            }
+        }
+        if let Some(status) = foreign {
+            return Err(status);
+        }
+        held.commit();
+        Ok(Some((response, held)))
+    }
+
+    /// Says after which time the call may be sent again, if its policy lets it.
+    fn judge(&mut self, code: Code, pushback: Pushback) -> Option<Duration> {
+        let retry = self.retry.as_mut()?;
+        if self.deadline.as_ref().is_some_and(|deadline| deadline.left().is_none()) {
+            return None;
+        }
+        let config = self.shared.calls();
+        let pushback = match pushback {
+            // Nothing else would bound the wait.
+            Pushback::After(delay) if self.deadline.is_none() && delay > config.wait_timeout => {
+                Pushback::Never
+            }
+            pushback => pushback,
+        };
+        let totals = self.shared.totals();
+        match retry.judge(code, pushback, totals.throttle.as_ref(), fastrand::f64()) {
+            Verdict::Again(delay) => Some(delay),
+            Verdict::Throttled => {
+                totals.retries_throttled.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+            Verdict::Failed => None,
+        }
+    }
+
+    /// Waits before an attempt that the policy allows.
+    async fn back_off(&mut self, delay: Duration, failure: &Status) -> Result<(), Status> {
+        if Handle::try_current().is_err() {
+            return Err(failure.clone());
+        }
+        if let Some(retry) = &self.retry {
+            self.head.set(PREVIOUS_ATTEMPTS, retry.previous().into());
+        }
+        if self.timer.is_none() {
+            self.timer = self.deadline.as_ref().map(super::Deadline::sleep);
+        }
+        let pause = std::pin::pin!(sleep(delay));
+        if let Err(Passed) = within(self.timer.as_mut(), pause).await {
+            let (code, message) = (failure.code(), failure.message());
+            return Err(self.passed(&format_args!(
+                "the next attempt, after one that failed with {code:?} ({message})"
+            )));
+        }
+        self.shared.totals().retries.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! What a call holds of a connection.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use pool_core::SharedLease;
+
+use super::pump::PumpHandle;
+use crate::connection::Connection;
+use crate::exclusive::{Exclusive, Turn};
+use crate::manager::ConnectionManager;
+
+/// Which connections a call may go on.
+pub(crate) enum Source {
+    /// Those that all calls share.
+    Shared,
+    /// Those that carry one call at a time.
+    Dedicated,
+    /// One that its holder has for itself.
+    Exclusive(Arc<Exclusive>),
+}
+
+/// A reserved stream slot.
+pub(crate) enum Lease {
+    Pooled(SharedLease<'static, ConnectionManager>),
+    Exclusive(Turn),
+}
+
+impl Deref for Lease {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Self::Pooled(lease) => lease,
+            Self::Exclusive(turn) => turn.connection(),
+        }
+    }
+}
+
+/// A reserved stream slot; shared with the pump, if there is one.
+pub(super) enum Slot {
+    Own(Lease),
+    Shared(Arc<Lease>),
+}
+
+impl Slot {
+    pub(super) fn lease(&self) -> &Lease {
+        match self {
+            Self::Own(lease) => lease,
+            Self::Shared(lease) => lease,
+        }
+    }
+}
+
+/// What a call holds besides its response, from the sending to the end. Dropped from first to last: the
+/// request is over when the slot is free.
+pub(super) struct Held {
+    pub(super) pump: Option<PumpHandle>,
+    pub(super) slot: Slot,
+}
+
+impl Held {
+    /// The answer has begun: the request will not be sent again.
+    pub(super) fn commit(&mut self) {
+        if let Some(pump) = &mut self.pump {
+            pump.commit();
+        }
+    }
+}

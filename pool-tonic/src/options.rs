@@ -1,0 +1,79 @@
+//! What one call may ask for, and what it is told: extensions of its request and of its response.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Does this call wait for a connection, through failures to connect? An extension of a request; it goes
+/// before the pool's own setting, [`wait_for_ready`](crate::ChannelPoolBuilder::wait_for_ready).
+///
+/// As in gRPC's `doc/wait-for-ready.md`: a call that does not (the default) fails with `UNAVAILABLE`
+/// as soon as no address can be connected to, with the last error of connecting in its message. One that does waits until
+/// there is a connection, until its deadline passes (`DEADLINE_EXCEEDED`), or, if it has none, for the
+/// pool's wait timeout (`UNAVAILABLE`). Where a connection is already there, or being made for the
+/// first time, both are the same. It says nothing about what was sent: a call whose connection is lost fails
+/// either way.
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::WaitForReady;
+///
+/// let mut request = tonic::Request::new("message");
+/// request.extensions_mut().insert(WaitForReady(true));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitForReady(pub bool);
+
+/// This call goes on a connection of its own. An extension of a request.
+///
+/// For streams that are long and that are not read as fast as they come: what is not read fills
+/// the window of the connection, and then nothing on it moves: a few such streams on a shared connection
+/// block every other call there until they are read or dropped. A connection for a dedicated call carries that
+/// call alone, and is kept for the next one. There are at most
+/// [`max_dedicated_connections`](crate::ChannelPoolBuilder::max_dedicated_connections), beside those
+/// that are shared; further such calls wait, under their deadlines.
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::Dedicated;
+///
+/// let mut request = tonic::Request::new("everything since January");
+/// request.extensions_mut().insert(Dedicated);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dedicated;
+
+/// The address that a call was sent to. An extension of every response; a [`CallError`](crate::CallError)
+/// holds it where there is none.
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::ServedBy;
+///
+/// fn log<T>(response: &tonic::Response<T>) {
+///     if let Some(served_by) = response.extensions().get::<ServedBy>() {
+///         println!("answered by {served_by}");
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServedBy(Arc<str>);
+
+impl ServedBy {
+    pub(crate) fn new(address: &impl fmt::Display) -> Self {
+        Self(address.to_string().into())
+    }
+
+    /// `host:port`.
+    pub fn address(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
