@@ -28,11 +28,24 @@ use crate::pool::{ChannelPool, Shared};
 ///
 /// | code | |
 /// |---|---|
-/// | `UNAVAILABLE` | no address can be connected to (at once), the connection was lost, or no slot became free within the wait timeout |
+/// | `UNAVAILABLE` | no address can be connected to (at once, unless the call [waits](crate::WaitForReady)), the connection was lost, the server cancelled the call, or no slot became free within the wait timeout |
 /// | `DEADLINE_EXCEEDED` | the deadline passed; the message says while waiting for what |
-/// | `RESOURCE_EXHAUSTED` | too many calls wait already |
+/// | `RESOURCE_EXHAUSTED` | too many calls wait already, or the server asked for less (`ENHANCE_YOUR_CALM`) |
+/// | by the HTTP status | the answer is not gRPC's but a proxy's: as gRPC's `doc/http-grpc-status-mapping.md` says |
+/// | others | what the server said, or gRPC's code for the reset of its stream (`doc/PROTOCOL-HTTP2.md`) |
 ///
-/// What provably was not processed is sent again, on another connection.
+/// `CANCELLED` never comes from here: who cancels is the caller, by dropping the call, and sees no status. That
+/// is the one place where a code differs from gRPC's table: it has `CANCELLED` for a stream that the *server*
+/// resets with `CANCEL`, which is what proxies and servers do that go away in the middle of a call. Here it is
+/// `UNAVAILABLE`, on which callers and retry policies can act. A server that answers with the status `CANCELLED`
+/// is quoted as it is.
+///
+/// The cause is the status's `source()`: a [`ConnectError`](crate::ConnectError) where there was no connection, a
+/// [`CallError`](crate::CallError) with the address where there was one. Responses have the address in their
+/// extensions ([`ServedBy`](crate::ServedBy)).
+///
+/// What provably was not processed is sent again, on another connection; what may have been, by a
+/// [`RetryPolicy`](crate::RetryPolicy) only.
 ///
 /// # Examples
 ///

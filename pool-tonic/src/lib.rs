@@ -14,7 +14,42 @@
 //! # Ok::<(), pool_tonic::ConfigError>(())
 //! ```
 //!
-//! What it promises:
+//! # Instead of a `Channel`
+//!
+//! Who has a `tonic::transport::Channel` changes its type and nothing else: `OrdersClient<Channel>` becomes
+//! `OrdersClient<PooledChannel>`, a struct's field and a function's argument likewise. Code that is to take
+//! either says what it needs of them:
+//!
+//! ```
+//! use pool_tonic::{ChannelPool, PooledChannel};
+//! # #[derive(Clone)] struct OrdersClient<T>(T);
+//! # impl<T> OrdersClient<T> { fn new(channel: T) -> Self { Self(channel) } }
+//!
+//! struct Shop {
+//!     orders: OrdersClient<PooledChannel>, // was: OrdersClient<Channel>
+//! }
+//!
+//! fn orders<T>(channel: T) -> OrdersClient<T>
+//! where
+//!     T: tonic::client::GrpcService<tonic::body::Body>, // a Channel, a PooledChannel, layers around them
+//! {
+//!     OrdersClient::new(channel)
+//! }
+//!
+//! let pool = ChannelPool::builder("http://orders:50051").build()?;
+//! let shop = Shop { orders: orders(pool.channel()) };
+//! # let _ = shop.orders;
+//! # Ok::<(), pool_tonic::ConfigError>(())
+//! ```
+//!
+//! # What a call may ask for
+//!
+//! By extensions of its request: [`WaitForReady`], to wait through failures to connect; [`Dedicated`], for a long or
+//! slow stream, to go on a connection of its own. Who needs one connection for several calls in a row takes an
+//! [`ExclusiveChannel`]. Methods that may be called twice get a [`RetryPolicy`].
+//!
+//! # What it promises
+//!
 //!
 //! - A connection never carries more calls than its server allows, as last announced; further calls wait in
 //!   the pool, in order, under their deadline. Nothing waits where it cannot be seen.
@@ -25,7 +60,7 @@
 //!   have been processed is not.
 //! - A server that is down is left alone for gRPC's back-off, and calls fail at once with the reason.
 //!
-//! Not here yet: TLS, keepalive, name resolution, service configuration.
+//! Not here yet: TLS, keepalive, name resolution, service configuration by a resolver.
 
 mod address;
 mod address_book;
