@@ -164,7 +164,7 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// How many rounds, instead of 9 (3 if quick).
+    /// How many rounds, instead of 15 (3 if quick).
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 
@@ -209,8 +209,8 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let systems = systems(arguments)?;
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 9 });
-    let time = Duration::from_millis(if arguments.quick { 100 } else { 300 });
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 15 });
+    let time = Duration::from_millis(if arguments.quick { 100 } else { 200 });
     let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
     let mut all = Vec::new();
     let mut failed = Vec::new();
