@@ -59,6 +59,7 @@ pub fn ask(r#do: Do, text: impl Into<String>) -> Ask {
 }
 
 /// A call that has been answered, or whose answer has begun.
+#[derive(Debug)]
 pub enum Begun {
     Whole(Answer),
     Stream(Streaming<Answer>),
