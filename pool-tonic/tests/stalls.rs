@@ -198,3 +198,29 @@ async fn a_pool_that_is_dropped_closes_sockets_that_nobody_answers_on() {
         soon(proxy.until(|traffic| traffic.open == 0)).await;
     }
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_port_that_accepts_no_more_ends_by_the_connect_timeout() {
+    // Nobody accepts, and the system holds one connection more than it is told to.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        waiting.push(soon(tokio::net::TcpStream::connect(addr)).await.unwrap());
+    }
+    let pool = ChannelPool::builder(format!("http://{addr}"))
+        .connect_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    for result in soon(call_all(&pool, "unheard", None).join_all()).await {
+        let status = result.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        let message = status.message();
+        assert!(message.contains(&addr.to_string()), "{status}");
+        assert!(message.contains("the connect timeout of 100ms passed"), "{status}");
+        assert!(message.contains("the TCP connection was being made"), "{status}");
+    }
+}

@@ -47,6 +47,7 @@ pub mod code {
     #![allow(missing_docs)]
     pub const NO_ERROR: u32 = 0x0;
     pub const INTERNAL_ERROR: u32 = 0x2;
+    pub const FLOW_CONTROL_ERROR: u32 = 0x3;
     pub const REFUSED_STREAM: u32 = 0x7;
     pub const CANCEL: u32 = 0x8;
     pub const ENHANCE_YOUR_CALM: u32 = 0xb;
