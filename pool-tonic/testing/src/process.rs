@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::Arc;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::watch;
@@ -108,13 +108,16 @@ impl ServerProcess {
         watch.wait_for(|seen| wanted(seen)).await.expect("the sender lives in self");
     }
 
-    /// `SIGSTOP`: its sockets stay, and nobody reads them.
+    /// `SIGSTOP`: its sockets stay, and nobody reads them. Returns when it has stopped.
     ///
     /// # Errors
     ///
     /// If it has ended.
     pub fn stop(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // Its threads run on until each has seen the signal.
+        waitid(WaitId::Pid(self.id()?), WaitIdOptions::STOPPED)?;
+        Ok(())
     }
 
     /// `SIGCONT`.
@@ -137,9 +140,13 @@ impl ServerProcess {
         Ok(self.seen())
     }
 
-    fn signal(&self, signal: Signal) -> io::Result<()> {
+    fn id(&self) -> io::Result<Pid> {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        Ok(kill_process(id.ok_or(io::ErrorKind::NotFound)?, signal)?)
+        id.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(self.id()?, signal)?)
     }
 }
 
