@@ -6,12 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+/// Is told the text of each call as it begins.
+pub(crate) type OnCall = fn(&str);
+
 /// The books of one server, shared by its calls.
 #[derive(Clone, Debug)]
 pub struct Books {
     now: Arc<watch::Sender<BooksNow>>,
     /// Calls by connection, at the moment.
     streams: Arc<Mutex<HashMap<SocketAddr, usize>>>,
+    /// Calls begun, by the text of their first message.
+    texts: Arc<Mutex<HashMap<String, usize>>>,
+    on_call: OnCall,
 }
 
 /// What the books say.
@@ -30,8 +36,13 @@ pub struct BooksNow {
 }
 
 impl Books {
-    pub(crate) fn new() -> Self {
-        Self { now: Arc::new(watch::Sender::new(BooksNow::default())), streams: Arc::default() }
+    pub(crate) fn new(on_call: OnCall) -> Self {
+        Self {
+            now: Arc::new(watch::Sender::new(BooksNow::default())),
+            streams: Arc::default(),
+            texts: Arc::default(),
+            on_call,
+        }
     }
 
     /// What they say now.
@@ -49,7 +60,19 @@ impl Books {
         *watch.wait_for(wanted).await.expect("the sender lives in self")
     }
 
-    pub(crate) fn message(&self) {
+    /// How many calls began with a message of this text.
+    pub fn calls_of(&self, text: &str) -> usize {
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.get(text).copied().unwrap_or_default()
+    }
+
+    /// A message of a call was read, its first one or a later one.
+    pub(crate) fn message(&self, text: &str, is_first: bool) {
+        if is_first {
+            let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+            *texts.entry(text.to_owned()).or_default() += 1;
+            (self.on_call)(text);
+        }
         self.now.send_modify(|now| now.messages += 1);
     }
 

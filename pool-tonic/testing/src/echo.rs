@@ -70,16 +70,16 @@ impl Echo for Service {
 
     async fn unary(&self, request: Request<Ask>) -> Result<Response<Answer>, Status> {
         let _entered = self.enter(&request)?;
-        self.books.message();
         let ask = request.into_inner();
+        self.books.message(&ask.text, true);
         self.act(&ask).await?;
         Ok(Response::new(echo(ask)))
     }
 
     async fn server_stream(&self, request: Request<Ask>) -> Result<Response<Answers>, Status> {
         let entered = self.enter(&request)?;
-        self.books.message();
         let ask = request.into_inner();
+        self.books.message(&ask.text, true);
         if ask.r#do() == Do::Fail {
             self.act(&ask).await?;
         }
@@ -100,7 +100,7 @@ impl Echo for Service {
         let mut asks = request.into_inner();
         let mut answer = Answer::default();
         while let Some(ask) = asks.message().await? {
-            self.books.message();
+            self.books.message(&ask.text, answer.messages == 0);
             answer.messages += 1;
             answer.text.clone_from(&ask.text);
             self.act(&ask).await?;
@@ -118,8 +118,10 @@ impl Echo for Service {
         let service = self.clone();
         tokio::spawn(async move {
             let answer = async {
+                let mut is_first = true;
                 while let Some(ask) = asks.message().await? {
-                    service.books.message();
+                    service.books.message(&ask.text, is_first);
+                    is_first = false;
                     service.act(&ask).await?;
                     let early = ask.r#do() == Do::Early;
                     if send.send(Ok(echo(ask))).await.is_err() || early {

@@ -1,9 +1,13 @@
 //! Servers for pool-tonic's tests: an [echo service](EchoServer) that keeps books of its connections and
-//! streams, and a [scripted peer](peer) for what no server does on demand.
+//! streams, also as a [process](process) that can be killed, a [scripted peer](peer) for what no server does
+//! on demand, and a [proxy](proxy) for what networks do.
 
 mod books;
 mod echo;
 pub mod peer;
+#[cfg(unix)]
+pub mod process;
+pub mod proxy;
 pub mod raw;
 mod server;
 

@@ -1,33 +1,60 @@
-//! A server that is nothing but frames: it sends exactly what the test says, and reads what comes.
+//! A server that is nothing but frames: it sends exactly what the test [says](Raw::frame), and reads what
+//! comes. It answers nothing by itself, no PING and no SETTINGS either.
 
-use std::collections::HashMap;
+mod say;
+
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
+
+pub use say::{block, message};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-const DATA: u8 = 0x0;
-const HEADERS: u8 = 0x1;
-const RST_STREAM: u8 = 0x3;
-const SETTINGS: u8 = 0x4;
-const GOAWAY: u8 = 0x7;
+/// Types of frames (RFC 9113, section 6).
+pub mod kind {
+    #![allow(missing_docs)]
+    pub const DATA: u8 = 0x0;
+    pub const HEADERS: u8 = 0x1;
+    pub const RST_STREAM: u8 = 0x3;
+    pub const SETTINGS: u8 = 0x4;
+    pub const PING: u8 = 0x6;
+    pub const GOAWAY: u8 = 0x7;
+    pub const WINDOW_UPDATE: u8 = 0x8;
+    pub const CONTINUATION: u8 = 0x9;
+}
 
-const END_STREAM: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
+/// Flags of frames.
+pub mod flag {
+    #![allow(missing_docs)]
+    pub const ACK: u8 = 0x1;
+    pub const END_STREAM: u8 = 0x1;
+    pub const END_HEADERS: u8 = 0x4;
+}
 
-const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+/// Settings (RFC 9113, section 6.5.2) that tests send.
+pub mod setting {
+    #![allow(missing_docs)]
+    pub const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+    pub const INITIAL_WINDOW_SIZE: u16 = 0x4;
+    pub const MAX_FRAME_SIZE: u16 = 0x5;
+}
 
 /// Error codes of RFC 9113, section 7, that tests send.
 pub mod code {
     #![allow(missing_docs)]
     pub const NO_ERROR: u32 = 0x0;
     pub const INTERNAL_ERROR: u32 = 0x2;
+    pub const FLOW_CONTROL_ERROR: u32 = 0x3;
     pub const REFUSED_STREAM: u32 = 0x7;
     pub const CANCEL: u32 = 0x8;
     pub const ENHANCE_YOUR_CALM: u32 = 0xb;
 }
+
+/// The highest id that a stream can have.
+pub const MAX_STREAM: u32 = (1 << 31) - 1;
 
 /// What a client sent, as far as tests care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +77,16 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
-    /// A frame that is two things at once says them one by one.
-    held: Option<Heard>,
+    /// Read and not heard yet: a frame may be two things at once, or come while another one is waited for.
+    held: VecDeque<Heard>,
     /// Requests that have begun, while whole ones are waited for.
     begun: HashMap<u32, Vec<u8>>,
+    /// SETTINGS sent that the client has not acknowledged.
+    unsettled: usize,
+    /// PINGs of the client that were not looked at yet.
+    pings: VecDeque<[u8; 8]>,
+    /// Acknowledgements of PINGs that were not looked at yet.
+    pongs: VecDeque<[u8; 8]>,
 }
 
 impl Raw {
@@ -70,7 +103,14 @@ impl Raw {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).await?;
         assert_eq!(preface, PREFACE, "the client speaks HTTP/2");
-        Ok(Self { stream, held: None, begun: HashMap::new() })
+        Ok(Self {
+            stream,
+            held: VecDeque::new(),
+            begun: HashMap::new(),
+            unsettled: 0,
+            pings: VecDeque::new(),
+            pongs: VecDeque::new(),
+        })
     }
 
     /// Reads the client's preface and sends settings with this limit of streams.
@@ -84,81 +124,39 @@ impl Raw {
         Ok(raw)
     }
 
-    async fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
-        let mut frame = Vec::with_capacity(9 + payload.len());
-        frame.extend_from_slice(&length.to_be_bytes()[1..]);
-        frame.extend_from_slice(&[kind, flags]);
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        self.stream.write_all(&frame).await
-    }
-
-    /// Announces a limit of streams.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn limit(&mut self, max_streams: u32) -> io::Result<()> {
-        let mut payload = MAX_CONCURRENT_STREAMS.to_be_bytes().to_vec();
-        payload.extend_from_slice(&max_streams.to_be_bytes());
-        self.frame(SETTINGS, 0, 0, &payload).await
-    }
-
-    /// Sends a GOAWAY.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn goaway(&mut self, last_stream: u32, code: u32, debug: &str) -> io::Result<()> {
-        let mut payload = last_stream.to_be_bytes().to_vec();
-        payload.extend_from_slice(&code.to_be_bytes());
-        payload.extend_from_slice(debug.as_bytes());
-        self.frame(GOAWAY, 0, 0, &payload).await
-    }
-
-    /// Resets a stream.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn reset(&mut self, stream: u32, code: u32) -> io::Result<()> {
-        self.frame(RST_STREAM, 0, stream, &code.to_be_bytes()).await
-    }
-
-    /// Begins an answer: its headers.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn headers(&mut self, stream: u32) -> io::Result<()> {
-        // HPACK: `:status: 200` from the static table, and a literal content type.
-        let mut block = vec![0x88, 0x0f, 0x10];
-        literal(&mut block, "application/grpc");
-        self.frame(HEADERS, END_HEADERS, stream, &block).await
-    }
-
-    /// Ends an answer: one empty message, and trailers with status OK.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn finish(&mut self, stream: u32) -> io::Result<()> {
-        self.frame(DATA, 0, stream, &[0; 5]).await?;
-        let mut block = vec![0x00];
-        literal(&mut block, "grpc-status");
-        literal(&mut block, "0");
-        self.frame(HEADERS, END_HEADERS | END_STREAM, stream, &block).await
-    }
-
-    /// Answers a call with an empty message.
-    ///
-    /// # Errors
-    ///
-    /// If writing fails.
-    pub async fn answer(&mut self, stream: u32) -> io::Result<()> {
-        self.headers(stream).await?;
-        self.finish(stream).await
+    /// Reads a frame, which is then held, or noted. False if the connection is closed.
+    async fn read(&mut self) -> bool {
+        let mut head = [0; 9];
+        if self.stream.read_exact(&mut head).await.is_err() {
+            return false;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let (kind, flags) = (head[3], head[4]);
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        let mut payload = vec![0; usize::try_from(length).expect("a frame fits into memory")];
+        self.stream.read_exact(&mut payload).await.expect("the frame is whole");
+        let ends = flags & flag::END_STREAM != 0;
+        let ack = flags & flag::ACK != 0;
+        match kind {
+            kind::HEADERS => self.held.push_back(Heard::Open(stream)),
+            kind::DATA if payload.is_empty() && ends => {}
+            kind::DATA => self.held.push_back(Heard::Data(stream, payload)),
+            kind::RST_STREAM => {
+                let code = payload.first_chunk().copied().expect("a reset has a code");
+                self.held.push_back(Heard::Reset(stream, u32::from_be_bytes(code)));
+            }
+            kind::GOAWAY => self.held.push_back(Heard::Goaway),
+            kind::SETTINGS if ack => self.unsettled -= 1,
+            kind::PING => {
+                let data = payload.try_into().expect("a PING has eight bytes");
+                if ack { &mut self.pongs } else { &mut self.pings }.push_back(data);
+            }
+            _ => {}
+        }
+        if ends && matches!(kind, kind::HEADERS | kind::DATA) {
+            self.held.push_back(Heard::End(stream));
+        }
+        true
     }
 
     /// What the client says next; control frames are passed over.
@@ -167,36 +165,57 @@ impl Raw {
     ///
     /// If a frame is cut short.
     pub async fn hear(&mut self) -> Heard {
-        if let Some(held) = self.held.take() {
-            return held;
-        }
         loop {
-            let mut head = [0; 9];
-            if self.stream.read_exact(&mut head).await.is_err() {
+            if let Some(held) = self.held.pop_front() {
+                return held;
+            }
+            if !self.read().await {
                 return Heard::Closed;
             }
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let (kind, flags) = (head[3], head[4]);
-            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-            let mut payload = vec![0; usize::try_from(length).expect("a frame fits into memory")];
-            self.stream.read_exact(&mut payload).await.expect("the frame is whole");
-            let ends = flags & END_STREAM != 0;
-            match kind {
-                HEADERS => {
-                    self.held = ends.then_some(Heard::End(stream));
-                    return Heard::Open(stream);
-                }
-                DATA if payload.is_empty() && ends => return Heard::End(stream),
-                DATA => {
-                    self.held = ends.then_some(Heard::End(stream));
-                    return Heard::Data(stream, payload);
-                }
-                RST_STREAM => {
-                    let code = payload.first_chunk().copied().expect("a reset has a code");
-                    return Heard::Reset(stream, u32::from_be_bytes(code));
-                }
-                GOAWAY => return Heard::Goaway,
-                _ => {}
+        }
+    }
+
+    /// What was read already, while something else was waited for.
+    pub fn kept(&mut self) -> Vec<Heard> {
+        self.held.drain(..).collect()
+    }
+
+    /// Waits until the client has acknowledged all settings: it knows them. What it said before that is
+    /// [kept](Self::kept).
+    ///
+    /// # Panics
+    ///
+    /// If it closes the connection instead.
+    pub async fn settled(&mut self) {
+        while self.unsettled > 0 {
+            assert!(self.read().await, "the client went without a word on the settings");
+        }
+    }
+
+    /// Waits for a PING of the client, which [`pong`](Self::pong) answers. What else it says is kept.
+    ///
+    /// `None` if the connection is closed.
+    pub async fn pinged(&mut self) -> Option<[u8; 8]> {
+        loop {
+            if let Some(ping) = self.pings.pop_front() {
+                return Some(ping);
+            }
+            if !self.read().await {
+                return None;
+            }
+        }
+    }
+
+    /// Waits for an acknowledgement of a PING. What else the client says is kept.
+    ///
+    /// `None` if the connection is closed.
+    pub async fn ponged(&mut self) -> Option<[u8; 8]> {
+        loop {
+            if let Some(pong) = self.pongs.pop_front() {
+                return Some(pong);
+            }
+            if !self.read().await {
+                return None;
             }
         }
     }
@@ -236,10 +255,24 @@ impl Raw {
             }
         }
     }
-}
 
-/// A string as HPACK writes it, without Huffman's code.
-fn literal(block: &mut Vec<u8>, text: &str) {
-    block.push(u8::try_from(text.len()).expect("tests send short headers"));
-    block.extend_from_slice(text.as_bytes());
+    /// Waits until the client resets a stream, and returns the code.
+    ///
+    /// # Panics
+    ///
+    /// If it says goodbye instead.
+    pub async fn reset_of(&mut self, wanted: u32) -> u32 {
+        loop {
+            match self.hear().await {
+                Heard::Reset(stream, code) if stream == wanted => return code,
+                Heard::Goaway | Heard::Closed => panic!("the client went without a reset"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the client has closed the connection.
+    pub async fn closed(&mut self) {
+        while self.hear().await != Heard::Closed {}
+    }
 }

@@ -11,7 +11,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
-use crate::books::Books;
+use crate::books::{Books, OnCall};
 use crate::echo::Service;
 use crate::proto::echo_server::EchoServer as Generated;
 
@@ -48,9 +48,18 @@ impl EchoServer {
         addr: SocketAddr,
         configure: impl FnOnce(Server) -> Server,
     ) -> io::Result<Self> {
+        Self::start_told(addr, configure, |_| {}).await
+    }
+
+    /// Starts one that tells what calls begin.
+    pub(crate) async fn start_told(
+        addr: SocketAddr,
+        configure: impl FnOnce(Server) -> Server,
+        on_call: OnCall,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        let books = Books::new();
+        let books = Books::new(on_call);
         let gate = watch::Sender::new(false);
         let service = Service { books: books.clone(), gate: gate.clone() };
         let (stop, stopped) = oneshot::channel::<()>();

@@ -1,0 +1,199 @@
+//! Streams that the server resets, and streams that the client does: one connection, one slot, and both as
+//! before when the call is over.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
+mod common;
+mod kinds;
+
+use std::time::Duration;
+
+use common::{all_slots_free, soon, until};
+use kinds::{Asks, KINDS, Kind, ask, open};
+use pool_tonic::ChannelPool;
+use pool_tonic_testing::peer::Peer;
+use pool_tonic_testing::proto::{Ask, Do};
+use pool_tonic_testing::raw::{Raw, code, message};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+/// A peer, and a pool with one slot to it.
+async fn peer_and_pool() -> (Peer, ChannelPool) {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri())
+        .max_connections(1)
+        .max_streams_per_connection(1)
+        .build()
+        .unwrap();
+    (peer, pool)
+}
+
+/// A call whose request stays open, where it is a stream.
+fn spawn(kind: Kind, pool: &ChannelPool) -> JoinHandle<Result<usize, Status>> {
+    let call = kind.begin(pool.channel(), ask(Do::Echo, "hello"), open(), None);
+    tokio::spawn(async move { call.await?.rest().await.map(|answers| answers.len()) })
+}
+
+/// The one slot is free, and one: two calls come one after the other.
+async fn slot_is_one(raw: &mut Raw, pool: &ChannelPool, last: u32) {
+    all_slots_free(pool).await;
+    let calls = [(); 2].map(|()| Kind::Unary.spawn(pool, ask(Do::Echo, "hello")));
+    for _ in &calls {
+        let mut stream = last;
+        while stream <= last {
+            // The end of the last request may have come after its answer.
+            (stream, _) = soon(raw.request()).await;
+        }
+        raw.ping([1; 8]).await.unwrap();
+        soon(raw.ponged()).await.unwrap();
+        assert_eq!(raw.kept(), [], "one at a time");
+        raw.answer(stream).await.unwrap();
+    }
+    for call in calls {
+        soon(call).await.unwrap().unwrap();
+    }
+    all_slots_free(pool).await;
+}
+
+#[derive(Clone, Copy, Debug)]
+enum When {
+    Before,
+    AfterHeaders,
+    WithinMessage,
+    AfterMessage,
+}
+
+#[tokio::test]
+async fn a_reset_at_any_point_fails_the_call_and_frees_its_slot() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    let mut failed = 0;
+    for kind in KINDS {
+        for when in [When::Before, When::AfterHeaders, When::WithinMessage, When::AfterMessage] {
+            let call = spawn(kind, &pool);
+            let raw = match &mut connection {
+                Some(raw) => raw,
+                none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+            };
+            let stream = soon(raw.opened()).await;
+            if !matches!(when, When::Before) {
+                raw.headers(stream).await.unwrap();
+            }
+            match when {
+                When::Before | When::AfterHeaders => {}
+                When::WithinMessage => raw.data(stream, &message("hello")[..6]).await.unwrap(),
+                When::AfterMessage => raw.data(stream, &message("hello")).await.unwrap(),
+            }
+            raw.reset(stream, code::INTERNAL_ERROR).await.unwrap();
+            let status = soon(call).await.unwrap().unwrap_err();
+            failed += 1;
+            assert_eq!(status.code(), Code::Internal, "{kind:?} {when:?} {status}");
+            let message = status.message();
+            assert!(message.contains(&peer.addr().to_string()), "{kind:?} {when:?} {status}");
+            assert!(message.contains("broken off"), "{kind:?} {when:?} {status}");
+            slot_is_one(raw, &pool, stream).await;
+            assert_eq!(pool.counters().calls_ended.get(Code::Internal), failed);
+        }
+    }
+    let counters = pool.counters();
+    assert_eq!((counters.connections_opened, counters.transparent_retries), (1, 0));
+}
+
+#[tokio::test]
+async fn answers_of_trailers_only_free_the_slot_of_every_kind() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    for kind in KINDS {
+        for (status, expected) in [("0", Code::Ok), ("7", Code::PermissionDenied)] {
+            let call = spawn(kind, &pool);
+            let raw = match &mut connection {
+                Some(raw) => raw,
+                none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+            };
+            let stream = soon(raw.opened()).await;
+            raw.trailers_only(stream, status).await.unwrap();
+            let result = soon(call).await.unwrap();
+            match (result, kind) {
+                (Ok(answers), Kind::ServerStream | Kind::Bidi) => {
+                    assert_eq!((answers, expected), (0, Code::Ok));
+                }
+                // A single answer is owed, and there is none.
+                (Err(status), _) if expected == Code::Ok => {
+                    assert_eq!(status.code(), Code::Internal, "{kind:?} {status}");
+                }
+                (Err(status), _) => assert_eq!(status.code(), expected, "{kind:?} {status}"),
+                (Ok(answers), _) => panic!("{kind:?} {expected:?} {answers}"),
+            }
+            slot_is_one(raw, &pool, stream).await;
+        }
+    }
+    assert_eq!(pool.counters().connections_opened, 1);
+}
+
+#[tokio::test]
+async fn a_response_that_is_dropped_cancels_its_stream() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    for kind in KINDS {
+        for headers in [false, true] {
+            let (send, receive) = mpsc::channel::<Ask>(1);
+            let asks = Asks::new(ReceiverStream::new(receive));
+            let call = tokio::spawn(kind.begin(pool.channel(), ask(Do::Echo, "hello"), asks, None));
+            let raw = match &mut connection {
+                Some(raw) => raw,
+                none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+            };
+            let stream = soon(raw.opened()).await;
+            assert_eq!(pool.status().streams, 1);
+            if headers {
+                raw.headers(stream).await.unwrap();
+                raw.data(stream, &message("hello")).await.unwrap();
+            }
+            if headers && matches!(kind, Kind::ServerStream | Kind::Bidi) {
+                drop(soon(call).await.unwrap().unwrap());
+            } else {
+                // It may have got the headers, or not.
+                call.abort();
+                assert!(soon(call).await.unwrap_err().is_cancelled());
+            }
+            assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL, "{kind:?} {headers}");
+            if matches!(kind, Kind::ClientStream | Kind::Bidi) {
+                soon(send.closed()).await;
+            }
+            slot_is_one(raw, &pool, stream).await;
+        }
+    }
+    assert_eq!(pool.counters().calls_ended.get(Code::Cancelled), 8);
+    assert_eq!(pool.counters().connections_opened, 1);
+}
+
+#[tokio::test]
+async fn a_deadline_that_passes_cancels_the_stream() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    for kind in KINDS {
+        for headers in [false, true] {
+            let timeout = Some(Duration::from_millis(50));
+            let call = kind.begin(pool.channel(), ask(Do::Echo, "hello"), open(), timeout);
+            let call = tokio::spawn(async move { call.await?.rest().await });
+            let raw = match &mut connection {
+                Some(raw) => raw,
+                none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+            };
+            let stream = soon(raw.opened()).await;
+            if headers {
+                raw.headers(stream).await.unwrap();
+            }
+            let status = soon(call).await.unwrap().unwrap_err();
+            assert_eq!(status.code(), Code::DeadlineExceeded, "{kind:?} {status}");
+            let message = status.message();
+            assert!(message.contains("50ms"), "{status}");
+            assert!(message.contains(&peer.addr().to_string()), "{status}");
+            assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL, "{kind:?} {headers}");
+            until(|| pool.status().streams == 0).await;
+            slot_is_one(raw, &pool, stream).await;
+        }
+    }
+}
