@@ -51,6 +51,26 @@ debian_package() {
     echo "$folder"
 }
 
+# debian_packages FOLDER NAME..: unpacks Debian packages into a folder, with whatever they need and is not here.
+debian_packages() {
+    local folder=$1
+    shift
+    rm -rf "$folder.new" && mkdir -p "$folder.new" || return
+    (
+        cd "$folder.new" || exit
+        download() {
+            local plan
+            plan=$(apt-get install --simulate --no-install-recommends "$@") || return
+            sed -n 's/^Inst \([^ ]*\) .*/\1/p' <<< "$plan" | xargs apt-get download
+        }
+        download "$@" || { apt-get update && download "$@"; } || exit
+        for package in *.deb; do
+            dpkg-deb --extract "$package" . || exit
+        done
+        rm -- *.deb
+    ) && rm -rf "$folder" && mv "$folder.new" "$folder"
+}
+
 # component NAME COMMAND: adds a component of the toolchain that is missing.
 component() {
     if ! cargo "$2" --version >/dev/null 2>&1; then
