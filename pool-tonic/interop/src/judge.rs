@@ -1,0 +1,161 @@
+//! What is asked of the pool.
+
+use std::time::Duration;
+
+use crate::cases::{Incident, Run};
+use crate::load::{Failure, HANG};
+
+/// How much later something may be noticed on a machine that has other things to do.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// How long calls may still go to a server that is gone, until the task that drives its connection has
+/// run and read the end. Were it used for that long, more calls would fail than were in flight.
+const NOTICED_AFTER: Duration = Duration::from_millis(200);
+
+/// What of its promises the pool did not keep.
+pub(crate) fn faults(run: &Run) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault =
+        |text: String| faults.push(format!("{}, {}: {text}", run.case.name, run.peer.name()));
+    for failure in &run.calls.failures {
+        if let Some(why) = blame(run, failure) {
+            let Failure { id, took, code, message, begun, .. } = failure;
+            let begun = if *begun { "a server had begun it" } else { "no server had begun it" };
+            fault(format!("{why}: call {id} failed after {took:?}, {begun}: {code}: {message}"));
+        }
+    }
+    if let Incident::Killed { in_flight, elsewhere, .. } = run.incident {
+        let failed = run.calls.failures.len();
+        if failed > in_flight {
+            fault(format!("{failed} calls failed of {in_flight} in flight"));
+        }
+        if elsewhere > 0 {
+            fault(format!(
+                "{elsewhere} calls failed that the server had begun that was not killed"
+            ));
+        }
+    }
+    if run.highest > 1 {
+        fault(format!("a call was begun {} times, and none is to be sent again", run.highest));
+    }
+    if run.left > 0 {
+        fault(format!("{} stream slots are taken though no call runs", run.left));
+    }
+    // Else nothing that was said of the ledger means anything.
+    let answered = run.calls.made - run.calls.failures.len();
+    if run.seen < answered || answered == 0 {
+        fault(format!("{answered} calls were answered, and servers have begun {}", run.seen));
+    }
+    faults
+}
+
+/// Why a call should not have failed; `None` if it may have.
+fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
+    if failure.code == HANG {
+        return Some("a hang");
+    }
+    match run.incident {
+        Incident::Stopped if is_answered_by_stopping(run, failure) => None,
+        Incident::None | Incident::Stopped => Some("nothing was killed"),
+        Incident::Killed { .. } if failure.code != "UNAVAILABLE" => Some("the wrong code"),
+        Incident::Killed { gone, .. } if failure.began > gone + NOTICED_AFTER => {
+            Some("it was not in flight when the server was killed")
+        }
+        Incident::Frozen { .. } if failure.code != "DEADLINE_EXCEEDED" => Some("the wrong code"),
+        Incident::Frozen { .. }
+            if run.case.timeout.is_some_and(|timeout| failure.took > timeout + SLACK) =>
+        {
+            Some("beyond its deadline")
+        }
+        Incident::Frozen { thawed } if failure.began > thawed + SLACK => {
+            Some("the server ran again")
+        }
+        Incident::Killed { .. } | Incident::Frozen { .. } => None,
+    }
+}
+
+/// Is this how a server of this kind answers while it stops?
+pub(crate) fn is_answered_by_stopping(run: &Run, failure: &Failure) -> bool {
+    matches!(run.incident, Incident::Stopped)
+        && run.peer.cancels_when_stopping()
+        && failure.code == "CANCELLED"
+        && !failure.begun
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cases::{CASES, Client};
+    use crate::load::Calls;
+    use crate::peer::Peer;
+
+    /// Of ten calls, these failed, each after a millisecond.
+    fn run(peer: Peer, incident: Incident, began: Instant, codes: &[&str]) -> Run {
+        let took = Duration::from_millis(1);
+        let failure = |(id, code): (usize, &&str)| {
+            let (code, message) = ((*code).to_owned(), String::new());
+            Failure { id, began, took, code, message, begun: false }
+        };
+        let failures: Vec<_> = codes.iter().enumerate().map(failure).collect();
+        let calls = Calls { made: 10, failures, ..Calls::default() };
+        let case = &CASES[CASES.len() - 1];
+        let (client, connections, retries) = (Client::Pool, None, None);
+        let (highest, seen, left) = (1, 10, 0);
+        Run { case, peer, client, calls, connections, highest, seen, retries, left, incident }
+    }
+
+    fn killed(gone: Instant, elsewhere: usize) -> Incident {
+        Incident::Killed { gone, in_flight: 2, unfinished: 2, elsewhere }
+    }
+
+    #[test]
+    fn no_call_fails_where_nothing_is_killed() {
+        let now = Instant::now();
+        let faults =
+            |peer, incident, codes: &[&str]| faults(&run(peer, incident, now, codes)).len();
+        assert_eq!(faults(Peer::Tonic, Incident::None, &[]), 0);
+        assert_eq!(faults(Peer::Tonic, Incident::None, &["UNAVAILABLE", HANG]), 2);
+        assert_eq!(faults(Peer::Tonic, Incident::Stopped, &["CANCELLED"]), 1);
+        assert_eq!(faults(Peer::Grpcio, Incident::Stopped, &["CANCELLED", "UNAVAILABLE"]), 1);
+    }
+
+    #[test]
+    fn only_calls_in_flight_fail_with_a_server_that_is_killed() {
+        let now = Instant::now();
+        let late = now + SLACK;
+        let faults = |incident, began, codes: &[&str]| {
+            faults(&run(Peer::Tonic, incident, began, codes)).len()
+        };
+        assert_eq!(faults(killed(now, 0), now, &["UNAVAILABLE"; 2]), 0);
+        assert_eq!(faults(killed(now, 0), now, &["UNAVAILABLE"; 3]), 1);
+        assert_eq!(faults(killed(now, 1), now, &["UNAVAILABLE"]), 1);
+        assert_eq!(faults(killed(now, 0), now, &["UNKNOWN"]), 1);
+        assert_eq!(faults(killed(now, 0), late, &["UNAVAILABLE"]), 1);
+    }
+
+    #[test]
+    fn a_frozen_server_costs_deadlines_and_no_more() {
+        let now = Instant::now();
+        let frozen = || Incident::Frozen { thawed: now };
+        let of = |began, code| run(Peer::Tonic, frozen(), began, &[code]);
+        assert!(faults(&of(now, "DEADLINE_EXCEEDED")).is_empty());
+        assert_eq!(faults(&of(now, "UNAVAILABLE")).len(), 1);
+        assert_eq!(faults(&of(now, HANG)).len(), 1);
+        assert_eq!(faults(&of(now + 2 * SLACK, "DEADLINE_EXCEEDED")).len(), 1);
+        let mut late = of(now, "DEADLINE_EXCEEDED");
+        late.calls.failures[0].took = Duration::from_secs(1);
+        assert_eq!(faults(&late).len(), 1);
+    }
+
+    #[test]
+    fn calls_are_begun_once_and_give_their_slots_back() {
+        let good = || run(Peer::Tonic, Incident::None, Instant::now(), &[]);
+        assert!(faults(&good()).is_empty());
+        assert_eq!(faults(&Run { highest: 2, ..good() }).len(), 1);
+        assert_eq!(faults(&Run { left: 1, ..good() }).len(), 1);
+        assert_eq!(faults(&Run { seen: 9, ..good() }).len(), 1);
+        assert_eq!(faults(&Run { calls: Calls::default(), ..good() }).len(), 1);
+    }
+}

@@ -1,0 +1,52 @@
+//! What servers wrote down.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::PathBuf;
+
+use crate::Outcome;
+
+/// One server's ledger, over all its processes.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// How often the handler was entered, by the number of the call.
+    pub(crate) begun: HashMap<usize, usize>,
+    ended: HashSet<usize>,
+    /// The other ends of the connections that calls came over.
+    pub(crate) connections: HashSet<String>,
+}
+
+impl Ledger {
+    pub(crate) fn read(path: &PathBuf) -> Outcome<Self> {
+        let mut ledger = Self::default();
+        // Without a call there is nothing to write down.
+        let text = if path.exists() { fs::read_to_string(path)? } else { String::new() };
+        for line in text.lines() {
+            match line.split(' ').collect::<Vec<_>>()[..] {
+                ["begin", id, peer] => {
+                    *ledger.begun.entry(id.parse()?).or_default() += 1;
+                    ledger.connections.insert(peer.to_owned());
+                }
+                ["end", id] => {
+                    ledger.ended.insert(id.parse()?);
+                }
+                _ => return Err(format!("{}: what is {line:?}?", path.display()).into()),
+            }
+        }
+        Ok(ledger)
+    }
+
+    /// Calls that it began and did not end.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.begun.keys().filter(|id| !self.ended.contains(id)).count()
+    }
+}
+
+/// The highest number of times that any call was begun, by all servers together.
+pub(crate) fn highest(ledgers: &[Ledger]) -> usize {
+    let mut times: HashMap<usize, usize> = HashMap::new();
+    for (id, begun) in ledgers.iter().flat_map(|ledger| &ledger.begun) {
+        *times.entry(*id).or_default() += begun;
+    }
+    times.into_values().max().unwrap_or_default()
+}

@@ -1,0 +1,106 @@
+//! The pool before real gRPC servers, beside one `tonic::transport::Channel` and Python's grpcio client.
+//!
+//! Starts servers on the loopback interface and puts each client through the cases of `cases.rs`: load,
+//! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`. Prints a table, and
+//! fails if the pool did not keep what it promises. Of the other clients nothing is asked.
+//!
+//! `.ci/peers` runs it, and says where the peers are; those that it does not name are left out:
+//!
+//! - `INTEROP_PYTHON`: a Python that has grpcio, as server and as client;
+//! - `INTEROP_NODE`: a Node.js that finds `@grpc/grpc-js` (`NODE_PATH`);
+//! - `INTEROP_GO`: `peers/echo_server.go`, compiled;
+//! - `INTEROP_ENVOY`: Envoy, as a proxy before tonic's server.
+//!
+//! tonic's server is this program. `interop CASE..` runs the cases of these names only, `--peer` and
+//! `--client` narrow further.
+//!
+//! # What a server has to do
+//!
+//! It serves `interop.Echo`, whose messages are bytes: `Unary` answers what it was sent, `ServerStream`
+//! three times, `ClientStream` all of it in one, `Bidi` each at once. A call says its number in the header
+//! `call-id`. When a server's handler is entered, it appends `begin NUMBER PEER` to its ledger, and
+//! `end NUMBER` before it answers; a file, since a server that was killed answers no questions. Whether a
+//! call was processed twice is judged by that. It listens on 127.0.0.1, on a port that it can share with
+//! another process where it is able to, and prints `listening PORT`. It stops in good order when its
+//! standard input ends, which it also does when this program is gone.
+
+mod calls;
+mod cases;
+mod echo;
+mod judge;
+mod ledger;
+mod load;
+mod peer;
+mod process;
+mod table;
+mod tonic_server;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use cases::{CASES, Client};
+use peer::Peer;
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+#[derive(Parser)]
+#[command(about = "pool-tonic before real gRPC servers, beside other clients")]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    serve: Option<Serve>,
+    /// Peers to run against; all that are there by default.
+    #[arg(long)]
+    peer: Vec<String>,
+    /// Clients to run; all that are there by default.
+    #[arg(long)]
+    client: Vec<String>,
+    /// Cases to run; all by default.
+    cases: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Serve {
+    /// Is tonic's server.
+    Serve(tonic_server::Options),
+}
+
+#[tokio::main]
+async fn main() -> Outcome<ExitCode> {
+    let arguments = Arguments::parse();
+    if let Some(Serve::Serve(options)) = arguments.serve {
+        tonic_server::serve(options).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let wanted =
+        |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
+    let (mut rows, mut faults) = (Vec::new(), Vec::new());
+    for peer in Peer::ALL.into_iter().filter(|peer| peer.is_here()) {
+        for case in CASES.iter().filter(|case| case.suits(peer)) {
+            for client in Client::ALL.into_iter().filter(|client| client.is_here()) {
+                if !wanted(&arguments.peer, peer.name())
+                    || !wanted(&arguments.cases, case.name)
+                    || !wanted(&arguments.client, client.name())
+                {
+                    continue;
+                }
+                let run = cases::run(case, peer, client).await?;
+                println!("{}", table::line(&run));
+                if client == Client::Pool {
+                    faults.extend(judge::faults(&run));
+                }
+                rows.push(run);
+            }
+        }
+    }
+    println!("\n{}", table::markdown(&rows));
+    if rows.is_empty() {
+        return Err("no such case, peer and client".into());
+    }
+    for fault in &faults {
+        eprintln!("FAULT: {fault}");
+    }
+    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,61 @@
+//! What came of it, as a table.
+
+use crate::cases::{Incident, Run};
+use crate::judge::is_answered_by_stopping;
+
+const HEAD: [&str; 8] =
+    ["case", "peer", "client", "calls", "failed", "connections", "most often begun", "notes"];
+
+fn cells(run: &Run) -> [String; HEAD.len()] {
+    let failed = run.calls.failed.iter().map(|(code, number)| format!("{number} {code}"));
+    let failed = failed.collect::<Vec<_>>().join(", ");
+    let mut notes = Vec::new();
+    if let Incident::Killed { in_flight, unfinished, .. } = run.incident {
+        notes.push(format!("{unfinished} begun on the one that was killed"));
+        if in_flight > 0 {
+            notes.push(format!("{in_flight} in flight on both"));
+        }
+    }
+    let answered =
+        run.calls.failures.iter().filter(|failure| is_answered_by_stopping(run, failure));
+    let answered = answered.count();
+    if answered > 0 {
+        notes.push(format!("{answered} answered by the server that stops, not begun"));
+    }
+    if let Some(retries) = run.retries.filter(|retries| *retries > 0) {
+        notes.push(format!("{retries} sent again"));
+    }
+    if let Some(timeout) = run.case.timeout
+        && !run.calls.longest.is_zero()
+    {
+        let longest = run.calls.longest.as_millis();
+        notes.push(format!("longest {longest} ms, deadline {} ms", timeout.as_millis()));
+    }
+    [
+        run.case.name.to_owned(),
+        run.peer.name().to_owned(),
+        run.client.name().to_owned(),
+        run.calls.made.to_string(),
+        if failed.is_empty() { "0".to_owned() } else { failed },
+        run.connections.map_or("-".to_owned(), |number| number.to_string()),
+        run.highest.to_string(),
+        notes.join("; "),
+    ]
+}
+
+/// One run, for those who watch.
+pub(crate) fn line(run: &Run) -> String {
+    let [case, peer, client, calls, failed, connections, highest, notes] = cells(run);
+    format!(
+        "{case:8} {peer:7} {client:7} {calls:>6} calls, failed {failed}, {connections} connections, \
+         highest {highest}  {notes}"
+    )
+}
+
+/// All runs, in Markdown.
+pub(crate) fn markdown(runs: &[Run]) -> String {
+    let row = |cells: &[String]| format!("| {} |", cells.join(" | "));
+    let mut lines = vec![row(&HEAD.map(str::to_owned)), format!("|{}", "---|".repeat(HEAD.len()))];
+    lines.extend(runs.iter().map(|run| row(&cells(run))));
+    lines.join("\n")
+}
