@@ -165,6 +165,30 @@ async fn a_bad_answer_fails_its_call_and_no_other() {
 }
 
 #[tokio::test]
+async fn malformed_headers_fail_their_call_and_say_so() {
+    for headers in [
+        // Of a connection, which HTTP/2 has no place for.
+        block(true, &[("connection", "close")]),
+        // No `:status`, and one too many.
+        block(false, &[("content-type", "application/grpc")]),
+        [block(true, &[]), block(true, &[])].concat(),
+        block(true, &[("content-length", "many")]),
+    ] {
+        let (peer, pool) = peer_and_pool().await;
+        let calls = call_all(&pool, None);
+        let mut raw = soon(peer.accept_raw(100)).await.unwrap();
+        for _ in KINDS {
+            let stream = soon(raw.opened()).await;
+            raw.frame(kind::HEADERS, flag::END_HEADERS, stream, &headers).await.unwrap();
+        }
+        all_failed(calls, &peer, Code::Internal, "malformed").await;
+        all_slots_free(&pool).await;
+        assert_eq!(pool.counters().connections_opened, 1);
+        assert_eq!(pool.status().ready, 1, "the connection goes on");
+    }
+}
+
+#[tokio::test]
 async fn more_data_than_the_window_allows_fails_its_call() {
     let (peer, pool) = peer_and_pool().await;
     // Its answer is not read.
