@@ -165,6 +165,30 @@ async fn a_bad_answer_fails_its_call_and_no_other() {
 }
 
 #[tokio::test]
+async fn malformed_headers_fail_their_call_and_say_so() {
+    for headers in [
+        // Of a connection, which HTTP/2 has no place for.
+        block(true, &[("connection", "close")]),
+        // No `:status`, and one too many.
+        block(false, &[("content-type", "application/grpc")]),
+        [block(true, &[]), block(true, &[])].concat(),
+        block(true, &[("content-length", "many")]),
+    ] {
+        let (peer, pool) = peer_and_pool().await;
+        let calls = call_all(&pool, None);
+        let mut raw = soon(peer.accept_raw(100)).await.unwrap();
+        for _ in KINDS {
+            let stream = soon(raw.opened()).await;
+            raw.frame(kind::HEADERS, flag::END_HEADERS, stream, &headers).await.unwrap();
+        }
+        all_failed(calls, &peer, Code::Internal, "malformed").await;
+        all_slots_free(&pool).await;
+        assert_eq!(pool.counters().connections_opened, 1);
+        assert_eq!(pool.status().ready, 1, "the connection goes on");
+    }
+}
+
+#[tokio::test]
 async fn more_data_than_the_window_allows_fails_its_call() {
     let (peer, pool) = peer_and_pool().await;
     // Its answer is not read.
@@ -282,4 +306,45 @@ async fn refusals_without_end_fail_calls_when_they_have_tried_often_enough() {
     let counters = pool.counters();
     assert_eq!(counters.transparent_retries, 2 * KINDS.len() as u64);
     assert_eq!((counters.connections_opened, counters.connections_lost), (1, 0));
+}
+
+#[tokio::test]
+async fn an_answer_of_http_alone_has_the_code_of_its_status() {
+    // gRPC's `doc/http-grpc-status-mapping.md`.
+    for (http, expected) in [
+        ("400", Code::Internal),
+        ("401", Code::Unauthenticated),
+        ("403", Code::PermissionDenied),
+        ("404", Code::Unimplemented),
+        ("429", Code::Unavailable),
+        ("502", Code::Unavailable),
+        ("503", Code::Unavailable),
+        ("504", Code::Unavailable),
+        ("500", Code::Unknown),
+    ] {
+        for has_body in [false, true] {
+            let (peer, pool) = peer_and_pool().await;
+            let calls = call_all(&pool, None);
+            let mut raw = soon(peer.accept_raw(100)).await.unwrap();
+            // `:status`, by a literal whose name is that of entry 8.
+            let headers =
+                [&[0x08, 3][..], http.as_bytes(), &block(false, &[("content-type", "text/plain")])]
+                    .concat();
+            for _ in KINDS {
+                let stream = soon(raw.opened()).await;
+                let ends = if has_body { 0 } else { flag::END_STREAM };
+                raw.frame(kind::HEADERS, flag::END_HEADERS | ends, stream, &headers).await.unwrap();
+                if has_body {
+                    raw.frame(kind::DATA, flag::END_STREAM, stream, b"sorry").await.unwrap();
+                }
+            }
+            for (kind, result) in soon(calls.join_all()).await {
+                let status = result.unwrap_err();
+                assert_eq!(status.code(), expected, "{kind:?} {http} {has_body} {status}");
+            }
+            all_slots_free(&pool).await;
+            let ended = pool.counters().calls_ended;
+            assert_eq!(ended.get(expected), KINDS.len() as u64, "{http} {has_body} {ended:?}");
+        }
+    }
 }

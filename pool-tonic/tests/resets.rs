@@ -197,3 +197,27 @@ async fn a_deadline_that_passes_cancels_the_stream() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_before_a_large_request_is_through_ends_the_request() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    for kind in KINDS {
+        // Beyond the window of a stream, which is 2^16 - 1.
+        let call = kind.begin(pool.channel(), ask(Do::Echo, "x".repeat(1 << 17)), open(), None);
+        let call = tokio::spawn(async move { call.await?.rest().await });
+        let raw = match &mut connection {
+            Some(raw) => raw,
+            none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+        };
+        let stream = soon(raw.opened()).await;
+        raw.answer(stream).await.unwrap();
+        assert_eq!(soon(call).await.unwrap().unwrap().len(), 1, "{kind:?}");
+        let reason = soon(raw.reset_of(stream)).await;
+        assert!([code::NO_ERROR, code::CANCEL].contains(&reason), "{kind:?} {reason}");
+        // What of it was on its way has used up the connection's window.
+        raw.window_update(0, 1 << 16).await.unwrap();
+        slot_is_one(raw, &pool, stream).await;
+    }
+    assert_eq!(pool.counters().calls_ended.get(Code::Ok), 3 * KINDS.len() as u64);
+}

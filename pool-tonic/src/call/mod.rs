@@ -59,7 +59,7 @@ use pump::PumpHandle;
 use request::{Payload, Split};
 use response::ResponseBody;
 use retry::Retry;
-use slot::{Held, Lease, Slot};
+use slot::{Held, Lease, Slot, Upload};
 
 pub use error::CallError;
 pub(crate) use slot::Source;
@@ -235,13 +235,17 @@ impl Call {
             if let Payload::Stream(stream) = std::mem::replace(&mut self.payload, Payload::Lost) {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
-                return Ok((response, Held { pump: Some(pump), slot: Slot::Shared(lease) }));
+                let slot = Slot::Shared(lease);
+                return Ok((response, Held { pump: Some(pump), _upload: None, slot }));
             }
-        } else if let Payload::Whole(Some(data)) = &self.payload {
+        }
+        let mut upload = None;
+        if let Payload::Whole(Some(data)) = &self.payload {
             // Fails only if the stream is over already, and then the response says why.
             let _ = send.send_data(data.clone(), true);
+            upload = Upload::new(send, data.len());
         }
-        Ok((response, Held { pump: None, slot: Slot::Own(lease) }))
+        Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
     }
 
     fn passed(&self, what: &fmt::Arguments<'_>) -> Status {

@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use h2::{Reason, SendStream};
 use pool_core::SharedLease;
 
 use super::pump::PumpHandle;
@@ -52,10 +54,34 @@ impl Slot {
     }
 }
 
+/// The sending side of a large request that is with h2 as a whole. Dropped, it resets what was not sent.
+///
+/// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early
+/// may never give the window for the rest, and the next call would find the slot taken.
+pub(super) struct Upload(SendStream<Bytes>);
+
+impl Upload {
+    /// Smaller requests are sent at once, unless the windows are used up, and not worth what this costs.
+    const LARGE: usize = 16 * 1024;
+
+    /// `None` if it is not large.
+    pub(super) fn new(send: SendStream<Bytes>, size: usize) -> Option<Box<Self>> {
+        (size > Self::LARGE).then(|| Box::new(Self(send)))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        // Sends nothing if the stream is over on both sides.
+        self.0.send_reset(Reason::CANCEL);
+    }
+}
+
 /// What a call holds besides its response, from the sending to the end. Dropped from first to last: the
 /// request is over when the slot is free.
 pub(super) struct Held {
     pub(super) pump: Option<PumpHandle>,
+    pub(super) _upload: Option<Box<Upload>>,
     pub(super) slot: Slot,
 }
 

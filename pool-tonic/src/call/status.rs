@@ -74,7 +74,10 @@ pub(crate) fn broken(
             Some(Reason::STREAM_CLOSED | Reason::HTTP_1_1_REQUIRED) => Code::Unknown,
             _ => Code::Internal,
         };
-        (code, format!("the call to {served_by} was broken off: {error}"))
+        // All that h2 says of an answer that it cannot take is "protocol error".
+        let is_bad = error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR);
+        let hint = if is_bad { " (its answer is malformed, or has too many headers)" } else { "" };
+        (code, format!("the call to {served_by} was broken off: {error}{hint}"))
     };
     with_source(code, message, CallError::new(served_by, Why::Http2(error)))
 }

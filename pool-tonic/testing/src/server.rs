@@ -72,12 +72,9 @@ impl EchoServer {
         let service = Generated::new(service)
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
-        let serving = server.add_service(service).serve_with_incoming_shutdown(
-            incoming,
-            async {
-                let _ = stopped.await;
-            },
-        );
+        let serving = server.add_service(service).serve_with_incoming_shutdown(incoming, async {
+            let _ = stopped.await;
+        });
         let task = tokio::spawn(async move {
             serving.await.expect("the echo server serves until it is stopped");
         });
