@@ -258,8 +258,40 @@ impl AddressBook {
                 .ok_or_else(|| addresses.last_error())
         });
         match picked {
-            Ok(index) => Ok(Dial { book: Arc::clone(self), index, started: now, done: false }),
+            Ok(index) => Ok(Dial {
+                book: Arc::clone(self),
+                index,
+                started: now,
+                done: false,
+                settled: false,
+            }),
             Err(last) => Err(ConnectError::backing_off(self, last)),
+        }
+    }
+
+    /// Begins an attempt at the address of a connection that is to be replaced, unless it is in back-off.
+    pub(crate) fn dial_again(self: &Arc<Self>, address: &Address) -> Result<Dial, ConnectError> {
+        let now = Instant::now();
+        let index = self.list.iter().position(|other| other == address);
+        let begun = self.change(|addresses| {
+            let entry = index.and_then(|index| addresses.entries.get_mut(index));
+            match entry {
+                Some(entry) if entry.retry_in(now).is_zero() => {
+                    entry.connecting += 1;
+                    Ok(())
+                }
+                entry => Err(entry.and_then(|entry| entry.last_error.clone())),
+            }
+        });
+        match (index, begun) {
+            (Some(index), Ok(())) => Ok(Dial {
+                book: Arc::clone(self),
+                index,
+                started: now,
+                done: false,
+                settled: false,
+            }),
+            (_, begun) => Err(ConnectError::backing_off(address, begun.err().flatten())),
         }
     }
 
@@ -331,6 +363,7 @@ pub(crate) struct Dial {
     index: usize,
     started: Instant,
     done: bool,
+    settled: bool,
 }
 
 impl Dial {
@@ -338,7 +371,12 @@ impl Dial {
         &self.book.list[self.index]
     }
 
-    /// The server's settings are here: READY.
+    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
+    pub(crate) fn settled(&mut self) {
+        self.settled = true;
+    }
+
+    /// The connection is the pool's: READY.
     pub(crate) fn connected(mut self) -> Live {
         self.done = true;
         self.book.change(|addresses| addresses.connected(self.index));
@@ -365,10 +403,15 @@ impl Dial {
 
 impl Drop for Dial {
     fn drop(&mut self) {
-        if !self.done {
-            let error = ConnectError::abandoned(self.address());
-            self.fail(error);
+        if self.done {
+            return;
         }
+        if self.settled {
+            self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
+            return;
+        }
+        let error = ConnectError::abandoned(self.address());
+        self.fail(error);
     }
 }
 

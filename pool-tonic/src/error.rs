@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::Address;
 use crate::connectivity::ConnectivityState;
 
 /// What is wrong with a configuration.
@@ -20,13 +21,58 @@ pub enum ConfigError {
         /// What is wrong with it.
         reason: String,
     },
-    /// An endpoint asks for TLS.
+    /// An endpoint is a Unix socket, which this system does not have.
+    #[error("{uri:?} is a Unix socket, and this system has none")]
+    UnixUnsupported {
+        /// The text given.
+        uri: String,
+    },
+    /// An endpoint asks for TLS, and this crate was built without it.
     #[error(
-        "{uri:?} asks for TLS, which is not supported yet: use http:// where the network may be trusted"
+        "{uri:?} asks for TLS, which pool-tonic was built without: enable its feature tls-ring or tls-aws-lc, \
+         and tls-native-roots or tls-webpki-roots for the usual root certificates"
     )]
     TlsUnsupported {
         /// The text given.
         uri: String,
+    },
+    /// There is a `tls_config`, and an endpoint that would be connected to without TLS.
+    #[error("{uri:?} is without TLS, but there is a tls_config: write https://")]
+    TlsUnused {
+        /// The text given.
+        uri: String,
+    },
+    /// Nothing does the cryptography of TLS.
+    #[error(
+        "there is no crypto provider for TLS: enable pool-tonic's feature tls-ring or tls-aws-lc, give one to \
+         TlsConfig::crypto_provider, or install a default of the process"
+    )]
+    NoCryptoProvider,
+    /// There are no certificates to trust.
+    #[error(
+        "there are no root certificates for TLS: enable pool-tonic's feature tls-native-roots or \
+         tls-webpki-roots, or give some to TlsConfig::ca_certificate"
+    )]
+    NoRoots,
+    /// A certificate or key cannot be used.
+    #[error("TLS cannot be done: {source}")]
+    Tls {
+        /// What is wrong.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// What a server's certificate is to bear cannot be in one.
+    #[error("{name:?} is no name that a certificate can bear: give one to TlsConfig::domain_name")]
+    ServerName {
+        /// The endpoint's host, or the `domain_name`.
+        name: String,
+        /// Why not.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// The origin of requests is no URI of a server.
+    #[error("the origin cannot be sent: {source}")]
+    Origin {
+        /// What is wrong with it.
+        source: Box<Self>,
     },
     /// There is no endpoint.
     #[error("there is no endpoint: give at least one URI")]
@@ -42,6 +88,30 @@ pub enum ConfigError {
     ZeroTime {
         /// The builder's method.
         setting: &'static str,
+    },
+    /// A number is not in its range.
+    #[error("{setting} is {value}, and has to be from {min} to {max}")]
+    OutOfRange {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        value: u32,
+        /// The smallest that can be.
+        min: u32,
+        /// The largest that can be.
+        max: u32,
+    },
+    /// A time is not in its range.
+    #[error("{setting} is {time:?}, and has to be from {min:?} to {max:?}")]
+    TimeOutOfRange {
+        /// The builder's method.
+        setting: &'static str,
+        /// What it was given.
+        time: Duration,
+        /// The shortest that can be.
+        min: Duration,
+        /// The longest that can be.
+        max: Duration,
     },
     /// More connections are to be kept than there may be.
     #[error("min_connections is {min}, which is above max_connections, {max}")]
@@ -85,10 +155,32 @@ struct Inner {
 
 #[derive(Debug)]
 enum Kind {
+    Resolve(io::Error),
     Tcp(io::Error),
-    Http2(h2::Error),
-    Ended,
-    TimedOut { after: Duration, phase: &'static str },
+    Connector(Box<dyn StdError + Send + Sync>),
+    #[cfg(feature = "tls")]
+    Credentials(Box<dyn StdError + Send + Sync>),
+    #[cfg(feature = "tls")]
+    Tls(io::Error),
+    /// With the server's refusal, or without: it chose nothing.
+    #[cfg(feature = "tls")]
+    Alpn(Option<io::Error>),
+    /// The stream broke while HTTP/2 was to begin on it.
+    Broken {
+        error: io::Error,
+        secure: bool,
+    },
+    Http2 {
+        error: h2::Error,
+        secure: bool,
+    },
+    Ended {
+        secure: bool,
+    },
+    TimedOut {
+        after: Duration,
+        phase: &'static str,
+    },
     Abandoned,
     Lost(String),
     BackingOff(Option<ConnectError>),
@@ -99,16 +191,57 @@ impl ConnectError {
         Self(Arc::new(Inner { address: address.to_string(), kind }))
     }
 
+    pub(crate) fn resolve(address: impl fmt::Display, error: io::Error) -> Self {
+        Self::new(address, Kind::Resolve(error))
+    }
+
     pub(crate) fn tcp(address: impl fmt::Display, error: io::Error) -> Self {
         Self::new(address, Kind::Tcp(error))
     }
 
-    pub(crate) fn http2(address: impl fmt::Display, error: h2::Error) -> Self {
-        Self::new(address, Kind::Http2(error))
+    pub(crate) fn connector(
+        address: impl fmt::Display,
+        error: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        Self::new(address, Kind::Connector(error))
     }
 
-    pub(crate) fn ended(address: impl fmt::Display) -> Self {
-        Self::new(address, Kind::Ended)
+    #[cfg(feature = "tls")]
+    pub(crate) fn credentials(
+        address: impl fmt::Display,
+        error: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::new(address, Kind::Credentials(error.into()))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(address: impl fmt::Display, error: io::Error) -> Self {
+        Self::new(address, Kind::Tls(error))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn alpn(address: impl fmt::Display, refusal: Option<io::Error>) -> Self {
+        Self::new(address, Kind::Alpn(refusal))
+    }
+
+    /// The HTTP/2 handshake failed.
+    pub(crate) fn handshake(address: &Address, error: h2::Error) -> Self {
+        let secure = address.is_secure();
+        if !error.is_io() {
+            return Self::new(address, Kind::Http2 { error, secure });
+        }
+        let text = error.to_string();
+        let error = error.into_io().unwrap_or_else(|| io::Error::other(text));
+        // A server of TLS 1.3 looks at the client's certificate after the handshake has succeeded here.
+        #[cfg(feature = "tls")]
+        if crate::transport::tls::is_tls(&error) {
+            return Self::tls(address, error);
+        }
+        Self::new(address, Kind::Broken { error, secure })
+    }
+
+    pub(crate) fn ended(address: &Address) -> Self {
+        Self::new(address, Kind::Ended { secure: address.is_secure() })
     }
 
     pub(crate) fn timed_out(
@@ -141,13 +274,44 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address();
         match &self.0.kind {
+            Kind::Resolve(error) => write!(f, "cannot resolve {address}: {error}"),
             Kind::Tcp(error) => write!(f, "cannot connect to {address}: {error}"),
-            Kind::Http2(error) => {
+            Kind::Connector(error) => {
+                write!(f, "cannot connect to {address}: its connector failed: {error}")
+            }
+            #[cfg(feature = "tls")]
+            Kind::Credentials(error) => {
+                write!(f, "cannot connect to {address}: the certificates for it: {error}")
+            }
+            #[cfg(feature = "tls")]
+            Kind::Tls(error) => {
+                write!(f, "TLS with {address} failed: {error}")?;
+                if crate::transport::tls::is_no_tls(error) {
+                    f.write_str(" (is it a server without TLS? then write http://)")?;
+                }
+                Ok(())
+            }
+            #[cfg(feature = "tls")]
+            Kind::Alpn(_) => write!(
+                f,
+                "{address} does not speak HTTP/2 over TLS: it did not choose h2, which was all that ALPN offered"
+            ),
+            Kind::Broken { error, secure } => write!(
+                f,
+                "the connection to {address} broke before it sent its HTTP/2 settings: {error}{}",
+                hint(*secure)
+            ),
+            Kind::Http2 { error, secure: true } => {
                 write!(f, "{address} does not answer as an HTTP/2 server: {error}")
             }
-            Kind::Ended => {
-                write!(f, "{address} closed the connection before it sent its HTTP/2 settings")
+            Kind::Http2 { error, secure: false } => {
+                write!(f, "{address} does not answer as an HTTP/2 server: {error}{}", hint(false))
             }
+            Kind::Ended { secure } => write!(
+                f,
+                "{address} closed the connection before it sent its HTTP/2 settings{}",
+                hint(*secure)
+            ),
             Kind::TimedOut { after, phase } => write!(
                 f,
                 "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
@@ -162,13 +326,29 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// What a server may have meant that ended the connection before HTTP/2 had begun.
+fn hint(secure: bool) -> &'static str {
+    if secure {
+        " (it may ask for a client certificate, or refuse the one that it got)"
+    } else {
+        " (is it a server with TLS? then write https://)"
+    }
+}
+
 impl StdError for ConnectError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
-            Kind::Tcp(error) => Some(error),
-            Kind::Http2(error) => Some(error),
+            Kind::Resolve(error) | Kind::Tcp(error) | Kind::Broken { error, .. } => Some(error),
+            Kind::Connector(error) => Some(&**error),
+            #[cfg(feature = "tls")]
+            Kind::Credentials(error) => Some(&**error),
+            #[cfg(feature = "tls")]
+            Kind::Tls(error) => Some(error),
+            #[cfg(feature = "tls")]
+            Kind::Alpn(refusal) => refusal.as_ref().map(|error| error as _),
+            Kind::Http2 { error, .. } => Some(error),
             Kind::BackingOff(Some(last)) => Some(last),
-            Kind::Ended
+            Kind::Ended { .. }
             | Kind::TimedOut { .. }
             | Kind::Abandoned
             | Kind::Lost(_)

@@ -60,7 +60,54 @@
 //!   have been processed is not.
 //! - A server that is down is left alone for gRPC's back-off, and calls fail at once with the reason.
 //!
-//! Not here yet: TLS, keepalive, name resolution, service configuration by a resolver.
+//! # Endpoints
+//!
+//! | | |
+//! |---|---|
+//! | `http://HOST[:PORT]` | TCP; port 80 if none is named |
+//! | `https://HOST[:PORT]` | TLS over TCP; port 443 if none is named |
+//! | `unix:PATH`, `unix:///PATH` | a Unix socket, with TLS if there is a `tls_config` |
+//!
+//! [`ChannelPoolBuilder::connector`] replaces TCP by whatever connects: a tunnel, a stream in memory, an HTTP
+//! proxy (the example `http_proxy` is one with CONNECT).
+//!
+//! # TLS
+//!
+//! No feature is on by default. For `https://`, enable one that does the cryptography and one that brings the root
+//! certificates:
+//!
+//! | feature | |
+//! |---|---|
+//! | `tls-ring` | cryptography by ring, which builds with nothing but a C compiler |
+//! | `tls-aws-lc` | cryptography by AWS-LC, rustls's own default; it is used if both are on |
+//! | `tls-native-roots` | trusts what the system trusts; it is the default if both are on |
+//! | `tls-webpki-roots` | trusts what Mozilla trusts, as of the build |
+//! | `tls` | what the others build on: alone, for a crypto provider and roots of one's own |
+//!
+//! ```toml
+//! pool-tonic = { version = "0.1", features = ["tls-ring", "tls-native-roots"] }
+//! ```
+//!
+//! Then `https://` is all it takes. Private roots, a client certificate and other names are said with a
+//! `TlsConfig`:
+//!
+//! ```
+//! # #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+//! # fn main() -> Result<(), pool_tonic::ConfigError> {
+//! use pool_tonic::{ChannelPool, Pem, TlsConfig};
+//!
+//! let tls = TlsConfig::new()
+//!     .ca_certificate(Pem::file("/etc/orders/ca.crt"))
+//!     .identity(Pem::file("/etc/orders/tls.crt"), Pem::file("/etc/orders/tls.key"));
+//! let pool = ChannelPool::builder("https://orders:50051").tls_config(tls).build()?;
+//! # Ok(()) }
+//! # #[cfg(not(any(feature = "tls-ring", feature = "tls-aws-lc")))] fn main() {}
+//! ```
+//!
+//! Files are read again for each connection; [`ChannelPool::rotate`] replaces the connections that are there,
+//! one by one and without a call's noticing, so that they have what is new.
+//!
+//! Not here yet: keepalive, name resolution, service configuration by a resolver.
 
 mod address;
 mod address_book;
@@ -76,7 +123,9 @@ mod manager;
 mod options;
 mod pool;
 mod retry;
+mod rotate;
 mod stats;
+mod transport;
 
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
@@ -92,3 +141,5 @@ pub use retry::{MethodName, RetryPolicy};
 pub use stats::{
     AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, DedicatedStatus,
 };
+#[cfg(feature = "tls")]
+pub use transport::tls::{Pem, TlsConfig};

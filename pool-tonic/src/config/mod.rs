@@ -1,7 +1,9 @@
 //! The builder of a [`ChannelPool`].
 
 mod calls;
+mod http2;
 mod life;
+mod tcp;
 mod transport;
 
 use std::num::NonZero;
@@ -10,7 +12,6 @@ use std::time::Duration;
 
 use pool_core::{CheckPolicy, Observer, SharedPool};
 
-use crate::address::Address;
 use crate::address_book::AddressBook;
 use crate::connection::DialConfig;
 use crate::error::ConfigError;
@@ -20,7 +21,7 @@ use crate::stats::Totals;
 
 use self::calls::Calls;
 use self::life::Life;
-pub(crate) use self::transport::Transport;
+use self::transport::Transport;
 
 /// What a pool makes of more than this is unlikely to be faster: connections are served by cores.
 const MOST_TARGET_CONNECTIONS: usize = 4;
@@ -148,17 +149,9 @@ impl ChannelPoolBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`], if an endpoint is no URI of a server without TLS, there is none, or a number is
-    /// out of its range.
+    /// [`ConfigError`], if an endpoint is no URI of a server, there is none, a number is out of its
+    /// range, or TLS is asked for and cannot be done.
     pub fn build(self) -> Result<ChannelPool, ConfigError> {
-        let addresses: Vec<Address> = self
-            .endpoints
-            .iter()
-            .map(|endpoint| Address::parse(endpoint))
-            .collect::<Result<_, _>>()?;
-        if addresses.is_empty() {
-            return Err(ConfigError::NoEndpoint);
-        }
         for (setting, value) in [
             ("max_connections", self.max_connections),
             ("max_streams_per_connection", self.max_streams),
@@ -170,17 +163,16 @@ impl ChannelPoolBuilder {
                 return Err(ConfigError::Zero { setting });
             }
         }
-        self.transport.check()?;
         self.life.check()?;
         if self.min_connections > self.max_connections {
             let (min, max) = (self.min_connections, self.max_connections);
             return Err(ConfigError::MinAboveMax { min, max });
         }
         let calls = self.calls.build()?;
+        let connect_timeout = self.transport.connect_timeout;
+        let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams)?;
         let book = AddressBook::new(addresses);
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
-        let connect_timeout = self.transport.connect_timeout;
-        let dial = DialConfig { transport: self.transport, max_streams: self.max_streams };
         let manager = |dial| ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, ..dial.clone() };
@@ -247,7 +239,6 @@ mod tests {
         assert!(ok().build().is_ok());
         assert!(error(ChannelPool::endpoints::<_, String>([])).contains("no endpoint"));
         assert!(error(ChannelPool::builder("orders")).contains("no scheme"));
-        assert!(error(ChannelPool::builder("https://orders")).contains("TLS"));
         assert!(error(ok().max_connections(0)).contains("max_connections is 0"));
         assert!(error(ok().max_streams_per_connection(0)).contains("max_streams_per_connection"));
         let age = error(ok().max_connection_age(Duration::ZERO));

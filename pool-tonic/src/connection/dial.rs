@@ -3,28 +3,33 @@
 //! READY means that the server's first SETTINGS have arrived, as in grpc-go: before that its stream
 //! limit is unknown, and a load balancer that accepts with nobody behind it would look like a server.
 
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client;
 use pool_core::ResourceHandle;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
 
 use super::Connection;
 use super::driver::Driver;
 use super::places::Places;
-use crate::address_book::Dial;
-use crate::config::Transport;
+use crate::address::Target;
+use crate::address_book::{Dial, Live};
 use crate::error::ConnectError;
 use crate::options::ServedBy;
 use crate::stats::Totals;
+#[cfg(unix)]
+use crate::transport::Unix;
+#[cfg(feature = "tls")]
+use crate::transport::tls::Tls;
+use crate::transport::{Attempt, Connect, Open, Tcp, TcpOptions};
 
 /// Stands for "no SETTINGS yet": h2 starts from this limit, and the first SETTINGS replace it, by
 /// `usize::MAX` if they name none. No 32-bit limit of a peer can be equal to it by accident on 64-bit
@@ -33,10 +38,6 @@ use crate::stats::Totals;
 const NO_SETTINGS_YET: usize = (1 << 40) + 1;
 #[cfg(not(target_pointer_width = "64"))]
 const NO_SETTINGS_YET: usize = (1 << 31) + 1;
-
-/// Windows that hyper's clients use: one unread stream stalls 2 MiB in, three of them the connection.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 5 << 20;
 
 /// Bytes that h2 buffers per stream before the request body has to wait, as in hyper.
 const SEND_BUFFER: usize = 1 << 20;
@@ -50,11 +51,98 @@ const REMEMBERED_RESETS: usize = 1024;
 /// the bound is kept, against a peer that does nothing else.
 const LIBRARY_RESETS: usize = 1 << 16;
 
-/// What dialling needs to know.
+/// What HTTP/2 is told.
 #[derive(Clone, Debug)]
+pub(crate) struct Http2 {
+    pub(crate) stream_window: u32,
+    pub(crate) connection_window: u32,
+    pub(crate) max_frame_size: Option<u32>,
+    pub(crate) max_header_list_size: u32,
+}
+
+impl Default for Http2 {
+    fn default() -> Self {
+        Self {
+            // Windows that hyper's clients use: one unread stream stalls 2 MiB in, three of them the
+            // connection.
+            stream_window: 2 << 20,
+            connection_window: 5 << 20,
+            max_frame_size: None,
+            // As in hyper's clients. h2's own, 16 MiB, is what a bad server could make every call hold.
+            max_header_list_size: 16 << 10,
+        }
+    }
+}
+
+/// What dialling needs to know.
+#[derive(Clone)]
 pub(crate) struct DialConfig {
-    pub(crate) transport: Transport,
     pub(crate) max_streams: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) tcp: TcpOptions,
+    pub(crate) http2: Http2,
+    /// Instead of TCP.
+    pub(crate) connector: Option<Arc<dyn Connect>>,
+    /// Present if an address is secure.
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<Tls>>,
+}
+
+impl fmt::Debug for DialConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DialConfig")
+            .field("max_streams", &self.max_streams)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("tcp", &self.tcp)
+            .field("http2", &self.http2)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection whose server has sent its settings, and that nobody drives yet.
+///
+/// Dropped, it is closed, which counts neither as a failure nor as a connection.
+pub(crate) struct Dialled {
+    dial: Dial,
+    start: Start,
+    generation: u64,
+}
+
+impl fmt::Debug for Dialled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialled").field("dial", &self.dial).finish_non_exhaustive()
+    }
+}
+
+/// Gives the connection to a task of its own.
+pub(crate) type Start = Box<dyn FnOnce(Starting<'_>) -> Connection + Send>;
+
+/// What a connection is started with.
+pub(crate) struct Starting<'a> {
+    live: Live,
+    handle: ResourceHandle,
+    max_streams: usize,
+    totals: &'a Arc<Totals>,
+    generation: u64,
+}
+
+impl Dialled {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Makes it the resource that has this handle.
+    pub(crate) fn start(
+        self,
+        config: &DialConfig,
+        handle: ResourceHandle,
+        totals: &Arc<Totals>,
+    ) -> Connection {
+        totals.connections_opened.fetch_add(1, Ordering::Relaxed);
+        let Self { dial, start, generation } = self;
+        let max_streams = config.max_streams;
+        start(Starting { live: dial.connected(), handle, max_streams, totals, generation })
+    }
 }
 
 /// Connects to the address of `dial`.
@@ -63,17 +151,18 @@ pub(crate) struct DialConfig {
 ///
 /// Dropped, the attempt ends, its socket is closed and it counts as failed.
 pub(crate) async fn dial(
-    dial: Dial,
+    mut dial: Dial,
     config: &DialConfig,
-    handle: ResourceHandle,
+    generation: u64,
     totals: &Arc<Totals>,
-) -> Result<Connection, ConnectError> {
-    let deadline = Instant::now() + config.transport.connect_timeout;
-    let result = connect(&dial, config, deadline).await;
-    match result {
-        Ok((sender, connection)) => {
-            totals.connections_opened.fetch_add(1, Ordering::Relaxed);
-            Ok(start(dial, config, handle, totals, sender, connection))
+) -> Result<Dialled, ConnectError> {
+    let address = dial.address().clone();
+    let attempt = Attempt::begin(&address, config.connect_timeout);
+    // A handshake is large, and is to be a part of no task for longer than it takes.
+    match Box::pin(connect(attempt, config)).await {
+        Ok(start) => {
+            dial.settled();
+            Ok(Dialled { dial, start, generation })
         }
         Err(error) => {
             totals.connections_failed.fetch_add(1, Ordering::Relaxed);
@@ -83,48 +172,74 @@ pub(crate) async fn dial(
     }
 }
 
-type Handshaken<I> = (client::SendRequest<Bytes>, client::Connection<I, Bytes>);
-
-async fn connect(
-    dial: &Dial,
-    config: &DialConfig,
-    deadline: Instant,
-) -> Result<Handshaken<TcpStream>, ConnectError> {
-    let address = dial.address();
-    let timed_out =
-        |phase| ConnectError::timed_out(address, config.transport.connect_timeout, phase);
-    let io = timeout_at(deadline, TcpStream::connect(address.target()))
-        .await
-        .map_err(|_| timed_out("the TCP connection was being made"))?
-        .map_err(|error| ConnectError::tcp(address, error))?;
-    io.set_nodelay(true).map_err(|error| ConnectError::tcp(address, error))?;
-    let Ok(handshaken) = timeout_at(deadline, handshake(io)).await else {
-        return Err(timed_out(
-            "its HTTP/2 settings were awaited (is it a gRPC server without TLS?)",
-        ));
-    };
-    match handshaken {
-        Ok(Some(handshaken)) => Ok(handshaken),
-        Ok(None) => Err(ConnectError::ended(address)),
-        Err(error) if error.is_io() => Err(ConnectError::tcp(address, into_io(error))),
-        Err(error) => Err(ConnectError::http2(address, error)),
+async fn connect(attempt: Attempt<'_>, config: &DialConfig) -> Result<Start, ConnectError> {
+    if let Some(connector) = &config.connector {
+        return connector.connect(attempt, config).await;
+    }
+    match attempt.address().target() {
+        Target::Tcp { host, port, .. } => {
+            let tcp = Tcp { host, port: *port, options: &config.tcp };
+            establish(&tcp, attempt, config).await
+        }
+        #[cfg(unix)]
+        Target::Unix { path } => establish(&Unix { path }, attempt, config).await,
+        #[cfg(not(unix))]
+        Target::Unix { .. } => unreachable!("bug: an address that cannot be parsed here"),
     }
 }
 
-fn into_io(error: h2::Error) -> std::io::Error {
-    let text = error.to_string();
-    error.into_io().unwrap_or_else(|| std::io::Error::other(text))
+/// From nothing to HTTP/2 settings, over one kind of stream.
+pub(crate) async fn establish<O: Open>(
+    open: &O,
+    attempt: Attempt<'_>,
+    config: &DialConfig,
+) -> Result<Start, ConnectError> {
+    let io = open.open(&attempt).await?;
+    #[cfg(feature = "tls")]
+    if attempt.address().is_secure()
+        && let Some(tls) = &config.tls
+    {
+        let io = tls.connect(io, &attempt).await?;
+        return settle(io, attempt, config).await;
+    }
+    settle(io, attempt, config).await
 }
 
+async fn settle<I>(io: I, attempt: Attempt<'_>, config: &DialConfig) -> Result<Start, ConnectError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let address = attempt.address();
+    let phase = if address.is_secure() {
+        "its HTTP/2 settings were awaited"
+    } else {
+        "its HTTP/2 settings were awaited (is it a gRPC server without TLS?)"
+    };
+    match attempt.within(phase, handshake(io, &config.http2)).await? {
+        Ok(Some((sender, connection))) => {
+            Ok(Box::new(move |starting| start(starting, sender, connection)))
+        }
+        Ok(None) => Err(ConnectError::ended(address)),
+        Err(error) => Err(ConnectError::handshake(address, error)),
+    }
+}
+
+type Handshaken<I> = (client::SendRequest<Bytes>, client::Connection<I, Bytes>);
+
 /// The HTTP/2 handshake, up to the server's first SETTINGS; `None` if the connection ended before them.
-async fn handshake<I>(io: I) -> Result<Option<Handshaken<I>>, h2::Error>
+async fn handshake<I>(io: I, http2: &Http2) -> Result<Option<Handshaken<I>>, h2::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (sender, mut connection) = client::Builder::new()
+    let mut builder = client::Builder::new();
+    if let Some(size) = http2.max_frame_size {
+        builder.max_frame_size(size);
+    }
+    let (sender, mut connection) = builder
         .initial_max_send_streams(NO_SETTINGS_YET)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_window_size(http2.stream_window)
+        .initial_connection_window_size(http2.connection_window)
+        .max_header_list_size(http2.max_header_list_size)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(LIBRARY_RESETS))
@@ -144,30 +259,35 @@ where
     Ok(settled.then_some((sender, connection)))
 }
 
-/// Gives the connection to a task of its own.
 fn start<I>(
-    dial: Dial,
-    config: &DialConfig,
-    handle: ResourceHandle,
-    totals: &Arc<Totals>,
+    starting: Starting<'_>,
     sender: client::SendRequest<Bytes>,
     connection: client::Connection<I, Bytes>,
 ) -> Connection
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let places = Arc::new(Places::new(handle, config.max_streams));
+    let Starting { live, handle, max_streams, totals, generation } = starting;
+    let places = Arc::new(Places::new(handle, max_streams));
     let (alive, dropped) = oneshot::channel();
-    let address = dial.address().clone();
+    let address = live.address().clone();
     let driver = Driver::new(
         connection,
         sender.clone(),
         dropped,
         Arc::clone(&places),
-        dial.connected(),
+        live,
         Arc::clone(totals),
     );
     tokio::spawn(driver);
     let served_by = ServedBy::new(&address);
-    Connection { sender, address, served_by, places, totals: Arc::clone(totals), _alive: alive }
+    Connection {
+        sender,
+        address,
+        served_by,
+        generation,
+        places,
+        totals: Arc::clone(totals),
+        _alive: alive,
+    }
 }

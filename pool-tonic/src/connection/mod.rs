@@ -22,7 +22,7 @@ use crate::options::ServedBy;
 use crate::stats::Totals;
 use places::Places;
 
-pub(crate) use dial::{DialConfig, dial};
+pub(crate) use dial::{DialConfig, Dialled, Http2, Start, dial, establish};
 
 /// An HTTP/2 connection whose server has sent its settings.
 ///
@@ -32,6 +32,8 @@ pub struct Connection {
     sender: SendRequest<Bytes>,
     address: Address,
     served_by: ServedBy,
+    /// How often the pool had been rotated when it was dialled.
+    generation: u64,
     places: Arc<Places>,
     totals: Arc<Totals>,
     /// Dropped with the connection, which the driver sees. After `sender`, so that the driver finds no
@@ -47,6 +49,10 @@ impl Connection {
     /// The address, for callers.
     pub(crate) fn served_by(&self) -> &ServedBy {
         &self.served_by
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Opens a stream.

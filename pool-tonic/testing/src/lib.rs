@@ -2,6 +2,7 @@
 //! streams, also as a [process](process) that can be killed, a [scripted peer](peer) for what no server does
 //! on demand, and a [proxy](proxy) for what networks do.
 
+mod accepted;
 mod books;
 mod echo;
 pub mod peer;
@@ -11,6 +12,7 @@ pub mod proxy;
 pub mod raw;
 mod server;
 
+pub use accepted::Accepted;
 pub use books::{Books, BooksNow};
 pub use server::EchoServer;
 

@@ -3,14 +3,16 @@
 use std::io;
 use std::net::SocketAddr;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
+use crate::accepted::Accepted;
 use crate::books::{Books, OnCall};
 use crate::echo::Service;
 use crate::proto::echo_server::EchoServer as Generated;
@@ -59,14 +61,47 @@ impl EchoServer {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
+        let incoming = TcpListenerStream::new(listener).map(|accepted| {
+            let stream = accepted?;
+            // The server's own setting does not reach a listener that it did not make.
+            stream.set_nodelay(true)?;
+            let peer = stream.peer_addr()?;
+            Ok(Accepted::new(stream, peer))
+        });
+        Ok(Self::begin(addr, incoming, configure, on_call))
+    }
+
+    /// Starts one on connections that something else accepts, at this address where it is one of TCP.
+    ///
+    /// # Panics
+    ///
+    /// Later, in its task, if it cannot serve.
+    pub fn serve<S, I>(
+        addr: SocketAddr,
+        incoming: S,
+        configure: impl FnOnce(Server) -> Server,
+    ) -> Self
+    where
+        S: Stream<Item = io::Result<Accepted<I>>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self::begin(addr, incoming, configure, |_| {})
+    }
+
+    fn begin<S, I>(
+        addr: SocketAddr,
+        incoming: S,
+        configure: impl FnOnce(Server) -> Server,
+        on_call: OnCall,
+    ) -> Self
+    where
+        S: Stream<Item = io::Result<Accepted<I>>> + Send + 'static,
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let books = Books::new(on_call);
         let gate = watch::Sender::new(false);
         let service = Service { books: books.clone(), gate: gate.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
-        let incoming = TcpListenerStream::new(listener).map(|accepted| {
-            // The server's own setting does not reach a listener that it did not make.
-            accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-        });
         let mut server = configure(Server::builder());
         // Compressed where the client says so.
         let service = Generated::new(service)
@@ -78,7 +113,7 @@ impl EchoServer {
         let task = tokio::spawn(async move {
             serving.await.expect("the echo server serves until it is stopped");
         });
-        Ok(Self { addr, books, gate, stop: Some(stop), task })
+        Self { addr, books, gate, stop: Some(stop), task }
     }
 
     /// Where it listens.

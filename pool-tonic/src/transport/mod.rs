@@ -1,0 +1,85 @@
+//! How bytes get to a server and back, up to where HTTP/2 begins.
+//!
+//! - `tcp.rs`: a TCP connection and its socket options
+//! - `unix.rs`: a Unix socket
+//! - `connector.rs`: whatever a connector of the user's gives
+//! - `tls/`: TLS over any of them
+//!
+//! Each kind of stream is a type of its own down to the task that drives the connection, so that no read
+//! or write goes through a table of functions; only the act of connecting is boxed.
+
+mod connector;
+mod tcp;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+#[cfg(unix)]
+mod unix;
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::Address;
+use crate::error::ConnectError;
+
+pub(crate) use connector::{Connect, Connector};
+pub(crate) use tcp::{Tcp, TcpOptions};
+#[cfg(unix)]
+pub(crate) use unix::Unix;
+
+/// Opens a stream of bytes to a server.
+pub(crate) trait Open: Send + Sync {
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    fn open(
+        &self,
+        attempt: &Attempt<'_>,
+    ) -> impl Future<Output = Result<Self::Io, ConnectError>> + Send;
+}
+
+/// One attempt to connect: to where, and the one deadline over all that it takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt<'a> {
+    address: &'a Address,
+    timeout: Duration,
+    deadline: Instant,
+}
+
+impl<'a> Attempt<'a> {
+    /// Begins now.
+    pub(crate) fn begin(address: &'a Address, timeout: Duration) -> Self {
+        let now = Instant::now();
+        // Beyond what the clock can say there is no difference.
+        let deadline = now.checked_add(timeout).unwrap_or(now + MUCH_TIME);
+        Self { address, timeout, deadline }
+    }
+
+    pub(crate) fn address(&self) -> &'a Address {
+        self.address
+    }
+
+    /// The deadline of a part, if `parts` are left that are to have the same time each.
+    fn share(&self, parts: usize) -> Instant {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        now + left / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// Waits for a phase of the attempt, of which the error says "while `phase`".
+    pub(crate) async fn within<T>(
+        &self,
+        phase: &'static str,
+        future: impl Future<Output = T>,
+    ) -> Result<T, ConnectError> {
+        timeout_at(self.deadline, future).await.map_err(|_| self.timed_out(phase))
+    }
+
+    fn timed_out(&self, phase: &'static str) -> ConnectError {
+        ConnectError::timed_out(self.address, self.timeout, phase)
+    }
+}
+
+/// Thirty years, as tokio's own timers have it.
+const MUCH_TIME: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

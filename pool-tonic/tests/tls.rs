@@ -1,0 +1,285 @@
+//! TLS and mTLS: what works, and one clear error for each thing that does not.
+
+#![cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
+mod common;
+#[path = "common/tls.rs"]
+mod tls;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{ask, client, soon};
+use pool_tonic::{ChannelPool, ConfigError, ConnectivityState, Pem, TlsConfig};
+use pool_tonic_testing::EchoServer;
+use pool_tonic_testing::peer::{self, Peer};
+use pool_tonic_testing::proto::Do;
+use tls::{Ca, TlsServer, der, server_config, silent};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, rustls};
+use tonic::Code;
+
+const HOST: &str = "127.0.0.1";
+const H2: &[&str] = &["h2"];
+
+/// A call fails with this, and the pool says so, too.
+async fn fails(pool: &ChannelPool, address: impl ToString, expected: &str) {
+    let status = soon(client(pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let last = pool.last_error().unwrap();
+    for text in [status.message(), &last.to_string()] {
+        assert!(text.contains(expected), "{expected:?} in {text:?}");
+        assert!(text.contains(&address.to_string()), "{text:?} names the address");
+    }
+    assert_eq!(last.address(), address.to_string());
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+}
+
+#[tokio::test]
+async fn calls_run_over_tls() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
+    let pool = ca.pool(server.uri()).build().unwrap();
+    for _ in 0..20 {
+        soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    }
+    let mut answers = soon(client(&pool).server_stream(ask(Do::Echo))).await.unwrap().into_inner();
+    while soon(answers.message()).await.unwrap().is_some() {}
+    assert_eq!(server.clients()[0], None);
+}
+
+#[tokio::test]
+async fn requests_over_tls_have_the_scheme_https() {
+    let ca = Ca::new();
+    let peer = Peer::listen().await.unwrap();
+    let pool = ca.pool(format!("https://{}", peer.addr())).build().unwrap();
+    let call = tokio::spawn({
+        let mut client = client(&pool);
+        async move { client.unary(ask(Do::Echo)).await }
+    });
+    let acceptor = TlsAcceptor::from(server_config(&ca.issue(HOST), None, H2));
+    let stream = soon(acceptor.accept(soon(peer.accept_tcp()).await.unwrap())).await.unwrap();
+    let mut connection = soon(h2::server::handshake(stream)).await.unwrap();
+    let (request, respond) = soon(connection.accept()).await.unwrap().unwrap();
+    assert_eq!(request.uri().scheme_str(), Some("https"));
+    assert_eq!(request.uri().authority().unwrap().as_str(), peer.addr().to_string());
+    peer::answer(respond);
+    let served = tokio::spawn(async move { while let Some(Ok(_)) = connection.accept().await {} });
+    soon(call).await.unwrap().unwrap();
+    drop(pool);
+    soon(served).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_client_presents_its_certificate() {
+    let (ca, clients) = (Ca::new(), Ca::new());
+    let server = TlsServer::start(server_config(&ca.issue(HOST), Some(&clients), H2)).await;
+    let own = clients.issue("client");
+    let tls = ca.trusted().identity(Pem::bytes(&own.certificate), Pem::bytes(&own.key));
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!(server.clients()[0], Some(der(&own.certificate)));
+}
+
+#[tokio::test]
+async fn a_certificate_may_bear_another_name_if_that_is_said() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue("orders.example"), None, H2)).await;
+    let tls = ca.trusted().domain_name("orders.example");
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_configuration_of_rustls_is_used_with_h2() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(der(&ca.pem())).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let tls = TlsConfig::from_rustls(config);
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+}
+
+#[tokio::test]
+async fn tls_runs_over_a_connector() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue("orders.example"), None, H2)).await;
+    let addr = server.addr();
+    let connector = tower::service_fn(move |_: http::Uri| TcpStream::connect(addr));
+    let pool = ca.pool("https://orders.example").connector(connector).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn tls_runs_over_a_unix_socket() {
+    let ca = Ca::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.sock");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let acceptor = TlsAcceptor::from(server_config(&ca.issue("localhost"), None, H2));
+    let served = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = acceptor.accept(stream).await.unwrap();
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        let (_request, respond) = connection.accept().await.unwrap().unwrap();
+        peer::answer(respond);
+        while let Some(Ok(_)) = connection.accept().await {}
+    });
+    let pool = ca.pool(format!("unix://{}", path.display())).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    drop(pool);
+    soon(served).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_signed_by_somebody_else_is_refused() {
+    let server = TlsServer::start(server_config(&Ca::new().issue(HOST), None, H2)).await;
+    let pool = Ca::new().pool(server.uri()).build().unwrap();
+    fails(&pool, server.addr(), "invalid peer certificate: UnknownIssuer").await;
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue_expired(HOST), None, H2)).await;
+    let pool = ca.pool(server.uri()).build().unwrap();
+    fails(&pool, server.addr(), "certificate expired").await;
+}
+
+#[tokio::test]
+async fn a_certificate_with_another_name_is_refused() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue("other.example"), None, H2)).await;
+    let pool = ca.pool(server.uri()).build().unwrap();
+    fails(&pool, server.addr(), "certificate not valid for name").await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_choose_h2_is_refused() {
+    let ca = Ca::new();
+    // The first says nothing, the second declines the handshake.
+    for alpn in [&[][..], &["http/1.1"]] {
+        let server = TlsServer::start(server_config(&ca.issue(HOST), None, alpn)).await;
+        let pool = ca.pool(server.uri()).build().unwrap();
+        fails(&pool, server.addr(), "does not speak HTTP/2 over TLS: it did not choose h2").await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_missing_or_wrong_is_hinted_at() {
+    let (ca, clients) = (Ca::new(), Ca::new());
+    let server = TlsServer::start(server_config(&ca.issue(HOST), Some(&clients), H2)).await;
+    let pool = ca.pool(server.uri()).build().unwrap();
+    // The server's alert, or the end of the connection if that is noticed before.
+    fails(&pool, server.addr(), "ertificate").await;
+
+    let stranger = Ca::new().issue("client");
+    let tls = ca.trusted().identity(Pem::bytes(stranger.certificate), Pem::bytes(stranger.key));
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains(&server.addr().to_string()), "{status}");
+    assert_eq!(server.clients(), []);
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_told_apart() {
+    let server = EchoServer::start().await.unwrap();
+    let pool = Ca::new().pool(format!("https://{}", server.addr())).build().unwrap();
+    fails(&pool, server.addr(), "is it a server without TLS? then write http://").await;
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_told_apart() {
+    let server = TlsServer::start(server_config(&Ca::new().issue(HOST), None, H2)).await;
+    let pool = ChannelPool::builder(format!("http://{}", server.addr())).build().unwrap();
+    fails(&pool, server.addr(), "is it a server with TLS? then write https://").await;
+}
+
+#[tokio::test]
+async fn a_tls_handshake_that_hangs_is_bounded_by_the_connect_timeout() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = Ca::new()
+        .pool(format!("https://{}", peer.addr()))
+        .connect_timeout(Duration::from_millis(100))
+        .build()
+        .unwrap();
+    let expected = "the connect timeout of 100ms passed while the TLS handshake was under way";
+    fails(&pool, peer.addr(), expected).await;
+}
+
+#[tokio::test]
+async fn silence_after_the_tls_handshake_is_bounded_by_the_connect_timeout() {
+    let ca = Ca::new();
+    let (addr, server) = silent(server_config(&ca.issue(HOST), None, H2)).await;
+    let pool = ca
+        .pool(format!("https://{addr}"))
+        // The handshake has to fit into it, on a machine that does other things, too.
+        .connect_timeout(Duration::from_secs(2))
+        .build()
+        .unwrap();
+    let expected = "the connect timeout of 2s passed while its HTTP/2 settings were awaited";
+    fails(&pool, addr, expected).await;
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_file_that_is_missing_or_broken_fails_the_attempt_by_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    let peer = Peer::listen().await.unwrap();
+    let tls = TlsConfig::new().ca_certificate(Pem::file(&path));
+    let pool =
+        || ChannelPool::builder(format!("https://{}", peer.addr())).tls_config(tls.clone()).build();
+    let cannot_read = format!("cannot read {}", path.display());
+    fails(&pool().unwrap(), peer.addr(), &cannot_read).await;
+    std::fs::write(&path, "nothing of the kind").unwrap();
+    let unusable = format!("{} cannot be used as root certificate", path.display());
+    fails(&pool().unwrap(), peer.addr(), &unusable).await;
+}
+
+#[test]
+fn what_cannot_work_is_refused_when_the_pool_is_built() {
+    let ca = Ca::new();
+    let own = ca.issue("client");
+    let build = |uri: &str, tls| ChannelPool::builder(uri).tls_config(tls).build();
+    let error = |uri: &str, tls: TlsConfig| build(uri, tls).unwrap_err();
+    let secure = "https://orders";
+
+    build(secure, ca.trusted()).unwrap();
+    let unused = error("http://orders", ca.trusted());
+    assert!(matches!(unused, ConfigError::TlsUnused { .. }), "{unused}");
+    let name = error(secure, ca.trusted().domain_name("no name"));
+    assert!(matches!(name, ConfigError::ServerName { .. }), "{name}");
+    let pem = error(secure, TlsConfig::new().ca_certificate(Pem::bytes("")));
+    assert!(pem.to_string().contains("PEM in memory cannot be used as root certificate"), "{pem}");
+    let identity =
+        ca.trusted().identity(Pem::bytes(&own.certificate), Pem::bytes(&ca.issue("other").key));
+    let key = error(secure, identity);
+    assert!(key.to_string().contains("key of the client certificate"), "{key}");
+    let shown =
+        format!("{:?}", ca.trusted().identity(Pem::bytes(&own.certificate), Pem::bytes(&own.key)));
+    assert!(!shown.contains("BEGIN"), "{shown}");
+}
+
+#[cfg(feature = "tls-webpki-roots")]
+#[tokio::test]
+async fn public_roots_do_not_trust_a_private_server_and_private_ones_can_be_added() {
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
+    let public = TlsConfig::new().with_webpki_roots();
+    let pool = ChannelPool::builder(server.uri()).tls_config(public).build().unwrap();
+    fails(&pool, server.addr(), "UnknownIssuer").await;
+    let both = ca.trusted().with_webpki_roots();
+    let pool = ChannelPool::builder(server.uri()).tls_config(both).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+}
