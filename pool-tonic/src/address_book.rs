@@ -29,13 +29,16 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use pool_core::ResourceId;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
+use crate::connection::{Control, Health};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
+use crate::register::{Register, Registered};
 use crate::stats::AddressStatus;
 
 /// A connection that is lost sooner than this, without a GOAWAY, counts as one that never was: a server
@@ -46,12 +49,19 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// connections in good order, and some are set to do so often.
 const GREETED_AFTER: Duration = Duration::from_millis(100);
 
+/// Complaints of too many pings make keepalive no slower than this: clocks can add it to now.
+const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(60 * 60 * 24);
+
 /// What is known of one address.
 #[derive(Debug, Default)]
 struct Entry {
     connecting: usize,
     ready: usize,
+    /// Connected, and its server says that it does not serve.
+    unhealthy: usize,
     draining: usize,
+    /// How often its server complained of too many pings.
+    calmed: u32,
     /// Failed attempts since the last connection.
     failures: u32,
     /// The last attempt failed and no connection is ready since.
@@ -67,7 +77,7 @@ impl Entry {
         let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
         if self.ready > 0 {
             ConnectivityState::Ready
-        } else if self.failing && !is_due {
+        } else if self.unhealthy > 0 || (self.failing && !is_due) {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
@@ -105,9 +115,15 @@ impl Addresses {
             ConnectivityState::TransientFailure
         } else if self.is_connecting() {
             ConnectivityState::Connecting
+        } else if self.is_unhealthy() {
+            ConnectivityState::TransientFailure
         } else {
             ConnectivityState::Idle
         }
+    }
+
+    fn is_unhealthy(&self) -> bool {
+        self.entries.iter().any(|entry| entry.unhealthy > 0)
     }
 
     fn is_connecting(&self) -> bool {
@@ -127,7 +143,9 @@ impl Addresses {
     ) -> Option<usize> {
         // A failing address is tried by one attempt at a time.
         let key = |entry: &Entry| {
-            (entry.failing && (sure || entry.connecting > 0), entry.connecting + entry.ready)
+            let connections = entry.connecting + entry.ready + entry.unhealthy;
+            let is_failing = entry.failing || entry.unhealthy > 0;
+            (is_failing && (sure || entry.connecting > 0), connections)
         };
         let free =
             || self.entries.iter().enumerate().filter(|(_, entry)| entry.retry_in(now).is_zero());
@@ -198,7 +216,15 @@ impl Addresses {
     /// start the next attempt.
     fn fails_fast(&self, now: Instant) -> bool {
         self.state() == ConnectivityState::TransientFailure
-            && (self.is_connecting() || !self.retry_in(now).is_zero())
+            && (self.is_connecting() || self.is_unhealthy() || !self.retry_in(now).is_zero())
+    }
+
+    /// Every address may be dialled now.
+    fn reset_backoff(&mut self) {
+        for entry in &mut self.entries {
+            entry.failures = 0;
+            entry.retry_at = None;
+        }
     }
 
     /// The error of the address that will be tried next, which is the most telling one.
@@ -216,13 +242,22 @@ impl Addresses {
 pub(crate) struct AddressBook {
     list: Vec<Address>,
     addresses: Mutex<Addresses>,
+    register: Arc<Register>,
+    /// The back-off was reset.
+    reset: Notify,
     state: watch::Sender<ConnectivityState>,
 }
 
 impl AddressBook {
     pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
         let addresses = Mutex::new(Addresses::new(list.len()));
-        Arc::new(Self { list, addresses, state: watch::Sender::new(ConnectivityState::Idle) })
+        Arc::new(Self {
+            list,
+            addresses,
+            register: Arc::default(),
+            reset: Notify::new(),
+            state: watch::Sender::new(ConnectivityState::Idle),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -249,6 +284,28 @@ impl AddressBook {
         self.state.subscribe()
     }
 
+    pub(crate) fn register(&self) -> &Register {
+        &self.register
+    }
+
+    /// Resolves when the pool is closed.
+    pub(crate) async fn closed(&self) {
+        // The sender lives in self.
+        let _ = self.subscribe().wait_for(|state| *state == ConnectivityState::Shutdown).await;
+    }
+
+    /// Ends every back-off.
+    pub(crate) fn reset_backoff(&self) {
+        self.change(Addresses::reset_backoff);
+        self.reset.notify_waiters();
+    }
+
+    /// Resolves when some address may be dialled, by the clock or by a reset.
+    pub(crate) async fn retry_due(&self) {
+        let reset = self.reset.notified();
+        let _ = tokio::time::timeout(self.retry_in(), reset).await;
+    }
+
     /// Begins an attempt; see [`Addresses::pick`].
     pub(crate) fn dial(self: &Arc<Self>, sure: bool) -> Result<Dial, ConnectError> {
         let now = Instant::now();
@@ -258,13 +315,7 @@ impl AddressBook {
                 .ok_or_else(|| addresses.last_error())
         });
         match picked {
-            Ok(index) => Ok(Dial {
-                book: Arc::clone(self),
-                index,
-                started: now,
-                done: false,
-                settled: false,
-            }),
+            Ok(index) => Ok(self.begin(index, now)),
             Err(last) => Err(ConnectError::backing_off(self, last)),
         }
     }
@@ -284,14 +335,19 @@ impl AddressBook {
             }
         });
         match (index, begun) {
-            (Some(index), Ok(())) => Ok(Dial {
-                book: Arc::clone(self),
-                index,
-                started: now,
-                done: false,
-                settled: false,
-            }),
+            (Some(index), Ok(())) => Ok(self.begin(index, now)),
             (_, begun) => Err(ConnectError::backing_off(address, begun.err().flatten())),
+        }
+    }
+
+    /// The attempt that was counted just now.
+    fn begin(self: &Arc<Self>, index: usize, now: Instant) -> Dial {
+        Dial {
+            book: Arc::clone(self),
+            index,
+            started: now,
+            stage: Attempt::Goes,
+            registered: Some(self.register.enter(self.list[index].to_string())),
         }
     }
 
@@ -356,14 +412,24 @@ impl fmt::Display for AddressBook {
     }
 }
 
+/// How far an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Goes,
+    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
+    Settled,
+    Over,
+}
+
 /// An attempt to connect, counted while it lasts. Dropped without a result it has failed.
 #[derive(Debug)]
 pub(crate) struct Dial {
     book: Arc<AddressBook>,
     index: usize,
     started: Instant,
-    done: bool,
-    settled: bool,
+    stage: Attempt,
+    /// Present until there is a connection.
+    registered: Option<Registered>,
 }
 
 impl Dial {
@@ -371,20 +437,33 @@ impl Dial {
         &self.book.list[self.index]
     }
 
-    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
+    /// The server's settings are here.
     pub(crate) fn settled(&mut self) {
-        self.settled = true;
+        self.stage = Attempt::Settled;
     }
 
-    /// The connection is the pool's: READY.
-    pub(crate) fn connected(mut self) -> Live {
-        self.done = true;
+    /// The connection is the pool's, by this number: READY. It can be cut by `control`.
+    pub(crate) fn connected(
+        mut self,
+        id: ResourceId,
+        dedicated: bool,
+        control: Arc<Control>,
+    ) -> Live {
+        if let Some(registered) = &self.registered {
+            registered.driven(id, dedicated, control);
+        }
+        self.counted()
+    }
+
+    fn counted(&mut self) -> Live {
+        self.stage = Attempt::Over;
         self.book.change(|addresses| addresses.connected(self.index));
         Live {
             book: Arc::clone(&self.book),
             index: self.index,
             started: self.started,
-            draining: false,
+            stage: Stage::Ready,
+            registered: self.registered.take(),
         }
     }
 
@@ -393,7 +472,7 @@ impl Dial {
     }
 
     fn fail(&mut self, error: ConnectError) {
-        self.done = true;
+        self.stage = Attempt::Over;
         self.book.change(|addresses| {
             let times = (self.started, Instant::now());
             addresses.failed(self.index, times, error, fastrand::f64());
@@ -403,25 +482,48 @@ impl Dial {
 
 impl Drop for Dial {
     fn drop(&mut self) {
-        if self.done {
-            return;
+        match self.stage {
+            Attempt::Goes => {
+                let error = ConnectError::abandoned(self.address());
+                self.fail(error);
+            }
+            Attempt::Settled => {
+                self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
+            }
+            Attempt::Over => {}
         }
-        if self.settled {
-            self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
-            return;
-        }
-        let error = ConnectError::abandoned(self.address());
-        self.fail(error);
     }
 }
 
-/// A connection, counted while it lasts.
+/// How a connection counts for its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ready,
+    Unhealthy,
+    Draining,
+    /// Not at all: it closes.
+    Left,
+}
+
+impl Stage {
+    fn count(self, entry: &mut Entry) -> Option<&mut usize> {
+        match self {
+            Self::Ready => Some(&mut entry.ready),
+            Self::Unhealthy => Some(&mut entry.unhealthy),
+            Self::Draining => Some(&mut entry.draining),
+            Self::Left => None,
+        }
+    }
+}
+
+/// A connection, counted until it leaves, and registered while this lives.
 #[derive(Debug)]
 pub(crate) struct Live {
     book: Arc<AddressBook>,
     index: usize,
     started: Instant,
-    draining: bool,
+    stage: Stage,
+    registered: Option<Registered>,
 }
 
 impl Live {
@@ -430,26 +532,78 @@ impl Live {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining
+        self.stage == Stage::Draining
     }
 
-    /// The server said GOAWAY: no new calls, so the address is as good as not connected.
-    pub(crate) fn drain(&mut self, reason: String) {
-        if !self.draining {
-            self.draining = true;
-            let ended = self.ended(reason, GREETED_AFTER);
-            self.book.change(|addresses| {
-                ended(addresses);
-                addresses.entries[self.index].ready -= 1;
-                addresses.entries[self.index].draining += 1;
+    pub(crate) fn is_counted(&self) -> bool {
+        self.stage != Stage::Left
+    }
+
+    fn pass(&mut self, stage: Stage, and: impl FnOnce(&mut Addresses)) {
+        let before = std::mem::replace(&mut self.stage, stage);
+        self.book.change(|addresses| {
+            let entry = &mut addresses.entries[self.index];
+            before.count(entry).into_iter().for_each(|count| *count -= 1);
+            stage.count(entry).into_iter().for_each(|count| *count += 1);
+            and(addresses);
+        });
+        if let Some(registered) = &self.registered {
+            registered.set_state(match stage {
+                Stage::Ready | Stage::Draining => ConnectivityState::Ready,
+                Stage::Unhealthy => ConnectivityState::TransientFailure,
+                Stage::Left => ConnectivityState::Shutdown,
             });
         }
     }
 
+    /// It takes no new calls, since the server said GOAWAY: the address is as good as not connected.
+    pub(crate) fn drain(&mut self, reason: String) {
+        if matches!(self.stage, Stage::Ready | Stage::Unhealthy) {
+            let ended = self.ended(reason, GREETED_AFTER);
+            self.pass(Stage::Draining, ended);
+        }
+    }
+
+    /// The server says that it serves, or that it does not.
+    pub(crate) fn set_serving(&mut self, serving: bool) {
+        let (index, error) = (self.index, ConnectError::unhealthy(self.address(), Health::NotServing));
+        match (self.stage, serving) {
+            (Stage::Unhealthy, true) => self.pass(Stage::Ready, |addresses| {
+                addresses.entries[index].last_error = None;
+                addresses.down = false;
+            }),
+            (Stage::Ready, false) => self.pass(Stage::Unhealthy, |addresses| {
+                addresses.entries[index].last_error = Some(error);
+            }),
+            _ => {}
+        }
+    }
+
     /// The connection ended, and not because it was to.
-    pub(crate) fn lost(self, reason: String) {
+    pub(crate) fn lost(&self, reason: String) {
         let ended = self.ended(reason, STABLE_AFTER);
         self.book.change(ended);
+    }
+
+    /// It closes, or has ended.
+    pub(crate) fn leave(&mut self) {
+        if self.is_counted() {
+            self.pass(Stage::Left, |_| {});
+        }
+    }
+
+    /// The server complained of too many pings: the next connections ask it half as often.
+    pub(crate) fn too_many_pings(&self) {
+        self.book.change(|addresses| {
+            let calmed = &mut addresses.entries[self.index].calmed;
+            *calmed = calmed.saturating_add(1);
+        });
+    }
+
+    /// The keepalive time for this connection, where `time` is set: doubled for each complaint.
+    pub(crate) fn keepalive_time(&self, time: Duration) -> Duration {
+        let calmed = self.book.lock().entries[self.index].calmed;
+        time.saturating_mul(1_u32.checked_shl(calmed).unwrap_or(u32::MAX)).min(MAX_KEEPALIVE_TIME)
     }
 
     fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {
@@ -463,14 +617,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.book.change(|addresses| {
-            let entry = &mut addresses.entries[self.index];
-            if self.draining {
-                entry.draining -= 1;
-            } else {
-                entry.ready -= 1;
-            }
-        });
+        self.leave();
     }
 }
 

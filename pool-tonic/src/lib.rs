@@ -122,6 +122,7 @@ mod exclusive;
 mod manager;
 mod options;
 mod pool;
+mod register;
 mod retry;
 mod rotate;
 mod stats;
@@ -139,7 +140,8 @@ pub use options::{Dedicated, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
 pub use retry::{MethodName, RetryPolicy};
 pub use stats::{
-    AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, DedicatedStatus,
+    AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, CloseReport,
+    ConnectionStatus, DedicatedStatus,
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{Pem, TlsConfig};

@@ -1,13 +1,16 @@
 //! [`ChannelPool`]: the handle.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
 use pool_core::{GetOptions, SharedPool};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Status;
 
 use crate::address_book::AddressBook;
@@ -19,7 +22,10 @@ use crate::error::{ConnectError, NotReady};
 use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
 use crate::retry::Rules;
-use crate::stats::{AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, Totals};
+use crate::stats::{
+    AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, CloseReport, ConnectionStatus,
+    Totals,
+};
 
 /// What calls need to know.
 #[derive(Debug)]
@@ -65,7 +71,7 @@ impl Shared {
 }
 
 /// A pool of gRPC connections to one server, or to several that are alike. Cheap to clone; closed when
-/// its last handle, channel and call are gone.
+/// its last handle, channel and call are gone. See [`close`](Self::close) for an end in good order.
 ///
 /// Connections are made when calls need them and shared by many calls, never by more than the server
 /// allows: further calls wait, first come, first served. A connection that the server ends with a GOAWAY
@@ -242,7 +248,12 @@ impl ChannelPool {
                         // unless somebody else's succeeds before.
                         let mut watch = self.watch();
                         let ready = watch.wait_for(|state| *state == ConnectivityState::Ready);
-                        let _ = tokio::time::timeout(self.shared.book.retry_in(), ready).await;
+                        let (mut ready, mut due) = (pin!(ready), pin!(self.shared.book.retry_due()));
+                        poll_fn(|cx| match ready.as_mut().poll(cx) {
+                            Poll::Ready(_) => Poll::Ready(()),
+                            Poll::Pending => due.as_mut().poll(cx),
+                        })
+                        .await;
                     }
                     Err(_) => return false,
                 }
@@ -255,11 +266,111 @@ impl ChannelPool {
         Err(NotReady { state: self.state(), last_error: self.last_error() })
     }
 
-    /// Closes the pool: calls that wait and new ones fail with `UNAVAILABLE`, running ones finish.
-    pub fn close(&self) {
+    /// Waits until the minimum of connections is READY, at most for `timeout`. For a service that shall not
+    /// be ready before its connections are.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`], if the time is over, every address has failed, or the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the pool goes on connecting.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
+    /// use pool_tonic::ChannelPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ChannelPool::builder("http://127.0.0.1:1").min_connections(2).build()?;
+    /// if let Err(error) = pool.warm_up(Duration::from_millis(50)).await {
+    ///     println!("started without connections: {error}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn warm_up(&self, timeout: Duration) -> Result<(), NotReady> {
+        let warm = self.shared.pool.warm_up(timeout).await;
+        warm.map_err(|_| NotReady { state: self.state(), last_error: self.last_error() })
+    }
+
+    /// Every connection, in the order in which they were begun: those that connect and those that close,
+    /// too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    ///
+    /// let pool = ChannelPool::builder("http://orders:50051").build()?;
+    /// for connection in pool.connection_list() {
+    ///     println!("{} {} {} calls", connection.address, connection.state, connection.streams);
+    /// }
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn connection_list(&self) -> Vec<ConnectionStatus> {
+        self.shared.book.register().list(&self.shared.pool.list(), &self.shared.dedicated.list())
+    }
+
+    /// Ends the back-off of every address: what is wanted is dialled at once. For when it is known that the
+    /// servers, or the way to them, are there again.
+    pub fn reset_backoff(&self) {
+        self.shared.book.reset_backoff();
+        self.shared.pool.reset_backoff();
+        self.shared.dedicated.reset_backoff();
+    }
+
+    /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones (and the
+    /// holders of [exclusive](Self::exclusive) connections, which count as one) have until `grace` to finish. Then they are cut: they end with `UNAVAILABLE`, and their servers see the
+    /// connection end, by which they cancel what still runs. Returns when no socket, task or timer is left.
+    ///
+    /// # Cancel safety
+    ///
+    /// The pool stays closed, and running calls go on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
+    /// use pool_tonic::ChannelPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ChannelPool::builder("http://orders:50051").build()?;
+    /// let report = pool.close(Duration::from_secs(10)).await;
+    /// assert_eq!(report.calls_cut, 0);
+    /// # Ok(()) }
+    /// ```
+    pub async fn close(&self, grace: Duration) -> CloseReport {
+        let started = Instant::now();
+        self.refuse_calls();
+        let left = || grace.saturating_sub(started.elapsed());
+        let shared = self.shared.pool.drain(grace).await;
+        let dedicated = self.shared.dedicated.drain(left()).await;
+        let register = self.shared.book.register();
+        // Those that say goodbye may do so for as long as the calls might have run.
+        let calls_cut = if timeout(left(), register.empty()).await.is_ok() {
+            0
+        } else {
+            register.cut();
+            register.empty().await;
+            shared.leases + dedicated.leases
+        };
+        CloseReport { calls_cut, waited: started.elapsed() }
+    }
+
+    /// Closes the pool at once: calls that wait, new and running ones fail with `UNAVAILABLE`.
+    pub fn close_now(&self) {
+        self.refuse_calls();
+        self.shared.book.register().cut();
+    }
+
+    fn refuse_calls(&self) {
         self.shared.pool.close();
         self.shared.dedicated.close();
         self.shared.book.shutdown();
+        self.shared.pool.manager().drop_spare();
+        self.shared.dedicated.manager().drop_spare();
     }
 
     /// A handle that does not keep the pool open.
