@@ -27,6 +27,9 @@ use crate::stats::{
     Totals,
 };
 
+/// How long connections that are cut may take to be gone.
+const CUT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What calls need to know.
 #[derive(Debug)]
 pub(crate) struct CallConfig {
@@ -321,9 +324,15 @@ impl ChannelPool {
         self.shared.dedicated.reset_backoff();
     }
 
-    /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones (and the
-    /// holders of [exclusive](Self::exclusive) connections, which count as one) have until `grace` to finish. Then they are cut: they end with `UNAVAILABLE`, and their servers see the
-    /// connection end, by which they cancel what still runs. Returns when no socket, task or timer is left.
+    /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones have
+    /// until `grace` to finish, and so have the holders of [exclusive](Self::exclusive) connections, each of
+    /// whom counts as a call. Then they are cut: calls end with `UNAVAILABLE`, and their servers see the connection
+    /// end, by which they cancel what still runs. Returns when no socket and no timer is left; the pool's tasks
+    /// have ended then, or are about to.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock.
     ///
     /// # Cancel safety
     ///
@@ -353,7 +362,8 @@ impl ChannelPool {
             0
         } else {
             register.cut();
-            register.empty().await;
+            // At once, but where nobody drives the runtime that the connections live in.
+            let _ = timeout(CUT_TIMEOUT, register.empty()).await;
             shared.leases + dedicated.leases
         };
         CloseReport { calls_cut, waited: started.elapsed() }
