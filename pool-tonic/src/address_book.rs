@@ -566,7 +566,8 @@ impl Live {
 
     /// The server says that it serves, or that it does not.
     pub(crate) fn set_serving(&mut self, serving: bool) {
-        let (index, error) = (self.index, ConnectError::unhealthy(self.address(), Health::NotServing));
+        let (index, error) =
+            (self.index, ConnectError::unhealthy(self.address(), Health::NotServing));
         match (self.stage, serving) {
             (Stage::Unhealthy, true) => self.pass(Stage::Ready, |addresses| {
                 addresses.entries[index].last_error = None;

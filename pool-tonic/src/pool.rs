@@ -251,7 +251,8 @@ impl ChannelPool {
                         // unless somebody else's succeeds before.
                         let mut watch = self.watch();
                         let ready = watch.wait_for(|state| *state == ConnectivityState::Ready);
-                        let (mut ready, mut due) = (pin!(ready), pin!(self.shared.book.retry_due()));
+                        let (mut ready, mut due) =
+                            (pin!(ready), pin!(self.shared.book.retry_due()));
                         poll_fn(|cx| match ready.as_mut().poll(cx) {
                             Poll::Ready(_) => Poll::Ready(()),
                             Poll::Pending => due.as_mut().poll(cx),

@@ -49,7 +49,14 @@ impl Register {
     /// An attempt begins.
     pub(crate) fn enter(self: &Arc<Self>, address: String) -> Registered {
         let state = ConnectivityState::Connecting;
-        let row = Row { id: None, dedicated: false, address, since: Instant::now(), state, control: None };
+        let row = Row {
+            id: None,
+            dedicated: false,
+            address,
+            since: Instant::now(),
+            state,
+            control: None,
+        };
         let mut rows = self.rows();
         let key = rows.next;
         rows.next += 1;

@@ -276,17 +276,14 @@ async fn a_connection_of_age_finishes_its_calls() {
     let old = unary(&pool);
     let mut peer = network.accept(100).await;
     let (stream, _) = peer.request().await;
-    let successor = network.accept(100).await;
-    pass(120).await;
-    let new = unary(&pool);
-    tokio::spawn(answer_all(successor));
-    while network.is_quiet() && !new.is_finished() {
-        tokio::task::yield_now().await;
-    }
-    eventually(new).await.unwrap().unwrap();
+    let server = network.serve(100);
+    pass(600).await;
+    eventually(unary(&pool)).await.unwrap().unwrap();
+    assert_eq!(pool.status().draining, 1);
     peer.answer(stream).await.unwrap();
     eventually(old).await.unwrap().unwrap();
     peer.closed().await;
+    server.abort();
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,9 @@
 mod common;
 #[path = "common/memory.rs"]
 mod memory;
+#[cfg(feature = "health")]
+#[path = "health/source.rs"]
+mod source;
 
 use std::time::Duration;
 

@@ -249,7 +249,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         idle.map(|slot| slot.id).collect()
     }
 
-    fn aging(&self, expiry: Moment, _used_since: Moment) -> (usize, Moment) {
+    fn aging(&self, expiry: Moment, _used_since: Option<Moment>) -> (usize, Moment) {
         let aging = self.idle.iter().filter(|slot| slot.expires <= expiry).count();
         let later = self.idle.iter().map(|slot| slot.expires).filter(|&expires| expires > expiry);
         (aging, later.min().unwrap_or(Moment::NEVER))

@@ -423,9 +423,11 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         idle.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn aging(&self, expiry: Moment, used_since: Moment) -> (usize, Moment) {
+    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment) {
         let active = || self.rows.iter().map(|(_, row)| row).filter(|row| row.draining.is_none());
-        let is_used = |row: &&Row<R>| row.in_use > 0 || row.returned >= used_since;
+        let is_used = |row: &&Row<R>| {
+            used_since.is_none_or(|since| row.in_use > 0 || row.served && row.returned >= since)
+        };
         let aging = active().filter(|row| row.share.slot.expires <= expiry).filter(is_used).count();
         let later = active().map(|row| row.share.slot.expires).filter(|&expires| expires > expiry);
         (aging, later.min().unwrap_or(Moment::NEVER))

@@ -110,8 +110,8 @@ pub trait Store: Default + Send {
     fn idle_since(&self, returned: Moment) -> Vec<ResourceId>;
 
     /// How many idle resources expire by `expiry`, and when the next one after that does; of shared ones
-    /// all, idle or not, of which those count that have been in use since `used_since`.
-    fn aging(&self, expiry: Moment, used_since: Moment) -> (usize, Moment);
+    /// all, idle or not, or else those that are in use or were since `used_since`.
+    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment);
 
     /// Somebody may speak of a resource by its number.
     fn know(&mut self, id: ResourceId);

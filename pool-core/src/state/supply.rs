@@ -253,7 +253,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let raised =
             |minimum: usize| if minimum > 0 { minimum.saturating_add(self.aging) } else { 0 };
         let Limits { min_size, min_idle, .. } = self.limits;
-        let min_idle = if self.keeps_minimum() { raised(min_idle) } else { self.aging };
+        let min_idle = if self.keeps_minimum() {
+            raised(min_idle)
+        } else if self.aging > 0 {
+            // A load that comes and goes is gone at this moment, perhaps.
+            self.aging + usize::from(self.store.in_use() == 0)
+        } else {
+            0
+        };
         Limits { min_size: raised(min_size), min_idle, ..self.limits }
     }
 
@@ -332,12 +339,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         let ahead = |at: Moment| if at.is_never() { at } else { at.before(lead) };
         let expiry = now.after(lead);
-        let used_since = if keeps { Moment::default() } else { now.before(lead) };
+        // Returns are stamped up to a tick early, and where nothing ticks at any time before.
+        let used_since = match self.times.tick() {
+            Some(tick) => now.before(lead.saturating_add(tick)),
+            None => Moment::default(),
+        };
         // Nearly always none is, and it saves a look at each of them.
         let (aging, next) = if expiry < self.next_expiry {
             (0, self.next_expiry)
         } else {
-            self.store.aging(expiry, used_since)
+            self.store.aging(expiry, (!keeps).then_some(used_since))
         };
         (self.aging, self.next_aging) = (aging, ahead(next));
     }

@@ -67,7 +67,9 @@ impl Model {
         }
         let limits = &self.settings.limits;
         let keeps = limits.min_size > 0 || limits.min_idle > 0;
-        let min_idle = if self.shared && !keeps { aging } else { kept(limits.min_idle) };
+        let comes_and_goes = usize::from(aging > 0 && self.in_use() == 0);
+        let min_idle =
+            if self.shared && !keeps { aging + comes_and_goes } else { kept(limits.min_idle) };
         if self.shared {
             let sure = |r: &Resource| r.ends.is_empty();
             let load = self.in_use() + waiting;

@@ -86,7 +86,7 @@ where
             // The call learns of the end, too, and may have been answered before.
             match call.as_mut().poll(cx) {
                 Poll::Pending => Poll::Ready(Err(Status::unavailable("the connection ended"))),
-                answered => answered,
+                answered @ Poll::Ready(_) => answered,
             }
         })
         .await

@@ -2,6 +2,7 @@
 //! through: one request message, answers read one by one.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -120,5 +121,7 @@ impl Answers {
 }
 
 fn broken(error: h2::Error) -> Status {
-    Status::unavailable(error.to_string())
+    let mut status = Status::unavailable(error.to_string());
+    status.set_source(Arc::new(error));
+    status
 }
