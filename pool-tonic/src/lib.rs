@@ -123,6 +123,7 @@ mod address_book;
 mod backoff;
 mod call;
 mod channel;
+mod close;
 mod config;
 mod connection;
 mod connectivity;
