@@ -18,7 +18,7 @@
 //! of the peer, and of h2 itself when it gives the connection up (the peer broke the protocol, or made
 //! it reset too many streams): either way its successor is made while what can finish finishes.
 //!
-//! Everything else rings the [`Bell`], and a poll without a ring costs one look at a flag: the pool has
+//! Everything else rings the [bell](super::control::Bell), and a poll without a ring costs one look at a flag: the pool has
 //! dropped the connection, or [cuts](Control::cut) it; its stream ids are nearly used up; the timer of
 //! keepalive, or of closing, has ended; a ping was answered; the server said how its health is. Only while
 //! nothing is read does each poll look whether that has ended ([`Pulse::listens`]).
