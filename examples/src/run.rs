@@ -161,7 +161,7 @@ impl Demo<'_> {
         };
         let (outcome, ended) = self.loads.run("pool", calls, servers, Some(&gauge)).await;
         let counters = pool.counters();
-        pool.close();
+        pool.close_now();
         let outcome = Outcome {
             retried: Some(counters.transparent_retries),
             goaways: Some(counters.goaways),

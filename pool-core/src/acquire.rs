@@ -217,7 +217,9 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         let core = self.core;
         let answer = loop {
             let answer = core.update(|state, now, actions| {
-                state.is_maintained().then(|| state.request(now, ask, &mut waker, actions))
+                // A closed pool answers without maintenance, which has ended or will.
+                let answers = state.is_maintained() || state.is_closed();
+                answers.then(|| state.request(now, ask, &mut waker, actions))
             });
             if answer.is_some() {
                 break answer;

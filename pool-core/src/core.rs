@@ -426,6 +426,10 @@ impl<M: Manager, K: Kind<M>> HandleTarget for Core<M, K> {
         self.update(|state, now, actions| state.set_places(id, places, now, actions));
     }
 
+    fn leases(self: Arc<Self>, id: ResourceId) -> usize {
+        self.look(|state| state.store.leases_of(id))
+    }
+
     fn drain(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
         self.end_resource(id, EndReason::Drained, text);
     }

@@ -154,10 +154,10 @@ pub use crate::manager::{
     CreateContext, CreateReason, Manager, ResourceHandle, ResourceId, SharedManager,
 };
 pub use crate::metadata::Metadata;
-pub use crate::observer::{EndReason, Event, Observer};
+pub use crate::observer::{EndReason, Event, Observer, Resize, Sizing};
 pub use crate::options::{GetOptions, Priority};
 pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
-pub use crate::status::{Counters, Ended, Status};
+pub use crate::status::{Counters, Ended, SharedStatus, Status};
 /// The macro under which a [`DynManager`] is written.
 #[cfg(feature = "dyn")]
 pub use async_trait::async_trait;

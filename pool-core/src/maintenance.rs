@@ -2,8 +2,8 @@
 //! and lets time pass for the state.
 //!
 //! It holds the pool weakly and only while awake. It ends when the pool does, and takes the tasks that
-//! it has started along; when its runtime ends first, the pool learns of that and starts it anew with
-//! the next call.
+//! it has started along; or when the pool is closed and empty, and nothing is left to do. When its
+//! runtime ends first, the pool learns of that and starts it anew with the next call.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -46,6 +46,9 @@ impl<M: Manager, K: Kind<M>> Maintenance<M, K> {
             }
             for held in work.looks {
                 tasks.spawn(look(&core, held));
+            }
+            if work.over {
+                return;
             }
             drop(core);
             while let Some(done) = tasks.try_join_next() {

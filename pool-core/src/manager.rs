@@ -276,6 +276,12 @@ impl ResourceHandle {
         }
     }
 
+    /// How many leases of the resource are out at this moment; 0 when it, or the pool, is gone. Takes the
+    /// pool's lock: for what happens now and then.
+    pub fn leases(&self) -> usize {
+        self.target.upgrade().map_or(0, |target| target.leases(self.id))
+    }
+
     /// The resource is to be used up: its holders keep it, nobody else gets it, and it goes with the
     /// last of them. A shared one does not count towards the maximum size any more, so that a successor
     /// is created at once.
@@ -307,5 +313,6 @@ pub(crate) trait HandleTarget: Send + Sync {
     fn known(self: Arc<Self>, id: ResourceId);
     fn broken(self: Arc<Self>, id: ResourceId, reason: Cow<'static, str>);
     fn set_places(self: Arc<Self>, id: ResourceId, places: usize);
+    fn leases(self: Arc<Self>, id: ResourceId) -> usize;
     fn drain(self: Arc<Self>, id: ResourceId, reason: Cow<'static, str>);
 }

@@ -71,6 +71,15 @@ pub enum Event {
         /// Why.
         reason: EndReason,
     },
+    /// The pool decided to be of another size, and why. Told beside the events of what follows from it.
+    Resized {
+        /// The resource that comes, goes or stays.
+        id: ResourceId,
+        /// What was decided, by which rule.
+        change: Resize,
+        /// The numbers right after the decision, which are what it was made by, but for that one resource.
+        sizing: Sizing,
+    },
     /// A lease has been out for longer than the leak threshold. Told once per lease.
     Leaked {
         /// The resource.
@@ -100,6 +109,65 @@ pub enum Event {
     },
     /// The pool was closed.
     Closed,
+}
+
+/// A decision about the size of a pool, with the rule that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Resize {
+    /// A resource is created.
+    Create(CreateReason),
+    /// A shared resource has no new holders from now on, and ends with its last one.
+    Drain(EndReason),
+    /// A resource that nobody holds ends.
+    End(EndReason),
+    /// A shared resource that was draining as excess is taken back instead of creating one.
+    Reclaim,
+}
+
+impl Resize {
+    /// The decision in lower case, as a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Drain(_) => "drain",
+            Self::End(_) => "end",
+            Self::Reclaim => "reclaim",
+        }
+    }
+
+    /// The rule in lower case, as a label.
+    pub fn rule(self) -> &'static str {
+        match self {
+            Self::Create(reason) => reason.as_str(),
+            Self::Drain(reason) | Self::End(reason) => reason.as_str(),
+            Self::Reclaim => "demand",
+        }
+    }
+}
+
+/// The numbers that decisions about the size are made by, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sizing {
+    /// Resources that count towards the maximum, those that are being created among them.
+    pub size: usize,
+    /// The fewest that are kept.
+    pub min_size: usize,
+    /// The most that there may be.
+    pub max_size: usize,
+    /// Those that nobody holds.
+    pub idle: usize,
+    /// Those that are being created.
+    pub creating: usize,
+    /// Shared ones that have no new holders, beside the size.
+    pub draining: usize,
+    /// Leases that are out.
+    pub leases: usize,
+    /// Places of the resources that may be lent.
+    pub places: usize,
+    /// Places that those who wait want.
+    pub wanted: usize,
 }
 
 /// Why a resource left the pool.

@@ -1,5 +1,8 @@
 //! Numbers out: [`Status`] is how things stand, [`Counters`] what has happened.
 
+use std::time::Duration;
+
+use crate::manager::ResourceId;
 use crate::observer::EndReason;
 
 /// How a pool stands at one moment. Every field is taken from the state under its lock, so they fit
@@ -39,6 +42,24 @@ pub struct Status {
     pub paused: bool,
     /// Whether the pool is closed.
     pub closed: bool,
+}
+
+/// How one resource of a [`SharedPool`](crate::SharedPool) stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SharedStatus {
+    /// Its number.
+    pub id: ResourceId,
+    /// Leases of it that are out.
+    pub in_use: usize,
+    /// Its places.
+    pub places: usize,
+    /// Why it has no new holders, if it drains.
+    pub draining: Option<EndReason>,
+    /// How long it has been there.
+    pub age: Duration,
+    /// How often it has been lent.
+    pub uses: u32,
 }
 
 /// What a pool has done since it was built. Every field only grows.

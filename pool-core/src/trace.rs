@@ -30,6 +30,10 @@ pub(crate) fn trace(manager: &'static str, event: &Event) {
         Event::Draining { id, reason } => {
             debug!(target: "pool_core", manager, %id, reason = reason.as_str(), "draining");
         }
+        Event::Resized { id, change, sizing } => {
+            let (rule, change) = (change.rule(), change.as_str());
+            debug!(target: "pool_core", manager, %id, change, rule, ?sizing, "resized");
+        }
         Event::Leaked { id, held_for, taken_at } => {
             warn!(target: "pool_core", manager, %id, ?held_for, %taken_at, "a lease is out for long");
         }

@@ -25,18 +25,23 @@
 //! computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
 //! waker runs under the latter.
 
+mod guards;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
+use crate::register::Register;
 use crate::stats::AddressStatus;
+
+pub(crate) use guards::{Dial, Live};
 
 /// A connection that is lost sooner than this, without a GOAWAY, counts as one that never was: a server
 /// that accepts and drops at once would otherwise be dialled in a tight loop, since READY ends the back-off.
@@ -46,12 +51,19 @@ const STABLE_AFTER: Duration = Duration::from_secs(1);
 /// connections in good order, and some are set to do so often.
 const GREETED_AFTER: Duration = Duration::from_millis(100);
 
+/// Complaints of too many pings make keepalive no slower than this: clocks can add it to now.
+const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(60 * 60 * 24);
+
 /// What is known of one address.
 #[derive(Debug, Default)]
 struct Entry {
     connecting: usize,
     ready: usize,
+    /// Connected, and its server says that it does not serve.
+    unhealthy: usize,
     draining: usize,
+    /// How often its server complained of too many pings.
+    calmed: u32,
     /// Failed attempts since the last connection.
     failures: u32,
     /// The last attempt failed and no connection is ready since.
@@ -67,7 +79,7 @@ impl Entry {
         let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
         if self.ready > 0 {
             ConnectivityState::Ready
-        } else if self.failing && !is_due {
+        } else if self.unhealthy > 0 || (self.failing && !is_due) {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
@@ -105,9 +117,15 @@ impl Addresses {
             ConnectivityState::TransientFailure
         } else if self.is_connecting() {
             ConnectivityState::Connecting
+        } else if self.is_unhealthy() {
+            ConnectivityState::TransientFailure
         } else {
             ConnectivityState::Idle
         }
+    }
+
+    fn is_unhealthy(&self) -> bool {
+        self.entries.iter().any(|entry| entry.unhealthy > 0)
     }
 
     fn is_connecting(&self) -> bool {
@@ -127,7 +145,9 @@ impl Addresses {
     ) -> Option<usize> {
         // A failing address is tried by one attempt at a time.
         let key = |entry: &Entry| {
-            (entry.failing && (sure || entry.connecting > 0), entry.connecting + entry.ready)
+            let connections = entry.connecting + entry.ready + entry.unhealthy;
+            let is_failing = entry.failing || entry.unhealthy > 0;
+            (is_failing && (sure || entry.connecting > 0), connections)
         };
         let free =
             || self.entries.iter().enumerate().filter(|(_, entry)| entry.retry_in(now).is_zero());
@@ -198,7 +218,15 @@ impl Addresses {
     /// start the next attempt.
     fn fails_fast(&self, now: Instant) -> bool {
         self.state() == ConnectivityState::TransientFailure
-            && (self.is_connecting() || !self.retry_in(now).is_zero())
+            && (self.is_connecting() || self.is_unhealthy() || !self.retry_in(now).is_zero())
+    }
+
+    /// Every address may be dialled now.
+    fn reset_backoff(&mut self) {
+        for entry in &mut self.entries {
+            entry.failures = 0;
+            entry.retry_at = None;
+        }
     }
 
     /// The error of the address that will be tried next, which is the most telling one.
@@ -216,13 +244,22 @@ impl Addresses {
 pub(crate) struct AddressBook {
     list: Vec<Address>,
     addresses: Mutex<Addresses>,
+    register: Arc<Register>,
+    /// The back-off was reset.
+    reset: Notify,
     state: watch::Sender<ConnectivityState>,
 }
 
 impl AddressBook {
     pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
         let addresses = Mutex::new(Addresses::new(list.len()));
-        Arc::new(Self { list, addresses, state: watch::Sender::new(ConnectivityState::Idle) })
+        Arc::new(Self {
+            list,
+            addresses,
+            register: Arc::default(),
+            reset: Notify::new(),
+            state: watch::Sender::new(ConnectivityState::Idle),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -249,6 +286,28 @@ impl AddressBook {
         self.state.subscribe()
     }
 
+    pub(crate) fn register(&self) -> &Register {
+        &self.register
+    }
+
+    /// Resolves when the pool is closed.
+    pub(crate) async fn closed(&self) {
+        // The sender lives in self.
+        let _ = self.subscribe().wait_for(|state| *state == ConnectivityState::Shutdown).await;
+    }
+
+    /// Ends every back-off.
+    pub(crate) fn reset_backoff(&self) {
+        self.change(Addresses::reset_backoff);
+        self.reset.notify_waiters();
+    }
+
+    /// Resolves when some address may be dialled, by the clock or by a reset.
+    pub(crate) async fn retry_due(&self) {
+        let reset = self.reset.notified();
+        let _ = tokio::time::timeout(self.retry_in(), reset).await;
+    }
+
     /// Begins an attempt; see [`Addresses::pick`].
     pub(crate) fn dial(self: &Arc<Self>, sure: bool) -> Result<Dial, ConnectError> {
         let now = Instant::now();
@@ -258,13 +317,7 @@ impl AddressBook {
                 .ok_or_else(|| addresses.last_error())
         });
         match picked {
-            Ok(index) => Ok(Dial {
-                book: Arc::clone(self),
-                index,
-                started: now,
-                done: false,
-                settled: false,
-            }),
+            Ok(index) => Ok(self.begin(index, now)),
             Err(last) => Err(ConnectError::backing_off(self, last)),
         }
     }
@@ -284,13 +337,7 @@ impl AddressBook {
             }
         });
         match (index, begun) {
-            (Some(index), Ok(())) => Ok(Dial {
-                book: Arc::clone(self),
-                index,
-                started: now,
-                done: false,
-                settled: false,
-            }),
+            (Some(index), Ok(())) => Ok(self.begin(index, now)),
             (_, begun) => Err(ConnectError::backing_off(address, begun.err().flatten())),
         }
     }
@@ -353,124 +400,6 @@ impl fmt::Display for AddressBook {
             write!(f, "{address}")?;
         }
         Ok(())
-    }
-}
-
-/// An attempt to connect, counted while it lasts. Dropped without a result it has failed.
-#[derive(Debug)]
-pub(crate) struct Dial {
-    book: Arc<AddressBook>,
-    index: usize,
-    started: Instant,
-    done: bool,
-    settled: bool,
-}
-
-impl Dial {
-    pub(crate) fn address(&self) -> &Address {
-        &self.book.list[self.index]
-    }
-
-    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
-    pub(crate) fn settled(&mut self) {
-        self.settled = true;
-    }
-
-    /// The connection is the pool's: READY.
-    pub(crate) fn connected(mut self) -> Live {
-        self.done = true;
-        self.book.change(|addresses| addresses.connected(self.index));
-        Live {
-            book: Arc::clone(&self.book),
-            index: self.index,
-            started: self.started,
-            draining: false,
-        }
-    }
-
-    pub(crate) fn failed(mut self, error: ConnectError) {
-        self.fail(error);
-    }
-
-    fn fail(&mut self, error: ConnectError) {
-        self.done = true;
-        self.book.change(|addresses| {
-            let times = (self.started, Instant::now());
-            addresses.failed(self.index, times, error, fastrand::f64());
-        });
-    }
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        if self.done {
-            return;
-        }
-        if self.settled {
-            self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
-            return;
-        }
-        let error = ConnectError::abandoned(self.address());
-        self.fail(error);
-    }
-}
-
-/// A connection, counted while it lasts.
-#[derive(Debug)]
-pub(crate) struct Live {
-    book: Arc<AddressBook>,
-    index: usize,
-    started: Instant,
-    draining: bool,
-}
-
-impl Live {
-    pub(crate) fn address(&self) -> &Address {
-        &self.book.list[self.index]
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining
-    }
-
-    /// The server said GOAWAY: no new calls, so the address is as good as not connected.
-    pub(crate) fn drain(&mut self, reason: String) {
-        if !self.draining {
-            self.draining = true;
-            let ended = self.ended(reason, GREETED_AFTER);
-            self.book.change(|addresses| {
-                ended(addresses);
-                addresses.entries[self.index].ready -= 1;
-                addresses.entries[self.index].draining += 1;
-            });
-        }
-    }
-
-    /// The connection ended, and not because it was to.
-    pub(crate) fn lost(self, reason: String) {
-        let ended = self.ended(reason, STABLE_AFTER);
-        self.book.change(ended);
-    }
-
-    fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {
-        let index = self.index;
-        let now = Instant::now();
-        let error = ConnectError::lost(self.address(), reason);
-        let lived = now.saturating_duration_since(self.started);
-        move |addresses| addresses.ended(index, now, (lived, stable), error, fastrand::f64())
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.book.change(|addresses| {
-            let entry = &mut addresses.entries[self.index];
-            if self.draining {
-                entry.draining -= 1;
-            } else {
-                entry.ready -= 1;
-            }
-        });
     }
 }
 

@@ -144,9 +144,9 @@ async fn guards_take_themselves_back_and_the_state_follows() {
         assert!(watch.has_changed().unwrap());
         states.push(*watch.borrow_and_update());
     };
-    let dial = book.dial(true).unwrap();
+    let mut dial = book.dial(true).unwrap();
     next(&mut watch);
-    let mut live = dial.connected();
+    let mut live = dial.counted();
     next(&mut watch);
     live.drain("GOAWAY".to_owned());
     next(&mut watch);
@@ -161,9 +161,10 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     assert!(book.refusal().is_some());
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(book.refusal().is_none());
-    let live = book.dial(true).unwrap().connected();
+    let live = book.dial(true).unwrap().counted();
     next(&mut watch);
     live.lost("reset".to_owned());
+    drop(live);
     next(&mut watch);
     book.shutdown();
     next(&mut watch);

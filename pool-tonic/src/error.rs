@@ -6,7 +6,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::Status;
+
 use crate::address::Address;
+use crate::connection::Health;
 use crate::connectivity::ConnectivityState;
 
 /// What is wrong with a configuration.
@@ -131,6 +134,12 @@ pub enum ConfigError {
         /// The rule that it breaks.
         reason: &'static str,
     },
+    /// The priming call's method is none.
+    #[error("{method:?} is no method: write /package.Service/Method")]
+    Method {
+        /// The text given.
+        method: String,
+    },
     /// The user agent is no header value.
     #[error("{value:?} cannot be sent as user agent: only visible ASCII characters and spaces can")]
     UserAgent {
@@ -177,6 +186,8 @@ enum Kind {
     Ended {
         secure: bool,
     },
+    Priming(Status),
+    Unhealthy(Health),
     TimedOut {
         after: Duration,
         phase: &'static str,
@@ -242,6 +253,14 @@ impl ConnectError {
 
     pub(crate) fn ended(address: &Address) -> Self {
         Self::new(address, Kind::Ended { secure: address.is_secure() })
+    }
+
+    pub(crate) fn priming(address: impl fmt::Display, status: Status) -> Self {
+        Self::new(address, Kind::Priming(status))
+    }
+
+    pub(crate) fn unhealthy(address: impl fmt::Display, health: Health) -> Self {
+        Self::new(address, Kind::Unhealthy(health))
     }
 
     pub(crate) fn timed_out(
@@ -312,6 +331,15 @@ impl fmt::Display for ConnectError {
                 "{address} closed the connection before it sent its HTTP/2 settings{}",
                 hint(*secure)
             ),
+            Kind::Priming(status) => write!(
+                f,
+                "{address} failed the first call that the pool made on a new connection: {:?}: {}",
+                status.code(),
+                status.message()
+            ),
+            Kind::Unhealthy(health) => {
+                write!(f, "{address} is connected, and not healthy: {health}")
+            }
             Kind::TimedOut { after, phase } => write!(
                 f,
                 "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
@@ -347,8 +375,10 @@ impl StdError for ConnectError {
             #[cfg(feature = "tls")]
             Kind::Alpn(refusal) => refusal.as_ref().map(|error| error as _),
             Kind::Http2 { error, .. } => Some(error),
+            Kind::Priming(status) => Some(status),
             Kind::BackingOff(Some(last)) => Some(last),
             Kind::Ended { .. }
+            | Kind::Unhealthy(_)
             | Kind::TimedOut { .. }
             | Kind::Abandoned
             | Kind::Lost(_)

@@ -107,21 +107,34 @@
 //! Files are read again for each connection; [`ChannelPool::rotate`] replaces the connections that are there,
 //! one by one and without a call's noticing, so that they have what is new.
 //!
-//! Not here yet: keepalive, name resolution, service configuration by a resolver.
+//! # Keepalive, health, age
+//!
+//! A connection with calls on which nothing comes for a minute is pinged, and ended if nothing comes then
+//! ([`keepalive_time`](ChannelPoolBuilder::keepalive_time)). One is replaced before it is
+//! [too old](ChannelPoolBuilder::max_connection_age) or its stream ids end. On request, servers are asked whether
+//! they are [healthy](ChannelPoolBuilder::health_check), and new connections are [primed](ChannelPoolBuilder::priming).
+//! Feature `health` makes a pool a source of health for one's own server (`health_source`).
+//! [`ChannelPool::close`] ends it all in good order.
+//!
+//! Not here yet: name resolution, service configuration by a resolver.
 
 mod address;
 mod address_book;
 mod backoff;
 mod call;
 mod channel;
+mod close;
 mod config;
 mod connection;
 mod connectivity;
 mod error;
 mod exclusive;
+#[cfg(feature = "health")]
+mod health;
 mod manager;
 mod options;
 mod pool;
+mod register;
 mod retry;
 mod rotate;
 mod stats;
@@ -134,12 +147,15 @@ pub use connection::Connection;
 pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use exclusive::ExclusiveChannel;
+#[cfg(feature = "health")]
+pub use health::health_source;
 pub use manager::ConnectionManager;
 pub use options::{Dedicated, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
 pub use retry::{MethodName, RetryPolicy};
 pub use stats::{
-    AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, DedicatedStatus,
+    AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, CloseReport,
+    ConnectionStatus, DedicatedStatus,
 };
 #[cfg(feature = "tls")]
 pub use transport::tls::{Pem, TlsConfig};

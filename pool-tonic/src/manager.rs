@@ -5,8 +5,11 @@
 //! successor is made at once while its calls finish. A lost connection is broken, and goes. When the pool
 //! is down (`TRANSIENT_FAILURE`), a failed creation is fatal: it fails the calls that wait.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{CreateContext, CreateReason, Manager, SharedManager};
@@ -99,7 +102,17 @@ impl ConnectionManager {
     }
 
     async fn dial(&self, dial: Dial) -> Result<Dialled, ConnectError> {
-        connection::dial(dial, &self.config, self.generation(), &self.totals).await
+        let generation = self.generation();
+        let mut dialled = pin!(connection::dial(dial, &self.config, generation, &self.totals));
+        // Nobody waits for it any more when the pool is closed.
+        let mut closed = pin!(self.book.closed());
+        poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(ConnectError::abandoned(&self.book)));
+            }
+            dialled.as_mut().poll(cx)
+        })
+        .await
     }
 }
 

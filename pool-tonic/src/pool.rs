@@ -1,7 +1,10 @@
 //! [`ChannelPool`]: the handle.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -19,7 +22,9 @@ use crate::error::{ConnectError, NotReady};
 use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
 use crate::retry::Rules;
-use crate::stats::{AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, Totals};
+use crate::stats::{
+    AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, ConnectionStatus, Totals,
+};
 
 /// What calls need to know.
 #[derive(Debug)]
@@ -65,7 +70,7 @@ impl Shared {
 }
 
 /// A pool of gRPC connections to one server, or to several that are alike. Cheap to clone; closed when
-/// its last handle, channel and call are gone.
+/// its last handle, channel and call are gone. See [`close`](Self::close) for an end in good order.
 ///
 /// Connections are made when calls need them and shared by many calls, never by more than the server
 /// allows: further calls wait, first come, first served. A connection that the server ends with a GOAWAY
@@ -85,7 +90,7 @@ impl Shared {
 /// ```
 #[derive(Clone)]
 pub struct ChannelPool {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl ChannelPool {
@@ -242,7 +247,13 @@ impl ChannelPool {
                         // unless somebody else's succeeds before.
                         let mut watch = self.watch();
                         let ready = watch.wait_for(|state| *state == ConnectivityState::Ready);
-                        let _ = tokio::time::timeout(self.shared.book.retry_in(), ready).await;
+                        let (mut ready, mut due) =
+                            (pin!(ready), pin!(self.shared.book.retry_due()));
+                        poll_fn(|cx| match ready.as_mut().poll(cx) {
+                            Poll::Ready(_) => Poll::Ready(()),
+                            Poll::Pending => due.as_mut().poll(cx),
+                        })
+                        .await;
                     }
                     Err(_) => return false,
                 }
@@ -255,11 +266,59 @@ impl ChannelPool {
         Err(NotReady { state: self.state(), last_error: self.last_error() })
     }
 
-    /// Closes the pool: calls that wait and new ones fail with `UNAVAILABLE`, running ones finish.
-    pub fn close(&self) {
-        self.shared.pool.close();
-        self.shared.dedicated.close();
-        self.shared.book.shutdown();
+    /// Waits until the minimum of connections is READY, at most for `timeout`. For a service that shall not
+    /// be ready before its connections are.
+    ///
+    /// # Errors
+    ///
+    /// [`NotReady`], if the time is over, every address has failed, or the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost: the pool goes on connecting.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
+    /// use pool_tonic::ChannelPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ChannelPool::builder("http://127.0.0.1:1").min_connections(2).build()?;
+    /// if let Err(error) = pool.warm_up(Duration::from_millis(50)).await {
+    ///     println!("started without connections: {error}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn warm_up(&self, timeout: Duration) -> Result<(), NotReady> {
+        let warm = self.shared.pool.warm_up(timeout).await;
+        warm.map_err(|_| NotReady { state: self.state(), last_error: self.last_error() })
+    }
+
+    /// Every connection, in the order in which they were begun: those that connect and those that close,
+    /// too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    ///
+    /// let pool = ChannelPool::builder("http://orders:50051").build()?;
+    /// for connection in pool.connection_list() {
+    ///     println!("{} {} {} calls", connection.address, connection.state, connection.streams);
+    /// }
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn connection_list(&self) -> Vec<ConnectionStatus> {
+        self.shared.book.register().list(&self.shared.pool.list(), &self.shared.dedicated.list())
+    }
+
+    /// Ends the back-off of every address: what is wanted is dialled at once. For when it is known that the
+    /// servers, or the way to them, are there again.
+    pub fn reset_backoff(&self) {
+        self.shared.book.reset_backoff();
+        self.shared.pool.reset_backoff();
+        self.shared.dedicated.reset_backoff();
     }
 
     /// A handle that does not keep the pool open.

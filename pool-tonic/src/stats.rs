@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use pool_core::ResourceId;
 use tonic::Code;
 
 use crate::connectivity::ConnectivityState;
@@ -161,8 +162,46 @@ pub struct ChannelCounters {
     pub connections_opened: u64,
     /// Attempts to connect that failed.
     pub connections_failed: u64,
-    /// READY connections that ended without a GOAWAY and without the pool's doing.
+    /// READY connections that ended without a GOAWAY and without the pool's doing. Those that keepalive ended
+    /// are among them.
     pub connections_lost: u64,
+    /// Connections that keepalive ended, since nothing came within the timeout of a ping.
+    pub keepalive_timeouts: u64,
+}
+
+/// How one connection stands, from the begin of its attempt until its socket is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStatus {
+    /// Its number, the one that events name; `None` before it is the pool's.
+    pub id: Option<ResourceId>,
+    /// It carries one call at a time, and is of [that](crate::ChannelPool::dedicated_connections) pool, whose
+    /// numbers are its own; `false` while it connects.
+    pub dedicated: bool,
+    /// Where it leads.
+    pub address: String,
+    /// `Connecting`, `Ready`, `TransientFailure` while its server says that it does not serve, `Shutdown`
+    /// while it closes.
+    pub state: ConnectivityState,
+    /// It finishes its calls and takes no more.
+    pub draining: bool,
+    /// Calls on it.
+    pub streams: usize,
+    /// The most calls that it takes at a time, by its server's limit, the pool's own cap and refusals; 0
+    /// while its server says that it does not serve.
+    pub limit: usize,
+    /// How long it has been READY; while it connects, for how long it has.
+    pub age: Duration,
+}
+
+/// How a [`close`](crate::ChannelPool::close) ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Calls that were still running when the grace was over, and were ended with `UNAVAILABLE`.
+    pub calls_cut: usize,
+    /// How long it took.
+    pub waited: Duration,
 }
 
 /// A number of calls for each gRPC code. A call whose response was dropped before its end counts as
@@ -202,6 +241,7 @@ pub(crate) struct Totals {
     pub(crate) connections_opened: AtomicU64,
     pub(crate) connections_failed: AtomicU64,
     pub(crate) connections_lost: AtomicU64,
+    pub(crate) keepalive_timeouts: AtomicU64,
 }
 
 impl Totals {
@@ -221,6 +261,7 @@ impl Totals {
             connections_opened: read(&self.connections_opened),
             connections_failed: read(&self.connections_failed),
             connections_lost: read(&self.connections_lost),
+            keepalive_timeouts: read(&self.keepalive_timeouts),
         }
     }
 }

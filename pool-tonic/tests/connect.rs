@@ -259,7 +259,11 @@ async fn a_closed_pool_finishes_its_calls_and_takes_no_more() {
     let mut running = client(&pool);
     let running = tokio::spawn(async move { running.unary(ask(Do::Wait)).await });
     soon(server.books().until(|now| now.active == 1)).await;
-    pool.close();
+    let close = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close(Duration::from_secs(20)).await }
+    });
+    until(|| pool.is_closed()).await;
     assert!(pool.is_closed());
     assert_eq!(pool.state(), ConnectivityState::Shutdown);
     let status: Status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
@@ -267,6 +271,7 @@ async fn a_closed_pool_finishes_its_calls_and_takes_no_more() {
     assert!(status.message().contains("closed"), "{status}");
     server.open_gate();
     soon(running).await.unwrap().unwrap();
+    assert_eq!(soon(close).await.unwrap().calls_cut, 0);
     assert!(soon(pool.wait_ready(Instant::now() + Duration::from_secs(1))).await.is_err());
     soon(server.stop()).await;
 }

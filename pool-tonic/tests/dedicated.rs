@@ -127,7 +127,7 @@ async fn dedicated_calls_beyond_the_maximum_wait_under_their_deadline() {
 async fn closing_the_pool_closes_its_dedicated_connections() {
     let (server, pool) = server_and_pool().await;
     soon(client(&pool).unary(dedicated(ask(Do::Echo)))).await.unwrap();
-    pool.close();
+    pool.close_now();
     let status = soon(client(&pool).unary(dedicated(ask(Do::Echo)))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("closed"), "{status}");

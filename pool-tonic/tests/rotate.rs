@@ -152,7 +152,7 @@ async fn a_rotation_that_is_given_up_leaves_nothing_behind() {
     assert!(soon(rotation).await.unwrap_err().is_cancelled());
     assert_eq!(pool.status().ready, 1);
     until(|| pool.addresses()[0].connecting == 0).await;
-    pool.close();
+    pool.close_now();
     assert_eq!(soon(pool.rotate()).await.unwrap(), 0);
 }
 

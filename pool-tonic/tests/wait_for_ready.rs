@@ -102,7 +102,7 @@ async fn a_closed_pool_ends_the_wait() {
     let patient = start(&pool, waiting(true));
     until(|| pool.state() == ConnectivityState::TransientFailure).await;
     until(|| pool.status().waiting == 1).await;
-    pool.close();
+    pool.close_now();
     let status = soon(patient).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("closed"), "{status}");

@@ -7,12 +7,34 @@ use super::ResourcePool;
 use crate::config::{ConfigError, Limits};
 use crate::control::{self, DrainReport, Pause, Retained};
 use crate::error::{CreateError, Error};
-use crate::kind::Kind;
+use crate::kind::{Kind, Shared};
 use crate::leaks::Holder;
-use crate::manager::Manager;
+use crate::manager::{Manager, SharedManager};
 use crate::metadata::Metadata;
 use crate::state::State;
-use crate::status::{Counters, Status};
+use crate::status::{Counters, SharedStatus, Status};
+
+impl<M: SharedManager> ResourcePool<M, Shared> {
+    /// How each resource stands, those that drain too, in the order in which they were created. All of it at
+    /// one moment.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::SharedPool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = SharedPool::builder(ScriptedManager::new()).build()?;
+    /// let lease = pool.get().await?;
+    /// let list = pool.list();
+    /// assert_eq!((list[0].id, list[0].in_use), (lease.id(), 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn list(&self) -> Vec<SharedStatus> {
+        let now = self.core.clock.now();
+        self.core.look(|state| state.store.list(now))
+    }
+}
 
 impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Waits until the minimum is there: as many resources as [`min_size`](crate::Builder::min_size) and as many
@@ -195,6 +217,27 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// ```
     pub fn reset(&self) -> u32 {
         self.core.update(State::reset)
+    }
+
+    /// Ends the back-off after failed creations: the next one, if one is wanted, starts now. For when it is
+    /// known that what failed works again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::{Hook, ScriptedManager, Step};
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// # manager.script(Hook::Create, [Step::Fail]);
+    /// let pool = Pool::builder(manager).build()?;
+    /// assert!(pool.try_get().is_none()); // the creation that this asks for fails
+    /// pool.reset_backoff();
+    /// assert!(pool.get().await.is_ok());
+    /// # Ok(()) }
+    /// ```
+    pub fn reset_backoff(&self) {
+        self.core.update(State::reset_backoff);
     }
 
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail

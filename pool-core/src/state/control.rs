@@ -128,11 +128,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         self.end_older(self.oldest, EndReason::Stale, now, actions);
         // The peer that did not answer may not be the one that will be asked now.
+        self.reset_backoff(now, actions);
+        generation
+    }
+
+    /// The next creation, if one is wanted, is due now.
+    pub(crate) fn reset_backoff(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         self.failures = 0;
         self.retry_at = Moment::default();
         self.succeed_at = Moment::default();
         self.settle(now, actions);
-        generation
     }
 
     fn end_older(

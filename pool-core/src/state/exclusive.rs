@@ -249,7 +249,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         idle.map(|slot| slot.id).collect()
     }
 
-    fn aging(&self, expiry: Moment) -> (usize, Moment) {
+    fn aging(&self, expiry: Moment, _used_since: Option<Moment>) -> (usize, Moment) {
         let aging = self.idle.iter().filter(|slot| slot.expires <= expiry).count();
         let later = self.idle.iter().map(|slot| slot.expires).filter(|&expires| expires > expiry);
         (aging, later.min().unwrap_or(Moment::NEVER))
@@ -257,6 +257,11 @@ impl<R: Send + 'static> Store for IdleStore<R> {
 
     fn know(&mut self, id: ResourceId) {
         self.known.insert(id);
+    }
+
+    fn leases_of(&self, id: ResourceId) -> usize {
+        let is_idle = || self.idle.iter().any(|slot| slot.id == id);
+        usize::from(self.known.contains(&id) && !is_idle())
     }
 
     fn set_places(&mut self, _id: ResourceId, _places: usize) {}
@@ -294,8 +299,8 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         self.end_oldest_idle(EndReason::Excess).map_or(Shrunk::Nothing, Shrunk::Ended)
     }
 
-    fn reclaim(&mut self) -> bool {
-        false
+    fn reclaim(&mut self) -> Option<ResourceId> {
+        None
     }
 
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<R>>) -> Moment {

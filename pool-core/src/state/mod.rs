@@ -73,7 +73,7 @@ use crate::front::Front;
 use crate::mailboxes::Mailboxes;
 use crate::manager::ResourceId;
 use crate::moment::Moment;
-use crate::observer::{EndReason, Event};
+use crate::observer::{EndReason, Event, Resize, Sizing};
 use crate::status::{Counters, Status};
 
 /// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
@@ -238,8 +238,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Tells what has begun to drain, and writes down what the hot paths go by. Every change ends here.
     pub(crate) fn publish(&mut self, actions: &mut ActionsOf<S, E>) {
-        let begun = self.store.take_begun().into_iter().filter(|_| self.observed);
-        actions.events.extend(begun.map(|(id, reason)| Event::Draining { id, reason }));
+        for (id, reason) in self.store.take_begun() {
+            self.decided(id, Resize::Drain(reason), actions);
+            if self.observed {
+                actions.events.push(Event::Draining { id, reason });
+            }
+        }
+        if self.closed && self.is_empty() {
+            // Maintenance has nothing left to do, and ends.
+            self.notify(actions);
+        }
         let plain = !self.closed
             && self.maintained
             && self.watchers == 0
@@ -412,6 +420,24 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.resources() == 0 && self.births.is_empty()
     }
 
+    /// Puts a decision about the size on record, with the numbers.
+    fn decided(&self, id: ResourceId, change: Resize, actions: &mut ActionsOf<S, E>) {
+        if self.observed {
+            let sizing = Sizing {
+                size: self.size(),
+                min_size: self.limits.min_size,
+                max_size: self.limits.max_size,
+                idle: self.store.idle(),
+                creating: self.births.len(),
+                draining: self.store.draining(),
+                leases: self.store.in_use(),
+                places: self.store.places(),
+                wanted: self.waiters.wanted(),
+            };
+            actions.events.push(Event::Resized { id, change, sizing });
+        }
+    }
+
     /// A resource has left the store.
     fn end(
         &mut self,
@@ -424,6 +450,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.infant_death(ended.slot.created, now);
         }
         self.counters.ended.count(ended.reason);
+        if !ended.drained && ended.is_for_size() {
+            self.decided(ended.slot.id, Resize::End(ended.reason), actions);
+        }
         if self.observed {
             actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });
         }

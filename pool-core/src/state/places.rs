@@ -9,7 +9,7 @@ use super::timers::LOOK_AFTER;
 use super::{ActionsOf, Failure, Key, State, Store};
 use crate::control::Pause;
 use crate::moment::Moment;
-use crate::observer::EndReason;
+use crate::observer::{EndReason, Resize};
 
 /// A place that was lent.
 pub(crate) struct Lent<L> {
@@ -189,8 +189,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return None;
         }
         let lent = self.lend().or_else(|| {
-            let reclaimed = self.size() < self.limits.max_size && self.store.reclaim();
-            if reclaimed { self.lend() } else { None }
+            let has_room = self.size() < self.limits.max_size;
+            let id = if has_room { self.store.reclaim() } else { None }?;
+            self.decided(id, Resize::Reclaim, actions);
+            self.lend()
         })?;
         self.use_up(&lent.place);
         self.settle(now, actions);

@@ -26,6 +26,7 @@ use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
+use crate::status::SharedStatus;
 
 /// More places than any peer gives, few enough to be added up.
 const MAX_PLACES: usize = if usize::BITS > 32 { u32::MAX as usize } else { u16::MAX as usize };
@@ -40,6 +41,8 @@ struct Row<R> {
     places: usize,
     /// Why it is being used up, if it is.
     draining: Option<EndReason>,
+    /// That it is, is told.
+    told: bool,
     /// When a holder gave it back last.
     returned: Moment,
     /// Its position in `open`.
@@ -114,6 +117,7 @@ impl<R: Send + 'static> ShareStore<R> {
             None => {
                 row.draining = Some(reason);
                 if row.in_use > 0 || row.held > 0 {
+                    row.told = true;
                     self.begun.push((row.share.slot.id, reason));
                 }
                 self.draining += 1;
@@ -135,7 +139,9 @@ impl<R: Send + 'static> ShareStore<R> {
         // Holders give their share back under the lock, so the row's is the last one.
         let Share { mut slot, uses, .. } = Arc::into_inner(row.share)?;
         slot.uses = uses.into_inner();
-        Some(Ended::new(Box::new(slot), reason, row.served))
+        let mut ended = Ended::new(Box::new(slot), reason, row.served);
+        ended.drained = row.told;
+        Some(ended)
     }
 
     /// Takes a place back, and says of which row.
@@ -157,6 +163,21 @@ impl<R: Send + 'static> ShareStore<R> {
             self.sort_open(key);
         }
         key
+    }
+
+    /// How each stands, in the order of their numbers.
+    pub(crate) fn list(&self, now: Moment) -> Vec<SharedStatus> {
+        let status = |(_, row): (usize, &Row<R>)| SharedStatus {
+            id: row.share.slot.id,
+            in_use: row.in_use,
+            places: row.places,
+            draining: row.draining,
+            age: now.since(row.share.slot.created),
+            uses: row.share.uses.load(Ordering::Relaxed),
+        };
+        let mut list: Vec<_> = self.rows.iter().map(status).collect();
+        list.sort_unstable_by_key(|status| status.id);
+        list
     }
 
     /// Places of a resource, on average.
@@ -365,6 +386,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             held: 0,
             places,
             draining: None,
+            told: false,
             returned: slot.returned,
             open_at: None,
             share: Arc::new(Share::new(*slot, key)),
@@ -401,15 +423,22 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         idle.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn aging(&self, expiry: Moment) -> (usize, Moment) {
-        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
-        let expiries = active.map(|(_, row)| row.share.slot.expires);
-        let (aging, later): (Vec<_>, Vec<_>) = expiries.partition(|&expires| expires <= expiry);
-        (aging.len(), later.into_iter().min().unwrap_or(Moment::NEVER))
+    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment) {
+        let active = || self.rows.iter().map(|(_, row)| row).filter(|row| row.draining.is_none());
+        let is_used = |row: &&Row<R>| {
+            used_since.is_none_or(|since| row.in_use > 0 || row.served && row.returned >= since)
+        };
+        let aging = active().filter(|row| row.share.slot.expires <= expiry).filter(is_used).count();
+        let later = active().map(|row| row.share.slot.expires).filter(|&expires| expires > expiry);
+        (aging, later.min().unwrap_or(Moment::NEVER))
     }
 
     /// Every row is known by its number.
     fn know(&mut self, _id: ResourceId) {}
+
+    fn leases_of(&self, id: ResourceId) -> usize {
+        self.find(id).map_or(0, |key| self.rows[key].in_use)
+    }
 
     fn set_places(&mut self, id: ResourceId, places: usize) {
         let Some(key) = self.find(id) else { return };
@@ -455,20 +484,22 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.drain(key, EndReason::Excess).map_or(Shrunk::Draining, Shrunk::Ended)
     }
 
-    fn reclaim(&mut self) -> bool {
+    fn reclaim(&mut self) -> Option<ResourceId> {
         let excess = |row: &Row<R>| row.draining == Some(EndReason::Excess);
         let draining = self.rows.iter().filter(|(_, row)| excess(row));
         let roomiest = draining.max_by_key(|(_, row)| row.places.saturating_sub(row.in_use));
-        let Some((key, _)) = roomiest else { return false };
+        let (key, _) = roomiest?;
         let row = &mut self.rows[key];
         row.draining = None;
+        row.told = false;
+        let id = row.share.slot.id;
         self.draining -= 1;
         self.places += row.places;
         self.draining_in_use -= row.in_use;
         self.active_in_use += row.in_use;
         self.idle += usize::from(row.in_use == 0);
         self.sort_open(key);
-        true
+        Some(id)
     }
 
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<R>>) -> Moment {

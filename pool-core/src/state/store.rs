@@ -109,11 +109,15 @@ pub trait Store: Default + Send {
     /// The idle resources that came back before `returned`, the one first that has been idle for longest.
     fn idle_since(&self, returned: Moment) -> Vec<ResourceId>;
 
-    /// How many idle resources expire by `expiry`, and when the next one after that does.
-    fn aging(&self, expiry: Moment) -> (usize, Moment);
+    /// How many idle resources expire by `expiry`, and when the next one after that does; of shared ones
+    /// all, idle or not, or else those that are in use or were since `used_since`.
+    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment);
 
     /// Somebody may speak of a resource by its number.
     fn know(&mut self, id: ResourceId);
+
+    /// How many leases of a resource are out that somebody may speak of.
+    fn leases_of(&self, id: ResourceId) -> usize;
 
     fn set_places(&mut self, id: ResourceId, places: usize);
 
@@ -132,7 +136,7 @@ pub trait Store: Default + Send {
     /// Ends a resource that is needed least.
     fn shrink(&mut self) -> Shrunk<Self::Resource>;
     /// Takes a resource back into service that was to go as excess, one with a free place if it can.
-    fn reclaim(&mut self) -> bool;
+    fn reclaim(&mut self) -> Option<ResourceId>;
 
     /// Ends what has expired by `now`, and says when the next one in the store will.
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<Self::Resource>>) -> Moment;
@@ -147,11 +151,19 @@ pub struct Ended<R> {
     pub(crate) reason: EndReason,
     /// A holder has given it back before.
     served: bool,
+    /// It was told to drain before.
+    pub(super) drained: bool,
 }
 
 impl<R> Ended<R> {
     pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason, served: bool) -> Self {
-        Self { slot, reason, served }
+        Self { slot, reason, served, drained: false }
+    }
+
+    /// It goes by a decision about the size of the pool, and not for what became of it.
+    pub(super) fn is_for_size(&self) -> bool {
+        use EndReason::{Drained, Excess, Idle, Lifetime};
+        matches!(self.reason, Idle | Lifetime | Excess | Drained)
     }
 
     /// It died before it was of use to anybody.

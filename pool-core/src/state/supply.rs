@@ -13,7 +13,7 @@ use crate::error::CreateError;
 use crate::manager::{CreateReason, ResourceId};
 use crate::metadata::Slot;
 use crate::moment::Moment;
-use crate::observer::{EndReason, Event};
+use crate::observer::{EndReason, Event, Resize};
 
 /// A creation under way.
 pub(crate) struct Birth {
@@ -53,8 +53,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.serve(now, actions);
         while (!self.waiters.is_empty() || self.missing() > 0)
             && self.size() < self.limits.max_size
-            && self.store.reclaim()
+            && let Some(id) = self.store.reclaim()
         {
+            self.decided(id, Resize::Reclaim, actions);
             self.serve(now, actions);
         }
         self.note_aging(now);
@@ -110,6 +111,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let id = self.next_id();
             self.wished = false;
             self.births.insert(id, Birth { started: now, places: None, end: None, known: false });
+            self.decided(id, Resize::Create(reason), actions);
             if self.observed {
                 actions.events.push(Event::CreateStarted { id, reason });
             }
@@ -246,12 +248,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// The limits, with minima that have room for those that are about to go for their age and for their
-    /// successors.
+    /// successors. Where no minimum is kept, the successors are free places beside those of the load.
     pub(super) fn floors(&self) -> Limits {
         let raised =
             |minimum: usize| if minimum > 0 { minimum.saturating_add(self.aging) } else { 0 };
         let Limits { min_size, min_idle, .. } = self.limits;
-        Limits { min_size: raised(min_size), min_idle: raised(min_idle), ..self.limits }
+        let min_idle = if self.keeps_minimum() {
+            raised(min_idle)
+        } else if self.aging > 0 {
+            // A load that comes and goes is gone at this moment, perhaps.
+            self.aging + usize::from(self.store.in_use() == 0)
+        } else {
+            0
+        };
+        Limits { min_size: raised(min_size), min_idle, ..self.limits }
     }
 
     /// One at a time after a failure: a peer in trouble is asked how it is, not stormed.
@@ -318,22 +328,33 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Counts what is to be replaced before it expires, where a minimum is kept.
+    /// Counts what is to be replaced before it expires: all where a minimum is kept, and otherwise the shared
+    /// resources that are in use, whose holders' successors would have to wait.
     fn note_aging(&mut self, now: Moment) {
-        let keeps = self.limits.min_size > 0 || self.limits.min_idle > 0;
-        let Some(lead) = self.times.replacement_lead().filter(|_| keeps) else {
+        let keeps = self.keeps_minimum();
+        let replaces = keeps || !S::CLOSING_HOLDS_PLACE;
+        let Some(lead) = self.times.replacement_lead().filter(|_| replaces) else {
             (self.aging, self.next_aging) = (0, Moment::NEVER);
             return;
         };
         let ahead = |at: Moment| if at.is_never() { at } else { at.before(lead) };
         let expiry = now.after(lead);
+        // Returns are stamped up to a tick early, and where nothing ticks at any time before.
+        let used_since = match self.times.tick() {
+            Some(tick) => now.before(lead.saturating_add(tick)),
+            None => Moment::default(),
+        };
         // Nearly always none is, and it saves a look at each of them.
         let (aging, next) = if expiry < self.next_expiry {
             (0, self.next_expiry)
         } else {
-            self.store.aging(expiry)
+            self.store.aging(expiry, (!keeps).then_some(used_since))
         };
         (self.aging, self.next_aging) = (aging, ahead(next));
+    }
+
+    fn keeps_minimum(&self) -> bool {
+        self.limits.min_size > 0 || self.limits.min_idle > 0
     }
 
     pub(super) fn next_id(&mut self) -> ResourceId {

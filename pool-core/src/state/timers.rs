@@ -31,6 +31,8 @@ pub(crate) struct Work<S: Store> {
     pub(crate) looks: Vec<S::Lent>,
     /// When to look again, if nothing comes up before.
     pub(crate) next: Moment,
+    /// The pool is closed and empty: there will be nothing to do any more.
+    pub(crate) over: bool,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -51,7 +53,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.notified = false;
         actions.notify = false;
         self.armed = self.next_deadline(now);
-        Work { births, disposals: std::mem::take(&mut self.outbox), looks, next: self.armed }
+        let over = self.closed && self.is_empty() && self.waiters.is_empty();
+        Work { births, disposals: std::mem::take(&mut self.outbox), looks, next: self.armed, over }
     }
 
     /// Keeps the time for those that join while they are many: reading the clock once in a millisecond is

@@ -25,12 +25,12 @@ impl Model {
         self.resources.values().filter(|resource| which(resource)).count()
     }
 
-    /// Idle resources, of a shared pool all, that are to be replaced before they expire where a minimum
-    /// is kept: for certain, possibly.
+    /// Idle resources, of a shared pool all, that are to be replaced before they expire: for certain where
+    /// a minimum is kept; possibly, in a shared pool without one those that are used, too.
     pub fn aging(&self) -> (usize, usize) {
         let Settings { limits, max_lifetime, check_after, idle_timeout, .. } = self.settings;
         let keeps = limits.min_size > 0 || limits.min_idle > 0;
-        let Some(lifetime) = max_lifetime.filter(|_| keeps) else {
+        let Some(lifetime) = max_lifetime.filter(|_| keeps || self.shared) else {
             return (0, 0);
         };
         let lifetime = millis(lifetime);
@@ -40,7 +40,7 @@ impl Model {
         let rests = |r: &Resource| self.shared || r.holders == 0;
         let must = |r: &Resource| {
             let latest = r.expires.unwrap_or(r.born + lifetime) + TICK;
-            rests(r) && r.ends.is_empty() && latest <= until && r.rested + tick <= self.now
+            keeps && rests(r) && r.ends.is_empty() && latest <= until && r.rested + tick <= self.now
         };
         let may = |r: &Resource| {
             let earliest = r.expires.unwrap_or(r.born + lifetime / 10 * 9 - TICK);

@@ -65,7 +65,11 @@ impl Model {
         if wished && creating == 0 || coming + closing < kept(self.settings.limits.min_size) {
             return true;
         }
-        let min_idle = kept(self.settings.limits.min_idle);
+        let limits = &self.settings.limits;
+        let keeps = limits.min_size > 0 || limits.min_idle > 0;
+        let comes_and_goes = usize::from(aging > 0 && self.in_use() == 0);
+        let min_idle =
+            if self.shared && !keeps { aging + comes_and_goes } else { kept(limits.min_idle) };
         if self.shared {
             let sure = |r: &Resource| r.ends.is_empty();
             let load = self.in_use() + waiting;

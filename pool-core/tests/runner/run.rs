@@ -40,13 +40,15 @@ pub fn play(scenario: &Scenario) -> Result<(), String> {
     })
 }
 
-/// Keeps every event.
+/// Keeps every event but the records of decisions, which say again what the others do.
 #[derive(Default)]
 struct Log(Mutex<Vec<Event>>);
 
 impl Observer for Log {
     fn event(&self, event: &Event) {
-        self.0.lock().unwrap().push(event.clone());
+        if !matches!(event, Event::Resized { .. }) {
+            self.0.lock().unwrap().push(event.clone());
+        }
     }
 }
 

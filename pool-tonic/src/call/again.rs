@@ -26,7 +26,7 @@ impl Call {
         let lease = held.slot.lease();
         let not_processed = status::never_processed(&error);
         let refused = status::is_refused(&error);
-        let status = status::broken(error, lease.served_by(), self.deadline.as_ref());
+        let status = status::broken(error, lease, self.deadline.as_ref());
         if not_processed && refused {
             lease.refused();
         }

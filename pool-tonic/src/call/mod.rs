@@ -221,7 +221,7 @@ impl Call {
             Ok(sent) => sent,
             Err(SendError::Connection) => return Err(Failed::NotSent),
             Err(SendError::Request(error)) => {
-                return Err(Failed::Final(status::broken(error, lease.served_by(), None)));
+                return Err(Failed::Final(status::broken(error, &lease, None)));
             }
         };
         if self.timer.is_none()

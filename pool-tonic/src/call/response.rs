@@ -101,7 +101,8 @@ impl ResponseBody {
         match polled {
             Poll::Ready(result) => Poll::Ready(result.map_err(|error| {
                 let failure = stream.held.pump.as_ref().and_then(PumpHandle::failure);
-                failure.unwrap_or_else(|| status::broken(error, served_by, deadline_at))
+                let lease = stream.held.slot.lease();
+                failure.unwrap_or_else(|| status::broken(error, lease, deadline_at))
             })),
             Poll::Pending => {
                 let Some((deadline, timer)) = deadline else {

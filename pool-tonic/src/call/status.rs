@@ -24,6 +24,7 @@ use super::deadline::Deadline;
 use super::error::{CallError, Reason as Why};
 use super::outcome::GRPC_STATUS;
 use crate::address_book::AddressBook;
+use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
 
@@ -54,9 +55,17 @@ pub(crate) fn is_refused(error: &h2::Error) -> bool {
 /// The status of a call whose stream or connection broke.
 pub(crate) fn broken(
     error: h2::Error,
-    served_by: &ServedBy,
+    connection: &Connection,
     deadline: Option<&Deadline>,
 ) -> Status {
+    let served_by = connection.served_by();
+    if let Some(by) = connection.cut_by()
+        && error.is_io()
+    {
+        let message = format!("the connection to {served_by} was ended: {by}");
+        let source = CallError::new(served_by, Why::Http2(error));
+        return with_source(Code::Unavailable, message, source);
+    }
     // Servers cancel a call whose deadline has passed on their clock too.
     if error.reason() == Some(Reason::CANCEL)
         && let Some(deadline) = deadline

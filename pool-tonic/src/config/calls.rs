@@ -92,7 +92,7 @@ impl ChannelPoolBuilder {
     }
 
     /// The most connections that carry one call at a time, beside those that are shared: for
-    /// [`Dedicated`](crate::Dedicated) calls and for [exclusive](ChannelPool::exclusive) use. Made when they are
+    /// [`Dedicated`](crate::Dedicated) calls and for [exclusive](crate::ChannelPool::exclusive) use. Made when they are
     /// needed. Default 10.
     ///
     /// [`ChannelPool::exclusive`]: crate::ChannelPool::exclusive

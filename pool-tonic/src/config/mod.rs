@@ -151,7 +151,7 @@ impl ChannelPoolBuilder {
     ///
     /// [`ConfigError`], if an endpoint is no URI of a server, there is none, a number is out of its
     /// range, or TLS is asked for and cannot be done.
-    pub fn build(self) -> Result<ChannelPool, ConfigError> {
+    pub fn build(mut self) -> Result<ChannelPool, ConfigError> {
         for (setting, value) in [
             ("max_connections", self.max_connections),
             ("max_streams_per_connection", self.max_streams),
@@ -170,12 +170,13 @@ impl ChannelPoolBuilder {
         }
         let calls = self.calls.build()?;
         let connect_timeout = self.transport.connect_timeout;
-        let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams)?;
+        let upkeep = self.life.upkeep()?;
+        let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
         let book = AddressBook::new(addresses);
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let manager = |dial| ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
         // One call at a time on each.
-        let dedicated = DialConfig { max_streams: 1, ..dial.clone() };
+        let dedicated = DialConfig { max_streams: 1, dedicated: true, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))
             .max_size(self.calls.max_dedicated)
             .places(1)
@@ -245,6 +246,12 @@ mod tests {
         assert!(age.contains("max_connection_age is zero"), "{age}");
         assert!(error(ok().idle_timeout(Duration::ZERO)).contains("idle_timeout is zero"));
         assert!(error(ok().connect_timeout(Duration::ZERO)).contains("connect_timeout is zero"));
+        let timeout = error(ok().keepalive_timeout(Duration::ZERO));
+        assert!(timeout.contains("keepalive_timeout is zero"), "{timeout}");
+        for method in ["", "/", "no slash", "/a b", "/shop.Orders/Ping?now"] {
+            let request = tonic::Request::new(bytes::Bytes::new());
+            assert!(error(ok().priming(method, request)).contains("method"), "{method}");
+        }
         assert!(error(ok().user_agent("a\nb")).contains("user agent"));
         let min = error(ok().min_connections(11));
         assert_eq!(min, "min_connections is 11, which is above max_connections, 10");

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use super::ChannelPoolBuilder;
 use crate::address::{Address, Target};
-use crate::connection::{DialConfig, Http2};
+use crate::connection::{DialConfig, Http2, Upkeep};
 use crate::error::ConfigError;
 #[cfg(feature = "tls")]
 use crate::transport::tls::{Tls, TlsConfig};
@@ -62,6 +62,7 @@ impl Transport {
         self,
         endpoints: &[String],
         max_streams: usize,
+        upkeep: Upkeep,
     ) -> Result<(Vec<Address>, DialConfig), ConfigError> {
         if self.connect_timeout.is_zero() {
             return Err(ConfigError::ZeroTime { setting: "connect_timeout" });
@@ -77,6 +78,8 @@ impl Transport {
         let tls = self.tls(&addresses)?;
         let config = DialConfig {
             max_streams,
+            dedicated: false,
+            upkeep,
             connect_timeout: self.connect_timeout,
             tcp: self.tcp,
             http2: self.http2,

@@ -11,19 +11,19 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client;
 use pool_core::ResourceHandle;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 
 use super::Connection;
-use super::driver::Driver;
-use super::places::Places;
+use super::control::Control;
+use super::fresh::Fresh;
+use super::keepalive::KeepaliveConfig;
+use super::priming::Priming;
+use super::watched::Watched;
 use crate::address::Target;
 use crate::address_book::{Dial, Live};
 use crate::error::ConnectError;
-use crate::options::ServedBy;
 use crate::stats::Totals;
 #[cfg(unix)]
 use crate::transport::Unix;
@@ -74,10 +74,23 @@ impl Default for Http2 {
     }
 }
 
+/// What the pool does with its connections of its own accord.
+#[derive(Clone, Debug)]
+pub(crate) struct Upkeep {
+    pub(crate) keepalive: Option<KeepaliveConfig>,
+    pub(crate) priming: Option<Arc<Priming>>,
+    pub(crate) health_service: Option<Arc<str>>,
+    /// A connection is replaced when this stream is opened.
+    pub(crate) last_stream: u32,
+}
+
 /// What dialling needs to know.
 #[derive(Clone)]
 pub(crate) struct DialConfig {
     pub(crate) max_streams: usize,
+    /// For connections that carry one call at a time.
+    pub(crate) dedicated: bool,
+    pub(crate) upkeep: Upkeep,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp: TcpOptions,
     pub(crate) http2: Http2,
@@ -92,6 +105,7 @@ impl fmt::Debug for DialConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DialConfig")
             .field("max_streams", &self.max_streams)
+            .field("upkeep", &self.upkeep)
             .field("connect_timeout", &self.connect_timeout)
             .field("tcp", &self.tcp)
             .field("http2", &self.http2)
@@ -119,11 +133,12 @@ pub(crate) type Start = Box<dyn FnOnce(Starting<'_>) -> Connection + Send>;
 
 /// What a connection is started with.
 pub(crate) struct Starting<'a> {
-    live: Live,
-    handle: ResourceHandle,
-    max_streams: usize,
-    totals: &'a Arc<Totals>,
-    generation: u64,
+    pub(super) live: Live,
+    pub(super) control: Arc<Control>,
+    pub(super) handle: ResourceHandle,
+    pub(super) config: &'a DialConfig,
+    pub(super) totals: &'a Arc<Totals>,
+    pub(super) generation: u64,
 }
 
 impl Dialled {
@@ -140,8 +155,9 @@ impl Dialled {
     ) -> Connection {
         totals.connections_opened.fetch_add(1, Ordering::Relaxed);
         let Self { dial, start, generation } = self;
-        let max_streams = config.max_streams;
-        start(Starting { live: dial.connected(), handle, max_streams, totals, generation })
+        let control = Arc::new(Control::default());
+        let live = dial.connected(handle.id(), config.dedicated, Arc::clone(&control));
+        start(Starting { live, control, handle, config, totals, generation })
     }
 }
 
@@ -216,21 +232,21 @@ where
         "its HTTP/2 settings were awaited (is it a gRPC server without TLS?)"
     };
     match attempt.within(phase, handshake(io, &config.http2)).await? {
-        Ok(Some((sender, connection))) => {
-            Ok(Box::new(move |starting| start(starting, sender, connection)))
+        Ok(Some(mut fresh)) => {
+            fresh.prepare(&attempt, &config.upkeep).await?;
+            Ok(Box::new(move |starting| fresh.start(starting)))
         }
         Ok(None) => Err(ConnectError::ended(address)),
         Err(error) => Err(ConnectError::handshake(address, error)),
     }
 }
 
-type Handshaken<I> = (client::SendRequest<Bytes>, client::Connection<I, Bytes>);
-
 /// The HTTP/2 handshake, up to the server's first SETTINGS; `None` if the connection ended before them.
-async fn handshake<I>(io: I, http2: &Http2) -> Result<Option<Handshaken<I>>, h2::Error>
+async fn handshake<I>(io: I, http2: &Http2) -> Result<Option<Fresh<I>>, h2::Error>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
+    let (io, reads) = Watched::new(io);
     let mut builder = client::Builder::new();
     if let Some(size) = http2.max_frame_size {
         builder.max_frame_size(size);
@@ -256,38 +272,5 @@ where
         polled.map_ok(|()| false)
     })
     .await?;
-    Ok(settled.then_some((sender, connection)))
-}
-
-fn start<I>(
-    starting: Starting<'_>,
-    sender: client::SendRequest<Bytes>,
-    connection: client::Connection<I, Bytes>,
-) -> Connection
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Starting { live, handle, max_streams, totals, generation } = starting;
-    let places = Arc::new(Places::new(handle, max_streams));
-    let (alive, dropped) = oneshot::channel();
-    let address = live.address().clone();
-    let driver = Driver::new(
-        connection,
-        sender.clone(),
-        dropped,
-        Arc::clone(&places),
-        live,
-        Arc::clone(totals),
-    );
-    tokio::spawn(driver);
-    let served_by = ServedBy::new(&address);
-    Connection {
-        sender,
-        address,
-        served_by,
-        generation,
-        places,
-        totals: Arc::clone(totals),
-        _alive: alive,
-    }
+    Ok(settled.then_some(Fresh { sender, connection, reads, health: None }))
 }

@@ -1,39 +1,55 @@
 //! The task that drives one connection and tells the pool what happens to it.
 //!
-//! States:
+//! # States
 //!
 //! ```text
-//!   open ---- GOAWAY read, or no stream ids left ---> draining --+
-//!     |                                                 |        | connection ended
-//!     +---------- connection dropped by the pool ----> closing --+----------------> ended
-//!     |                                               (bounded)                       ^
-//!     +-------------------------------------------------------------------------------+
+//!   open ---- GOAWAY, h2 gives up, ids used up ------> draining --+
+//!     |                                                  |        | connection ended
+//!     +---------- connection dropped by the pool -----> closing --+----------------> ended
+//!     |                                                (bounded)                       ^
+//!     +---------- connection ended, or cut --------------------------------------------+
 //! ```
 //!
-//! After each poll of h2 the driver looks at what that poll may have read: a changed stream limit is
-//! published as places; an error of the probe, a handle kept only for that, means that no stream can be
-//! opened any more, and the pool is told to drain. Both happen in the very poll that read the frame.
+//! # Events
 //!
-//! Invariants: while open, the driver holds the one handle beside the resource's own, and drops it on
-//! leaving that state, since h2 keeps a connection open for as long as there is a handle. The address
-//! counts the connection (`Live`) until it is closing or has ended, whatever ends the task: what the
-//! pool has let go of is not READY.
+//! Read by h2, and looked for after each poll of it: a changed stream limit is published as places; an
+//! error of the probe, a handle kept only for that, means that no stream can be opened any more, and the
+//! pool is told to drain. Both happen in the very poll that read the frame. The probe fails after a GOAWAY
+//! of the peer, and of h2 itself when it gives the connection up (the peer broke the protocol, or made
+//! it reset too many streams): either way its successor is made while what can finish finishes.
+//!
+//! Everything else rings the [bell](super::control::Bell), and a poll without a ring costs one look at a flag: the pool has
+//! dropped the connection, or [cuts](Control::cut) it; its stream ids are nearly used up; the timer of
+//! keepalive, or of closing, has ended; a ping was answered; the server said how its health is. Only while
+//! nothing is read does each poll look whether that has ended ([`Pulse::listens`]).
+//!
+//! # Invariants
+//!
+//! 1. While open, and only then, the driver holds handles beside the resource's own (the probe, and that
+//!    of the health's stream): h2 keeps a connection open for as long as there is one.
+//! 2. The address counts the connection until it is closing or has ended, whatever ends the task: what the
+//!    pool has let go of is not READY. The [register](crate::register) knows it until its socket is closed.
+//! 3. A cut is written down before the calls learn of it, so that they can say why.
+//! 4. One poll per wake, no clock but for a timer that fired or a silence that ended.
 
-use std::convert::Infallible;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client;
+use h2::{Reason, client};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 use tokio::time::{Sleep, sleep};
 
+use super::control::{Control, CutBy};
+use super::health::HealthWatch;
 use super::places::Places;
+use super::pulse::{Pulse, Silent};
+use super::watched::Watched;
 use crate::address_book::Live;
 use crate::stats::Totals;
 
@@ -41,49 +57,31 @@ use crate::stats::Totals;
 /// read them.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What servers give as the reason of a GOAWAY when keepalive asks too often (gRFC A8).
+const TOO_MANY_PINGS: &str = "too_many_pings";
+
 pub(super) struct Driver<I> {
-    connection: client::Connection<I, Bytes>,
+    /// First, so that the socket is closed when the register forgets the connection.
+    pub(super) connection: client::Connection<Watched<I>, Bytes>,
     /// Present while open.
-    probe: Option<client::SendRequest<Bytes>>,
-    dropped: oneshot::Receiver<Infallible>,
+    pub(super) probe: Option<client::SendRequest<Bytes>>,
+    pub(super) control: Arc<Control>,
     /// Present while closing.
-    close_timeout: Option<Pin<Box<Sleep>>>,
-    peer_limit: usize,
-    places: Arc<Places>,
-    /// Present until closing or ended.
-    live: Option<Live>,
-    totals: Arc<Totals>,
+    pub(super) close_timeout: Option<Pin<Box<Sleep>>>,
+    pub(super) pulse: Option<Pulse>,
+    /// Present while open, where the server is asked.
+    pub(super) health: Option<HealthWatch>,
+    pub(super) peer_limit: usize,
+    pub(super) places: Arc<Places>,
+    pub(super) live: Live,
+    pub(super) totals: Arc<Totals>,
 }
 
 impl<I> Driver<I>
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    pub(super) fn new(
-        connection: client::Connection<I, Bytes>,
-        probe: client::SendRequest<Bytes>,
-        dropped: oneshot::Receiver<Infallible>,
-        places: Arc<Places>,
-        live: Live,
-        totals: Arc<Totals>,
-    ) -> Self {
-        let mut driver = Self {
-            connection,
-            probe: Some(probe),
-            dropped,
-            close_timeout: None,
-            // No peer can announce this, so the first look publishes.
-            peer_limit: usize::MAX - 1,
-            places,
-            live: Some(live),
-            totals,
-        };
-        // Before the resource is lent.
-        driver.observe_limit();
-        driver
-    }
-
-    fn observe_limit(&mut self) {
+    pub(super) fn observe_limit(&mut self) {
         if let Some(probe) = &self.probe {
             let limit = probe.current_max_send_streams();
             if limit != self.peer_limit {
@@ -100,18 +98,29 @@ where
         let Poll::Ready(Err(error)) = probe.poll_ready(cx) else {
             return;
         };
-        self.probe = None;
         // An I/O error is no farewell but the end, which `ended` reports.
         if error.is_io() {
+            self.probe = None;
+            self.health = None;
             return;
         }
+        let reason = error.to_string();
         if error.is_go_away() && error.is_remote() {
             self.totals.goaways.fetch_add(1, Ordering::Relaxed);
+            let is_calming = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+            if is_calming && reason.contains(TOO_MANY_PINGS) {
+                self.live.too_many_pings();
+            }
         }
-        if let Some(live) = &mut self.live {
-            live.drain(error.to_string());
-        }
-        self.places.handle().drain(error.to_string());
+        self.drain(reason);
+    }
+
+    /// open -> draining.
+    fn drain(&mut self, reason: String) {
+        self.probe = None;
+        self.health = None;
+        self.live.drain(reason.clone());
+        self.places.handle().drain(reason);
     }
 
     /// -> ended.
@@ -121,24 +130,89 @@ where
         }
         // A GOAWAY may have been read by the same poll as the end.
         self.observe_goaway(cx);
-        let reason = match result {
+        self.lost(match result {
             Ok(()) => "the server closed the connection".to_owned(),
             Err(error) => error.to_string(),
-        };
-        if let Some(live) = self.live.take()
-            && !live.is_draining()
-        {
+        });
+    }
+
+    /// It ended, and the pool had not let go of it.
+    fn lost(&mut self, reason: String) {
+        if !self.live.is_draining() {
             self.totals.connections_lost.fetch_add(1, Ordering::Relaxed);
-            live.lost(reason.clone());
+            self.live.lost(reason.clone());
         }
+        self.live.leave();
         self.places.handle().broken(reason);
+    }
+
+    /// Does what the bell was rung for.
+    fn attend(&mut self, task: &Waker) -> ControlFlow<()> {
+        let bell = Waker::from(Arc::clone(self.control.bell(task)));
+        let mut cx = Context::from_waker(&bell);
+        if self.control.is_to_be_cut() {
+            self.control.set_cut_by(CutBy::Close);
+            self.live.leave();
+            self.places.handle().broken("the pool was closed");
+            return ControlFlow::Break(());
+        }
+        if self.control.is_dropped() && self.close_timeout.is_none() {
+            self.probe = None;
+            self.health = None;
+            self.live.leave();
+            self.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+        }
+        if let Some(timeout) = &mut self.close_timeout
+            && timeout.as_mut().poll(&mut cx).is_ready()
+        {
+            return ControlFlow::Break(());
+        }
+        if self.control.is_used_up() && self.probe.is_some() {
+            self.drain("its stream ids are nearly used up".to_owned());
+        }
+        if let Some(pulse) = &mut self.pulse
+            && let Err(Silent) = pulse.attend(&mut cx, || self.places.handle().leases() > 0)
+        {
+            let by = CutBy::Keepalive(pulse.timeout());
+            self.control.set_cut_by(by);
+            self.totals.keepalive_timeouts.fetch_add(1, Ordering::Relaxed);
+            if self.close_timeout.is_none() {
+                self.lost(by.to_string());
+            }
+            return ControlFlow::Break(());
+        }
+        if let Some(health) = &mut self.health {
+            let goes_on = health.poll(&mut cx).is_pending();
+            let serves = health.serves();
+            if self.places.set_serving(serves) {
+                self.live.set_serving(serves);
+            }
+            if !goes_on {
+                self.health = None;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Looks whether a silence has ended.
+    fn listen(&mut self, task: &Waker) {
+        let has_calls = || self.places.handle().leases() > 0;
+        if let Some(pulse) = &mut self.pulse
+            && pulse.listens()
+            && pulse.listen(has_calls)
+        {
+            // The timer was set anew, and has to know whom to wake.
+            let bell = Waker::from(Arc::clone(self.control.bell(task)));
+            let attended = pulse.attend(&mut Context::from_waker(&bell), has_calls);
+            debug_assert!(attended.is_ok(), "bug: a timer that was just set has ended");
+        }
     }
 }
 
 /// A task that is dropped, since its runtime ends, leaves a connection that nobody drives.
 impl<I> Drop for Driver<I> {
     fn drop(&mut self) {
-        if self.live.take().is_some() {
+        if self.live.is_counted() {
             self.places.handle().broken("the runtime that drove it ended");
         }
     }
@@ -152,22 +226,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.close_timeout.is_none() && Pin::new(&mut this.dropped).poll(cx).is_ready() {
-            this.probe = None;
-            this.live = None;
-            this.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+        let was_rung = this.control.bell(cx.waker()).was_rung();
+        if was_rung && this.attend(cx.waker()).is_break() {
+            return Poll::Ready(());
         }
         if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
             this.ended(result, cx);
             return Poll::Ready(());
         }
-        if let Some(timeout) = &mut this.close_timeout
-            && timeout.as_mut().poll(cx).is_ready()
-        {
-            return Poll::Ready(());
-        }
         this.observe_limit();
         this.observe_goaway(cx);
+        this.listen(cx.waker());
         Poll::Pending
     }
 }

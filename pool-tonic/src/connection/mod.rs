@@ -1,12 +1,25 @@
 //! One HTTP/2 connection, driven by this crate: the resource that the pool lends.
 //!
-//! - `dial.rs`: from an address to a connection that is READY
+//! - `dial.rs`: from an address to a connection whose server has sent its settings
+//! - `fresh.rs`: from there to one that is lent: priming call, first word of the server's health
 //! - `driver.rs`: the task that runs it and tells the pool what happens to it
+//! - `control.rs`: what the pool tells that task
+//! - `keepalive.rs`, `pulse.rs`, `watched.rs`: is anybody there? the decisions, the timer and the ping, the
+//!   flag that something was read
+//! - `health.rs`, `priming.rs`, `own_call.rs`: what servers are asked by the pool itself
 //! - `places.rs`: how many streams it takes
 
+mod control;
 mod dial;
 mod driver;
+mod fresh;
+mod health;
+mod keepalive;
+mod own_call;
 mod places;
+mod priming;
+mod pulse;
+mod watched;
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,14 +28,22 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::sync::oneshot;
 
 use crate::address::Address;
 use crate::options::ServedBy;
 use crate::stats::Totals;
+use control::Hold;
 use places::Places;
 
-pub(crate) use dial::{DialConfig, Dialled, Http2, Start, dial, establish};
+pub(crate) use control::{Control, CutBy};
+pub(crate) use dial::{DialConfig, Dialled, Http2, Start, Upkeep, dial, establish};
+pub(crate) use health::Health;
+pub(crate) use keepalive::KeepaliveConfig;
+pub(crate) use priming::Priming;
+
+/// The last stream that is opened on a connection: its ids end at 2^31, and room is left for all that
+/// are lent when it is reached.
+pub(crate) const LAST_STREAM: u32 = (1 << 31) - (1 << 17);
 
 /// An HTTP/2 connection whose server has sent its settings.
 ///
@@ -36,9 +57,9 @@ pub struct Connection {
     generation: u64,
     places: Arc<Places>,
     totals: Arc<Totals>,
-    /// Dropped with the connection, which the driver sees. After `sender`, so that the driver finds no
-    /// handle left that would keep the connection open.
-    _alive: oneshot::Sender<std::convert::Infallible>,
+    last_stream: u32,
+    /// After `sender`, so that the driver finds no handle left that would keep the connection open.
+    hold: Hold,
 }
 
 impl Connection {
@@ -68,7 +89,13 @@ impl Connection {
         // A handle per call: one that is shared would keep a reference to a stream that h2 has not
         // opened yet, and with it alive when its call is cancelled.
         let mut sender = self.sender.clone();
-        sender.send_request(request, end_of_stream).map_err(|error| {
+        let sent = sender.send_request(request, end_of_stream);
+        if let Ok((response, _)) = &sent
+            && response.stream_id().as_u32() >= self.last_stream
+        {
+            self.hold.0.use_up();
+        }
+        sent.map_err(|error| {
             let mut cx = Context::from_waker(Waker::noop());
             match sender.poll_ready(&mut cx) {
                 Poll::Ready(Err(gone)) => {
@@ -79,6 +106,11 @@ impl Connection {
                 _ => SendError::Request(error),
             }
         })
+    }
+
+    /// Why this side ended the connection under its calls, if it did.
+    pub(crate) fn cut_by(&self) -> Option<CutBy> {
+        self.hold.0.cut_by()
     }
 
     /// The server refused a stream of this connection: fewer at a time, for a while.
@@ -105,3 +137,6 @@ impl fmt::Debug for Connection {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod ids_tests;

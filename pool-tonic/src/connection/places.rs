@@ -5,7 +5,7 @@
 //! calls [`Places::publish`], which tells the pool until what it told is what holds, so that of two that
 //! race the last word is the right one.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pool_core::ResourceHandle;
@@ -20,7 +20,11 @@ const REFUSAL_HOLDS: Duration = Duration::from_secs(1);
 pub(super) struct Places {
     handle: ResourceHandle,
     own_cap: usize,
+    /// Streams that the pool needs for itself.
+    reserved: usize,
     peer_limit: AtomicUsize,
+    /// The server's health lets it take calls.
+    serving: AtomicBool,
     /// Places taken off since streams were refused.
     refused: AtomicUsize,
     /// When the last stream was refused, in milliseconds since `epoch`.
@@ -29,11 +33,14 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(handle: ResourceHandle, own_cap: usize) -> Self {
+    /// Of a connection whose health is `watched` by a stream of the pool's own, or not.
+    pub(super) fn new(handle: ResourceHandle, own_cap: usize, watched: bool) -> Self {
         Self {
             handle,
             own_cap,
+            reserved: usize::from(watched),
             peer_limit: AtomicUsize::new(0),
+            serving: AtomicBool::new(true),
             refused: AtomicUsize::new(0),
             refused_at: AtomicU64::new(0),
             epoch: Instant::now(),
@@ -44,8 +51,16 @@ impl Places {
         &self.handle
     }
 
+    fn limit(&self) -> usize {
+        let peer_limit = self.peer_limit.load(Ordering::SeqCst);
+        self.own_cap.min(peer_limit.saturating_sub(self.reserved))
+    }
+
     fn current(&self) -> usize {
-        let limit = self.own_cap.min(self.peer_limit.load(Ordering::SeqCst));
+        if !self.serving.load(Ordering::SeqCst) {
+            return 0;
+        }
+        let limit = self.limit();
         let refused = self.refused.load(Ordering::SeqCst);
         // One stays, or nothing would ever find out that the server takes streams again.
         limit.saturating_sub(refused).max(limit.min(1))
@@ -69,9 +84,18 @@ impl Places {
         self.publish();
     }
 
+    /// The server is healthy, or not. Says whether that is news.
+    pub(super) fn set_serving(&self, serving: bool) -> bool {
+        let is_news = self.serving.swap(serving, Ordering::SeqCst) != serving;
+        if is_news {
+            self.publish();
+        }
+        is_news
+    }
+
     /// The peer refused a stream though it was within the limit.
     pub(super) fn refuse(&self) {
-        let limit = self.own_cap.min(self.peer_limit.load(Ordering::SeqCst));
+        let limit = self.limit();
         let less = |refused: usize| Some((refused + 1).min(limit.saturating_sub(1)));
         let _ = self.refused.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
         self.refused_at.store(self.millis(), Ordering::SeqCst);

@@ -6,7 +6,7 @@ mod say;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 
 pub use say::{block, message};
@@ -73,10 +73,10 @@ pub enum Heard {
     Closed,
 }
 
-/// A connection of frames.
+/// A connection of frames, over TCP or whatever can be read and written.
 #[derive(Debug)]
-pub struct Raw {
-    stream: TcpStream,
+pub struct Raw<S = TcpStream> {
+    stream: S,
     /// Read and not heard yet: a frame may be two things at once, or come while another one is waited for.
     held: VecDeque<Heard>,
     /// Requests that have begun, while whole ones are waited for.
@@ -89,7 +89,7 @@ pub struct Raw {
     pongs: VecDeque<[u8; 8]>,
 }
 
-impl Raw {
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// Reads the client's preface, and says nothing.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Raw {
     /// # Panics
     ///
     /// If what comes is no preface.
-    pub async fn mute(mut stream: TcpStream) -> io::Result<Self> {
+    pub async fn mute(mut stream: S) -> io::Result<Self> {
         let mut preface = [0; PREFACE.len()];
         stream.read_exact(&mut preface).await?;
         assert_eq!(preface, PREFACE, "the client speaks HTTP/2");
@@ -118,7 +118,7 @@ impl Raw {
     /// # Errors
     ///
     /// If reading or writing fails.
-    pub async fn greet(stream: TcpStream, max_streams: u32) -> io::Result<Self> {
+    pub async fn greet(stream: S, max_streams: u32) -> io::Result<Self> {
         let mut raw = Self::mute(stream).await?;
         raw.limit(max_streams).await?;
         Ok(raw)

@@ -3,7 +3,7 @@
 use std::io;
 
 use prost::Message as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{Raw, flag, kind, setting};
 use crate::proto::Answer;
@@ -11,7 +11,7 @@ use crate::proto::Answer;
 /// The longest frame that a client takes which has not said otherwise (RFC 9113, section 6.5.2).
 const FRAME: usize = 1 << 14;
 
-impl Raw {
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// Sends bytes as they are.
     ///
     /// # Errors

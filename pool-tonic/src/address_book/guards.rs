@@ -1,0 +1,237 @@
+//! What an address is counted by: an attempt, then a connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pool_core::ResourceId;
+use tokio::time::Instant;
+
+use super::{AddressBook, Addresses, Entry, GREETED_AFTER, MAX_KEEPALIVE_TIME, STABLE_AFTER};
+use crate::address::Address;
+use crate::connection::{Control, Health};
+use crate::connectivity::ConnectivityState;
+use crate::error::ConnectError;
+use crate::register::Registered;
+
+impl AddressBook {
+    /// The attempt that was counted just now.
+    pub(super) fn begin(self: &Arc<Self>, index: usize, now: Instant) -> Dial {
+        Dial {
+            book: Arc::clone(self),
+            index,
+            started: now,
+            stage: Attempt::Goes,
+            registered: Some(self.register.enter(self.list[index].to_string())),
+        }
+    }
+}
+
+/// How far an attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    Goes,
+    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
+    Settled,
+    Over,
+}
+
+/// An attempt to connect, counted while it lasts. Dropped without a result it has failed.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    book: Arc<AddressBook>,
+    index: usize,
+    started: Instant,
+    stage: Attempt,
+    /// Present until there is a connection.
+    registered: Option<Registered>,
+}
+
+impl Dial {
+    pub(crate) fn address(&self) -> &Address {
+        &self.book.list[self.index]
+    }
+
+    /// The server's settings are here.
+    pub(crate) fn settled(&mut self) {
+        self.stage = Attempt::Settled;
+    }
+
+    /// The connection is the pool's, by this number: READY. It can be cut by `control`.
+    pub(crate) fn connected(
+        mut self,
+        id: ResourceId,
+        dedicated: bool,
+        control: Arc<Control>,
+    ) -> Live {
+        if let Some(registered) = &self.registered {
+            registered.driven(id, dedicated, control);
+        }
+        self.counted()
+    }
+
+    pub(super) fn counted(&mut self) -> Live {
+        self.stage = Attempt::Over;
+        self.book.change(|addresses| addresses.connected(self.index));
+        Live {
+            book: Arc::clone(&self.book),
+            index: self.index,
+            started: self.started,
+            stage: Stage::Ready,
+            registered: self.registered.take(),
+        }
+    }
+
+    pub(crate) fn failed(mut self, error: ConnectError) {
+        self.fail(error);
+    }
+
+    fn fail(&mut self, error: ConnectError) {
+        self.stage = Attempt::Over;
+        self.book.change(|addresses| {
+            let times = (self.started, Instant::now());
+            addresses.failed(self.index, times, error, fastrand::f64());
+        });
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        match self.stage {
+            Attempt::Goes => {
+                let error = ConnectError::abandoned(self.address());
+                self.fail(error);
+            }
+            Attempt::Settled => {
+                self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
+            }
+            Attempt::Over => {}
+        }
+    }
+}
+
+/// How a connection counts for its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Ready,
+    Unhealthy,
+    Draining,
+    /// Not at all: it closes.
+    Left,
+}
+
+impl Stage {
+    fn count(self, entry: &mut Entry) -> Option<&mut usize> {
+        match self {
+            Self::Ready => Some(&mut entry.ready),
+            Self::Unhealthy => Some(&mut entry.unhealthy),
+            Self::Draining => Some(&mut entry.draining),
+            Self::Left => None,
+        }
+    }
+}
+
+/// A connection, counted until it leaves, and registered while this lives.
+#[derive(Debug)]
+pub(crate) struct Live {
+    book: Arc<AddressBook>,
+    index: usize,
+    started: Instant,
+    stage: Stage,
+    registered: Option<Registered>,
+}
+
+impl Live {
+    pub(crate) fn address(&self) -> &Address {
+        &self.book.list[self.index]
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stage == Stage::Draining
+    }
+
+    pub(crate) fn is_counted(&self) -> bool {
+        self.stage != Stage::Left
+    }
+
+    fn pass(&mut self, stage: Stage, and: impl FnOnce(&mut Addresses)) {
+        let before = std::mem::replace(&mut self.stage, stage);
+        self.book.change(|addresses| {
+            let entry = &mut addresses.entries[self.index];
+            before.count(entry).into_iter().for_each(|count| *count -= 1);
+            stage.count(entry).into_iter().for_each(|count| *count += 1);
+            and(addresses);
+        });
+        if let Some(registered) = &self.registered {
+            registered.set_state(match stage {
+                Stage::Ready | Stage::Draining => ConnectivityState::Ready,
+                Stage::Unhealthy => ConnectivityState::TransientFailure,
+                Stage::Left => ConnectivityState::Shutdown,
+            });
+        }
+    }
+
+    /// It takes no new calls, since the server said GOAWAY: the address is as good as not connected.
+    pub(crate) fn drain(&mut self, reason: String) {
+        if matches!(self.stage, Stage::Ready | Stage::Unhealthy) {
+            let ended = self.ended(reason, GREETED_AFTER);
+            self.pass(Stage::Draining, ended);
+        }
+    }
+
+    /// The server says that it serves, or that it does not.
+    pub(crate) fn set_serving(&mut self, serving: bool) {
+        let (index, error) =
+            (self.index, ConnectError::unhealthy(self.address(), Health::NotServing));
+        match (self.stage, serving) {
+            (Stage::Unhealthy, true) => self.pass(Stage::Ready, |addresses| {
+                addresses.entries[index].last_error = None;
+                addresses.down = false;
+            }),
+            (Stage::Ready, false) => self.pass(Stage::Unhealthy, |addresses| {
+                addresses.entries[index].last_error = Some(error);
+            }),
+            _ => {}
+        }
+    }
+
+    /// The connection ended, and not because it was to.
+    pub(crate) fn lost(&self, reason: String) {
+        let ended = self.ended(reason, STABLE_AFTER);
+        self.book.change(ended);
+    }
+
+    /// It closes, or has ended.
+    pub(crate) fn leave(&mut self) {
+        if self.is_counted() {
+            self.pass(Stage::Left, |_| {});
+        }
+    }
+
+    /// The server complained of too many pings: the next connections ask it half as often.
+    pub(crate) fn too_many_pings(&self) {
+        self.book.change(|addresses| {
+            let calmed = &mut addresses.entries[self.index].calmed;
+            *calmed = calmed.saturating_add(1);
+        });
+    }
+
+    /// The keepalive time for this connection, where `time` is set: doubled for each complaint.
+    pub(crate) fn keepalive_time(&self, time: Duration) -> Duration {
+        let calmed = self.book.lock().entries[self.index].calmed;
+        time.saturating_mul(1_u32.checked_shl(calmed).unwrap_or(u32::MAX)).min(MAX_KEEPALIVE_TIME)
+    }
+
+    fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {
+        let index = self.index;
+        let now = Instant::now();
+        let error = ConnectError::lost(self.address(), reason);
+        let lived = now.saturating_duration_since(self.started);
+        move |addresses| addresses.ended(index, now, (lived, stable), error, fastrand::f64())
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

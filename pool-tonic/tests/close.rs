@@ -1,0 +1,188 @@
+//! Closing: what becomes of calls, and that nothing is left.
+
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
+mod common;
+#[path = "common/memory.rs"]
+mod memory;
+
+use std::time::Duration;
+
+use common::{ask, client, until};
+use memory::{eventually, in_memory, pass};
+use pool_tonic::{ChannelPool, ConnectivityState};
+use pool_tonic_testing::proto::{Answer, Do};
+use pool_tonic_testing::raw::{Heard, Raw};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::{Code, Response, Status};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn unary(pool: &ChannelPool) -> JoinHandle<Result<Response<Answer>, Status>> {
+    let mut client = client(pool);
+    tokio::spawn(async move { client.unary(ask(Do::Echo)).await })
+}
+
+fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
+}
+
+fn assert_closed(status: &Status) {
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("closed"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_calls_finish_and_others_fail_at_once() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.max_connections(1).max_streams_per_connection(1).build().unwrap();
+    let running = unary(&pool);
+    let mut peer = network.accept(100).await;
+    let (stream, _) = peer.request().await;
+    let waiting = unary(&pool);
+    until(|| pool.status().waiting == 1).await;
+
+    let start = Instant::now();
+    let close = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.close(60 * SECOND).await }
+    });
+    assert_closed(&eventually(waiting).await.unwrap().unwrap_err());
+    assert_closed(&eventually(unary(&pool)).await.unwrap().unwrap_err());
+    assert_eq!(pool.state(), ConnectivityState::Shutdown);
+    assert!(start.elapsed() < SECOND);
+    pass(10).await;
+    peer.answer(stream).await.unwrap();
+    eventually(running).await.unwrap().unwrap();
+    let report = eventually(close).await.unwrap();
+    assert_eq!(report.calls_cut, 0);
+    assert!(report.waited < 11 * SECOND, "it ends with the last call: {report:?}");
+    assert_eq!(eventually(peer.hear()).await, Heard::Goaway);
+    assert_eq!(eventually(peer.hear()).await, Heard::Closed);
+    assert!(pool.connection_list().is_empty());
+    until(|| tasks() == before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_when_the_grace_is_over_is_cut_and_counted() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.max_connections(1).build().unwrap();
+    let unanswered = unary(&pool);
+    let mut peer = network.accept(100).await;
+    peer.request().await;
+    let mut client = client(&pool);
+    let streaming = tokio::spawn(async move {
+        let mut answers = client.server_stream(ask(Do::Echo)).await?.into_inner();
+        answers.message().await
+    });
+    let (stream, _) = peer.request().await;
+    peer.headers(stream).await.unwrap();
+    let report = eventually(pool.close(5 * SECOND)).await;
+    assert_eq!(report.calls_cut, 2);
+    assert!((5 * SECOND..6 * SECOND).contains(&report.waited), "{report:?}");
+    assert_closed(&eventually(unanswered).await.unwrap().unwrap_err());
+    assert_closed(&eventually(streaming).await.unwrap().unwrap_err());
+    assert_eq!(eventually(peer.hear()).await, Heard::Closed, "which cancels them on the server");
+    assert_eq!(pool.status().streams, 0);
+    until(|| tasks() == before).await;
+    // The second time there is nothing to do.
+    assert_eq!(eventually(pool.close(5 * SECOND)).await.calls_cut, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_at_once_cuts_every_call() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.build().unwrap();
+    let call = unary(&pool);
+    let mut peer = network.accept(100).await;
+    peer.request().await;
+    let start = Instant::now();
+    pool.close_now();
+    assert_closed(&eventually(call).await.unwrap().unwrap_err());
+    assert_eq!(eventually(peer.hear()).await, Heard::Closed);
+    until(|| tasks() == before).await;
+    assert!(start.elapsed() < SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_to_connect_ends_with_the_pool() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.build().unwrap();
+    let call = unary(&pool);
+    // It says nothing.
+    let mut peer = Raw::mute(network.arrival().await).await.unwrap();
+    assert_eq!(pool.connection_list()[0].state, ConnectivityState::Connecting);
+    let report = eventually(pool.close(60 * SECOND)).await;
+    assert!(report.waited < SECOND, "{report:?}");
+    assert_closed(&eventually(call).await.unwrap().unwrap_err());
+    peer.closed().await;
+    until(|| tasks() == before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_does_not_keep_a_connection_open() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.min_connections(1).build().unwrap();
+    let _peer = network.accept(100).await;
+    until(|| pool.status().ready == 1).await;
+    // More than the network and both buffers hold.
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move {
+        let long = pool_tonic_testing::proto::Ask { text: "a".repeat(4 << 20), ..ask(Do::Echo) };
+        client.unary(long).await
+    });
+    until(|| pool.status().streams == 1).await;
+    let report = eventually(pool.close(SECOND)).await;
+    assert_eq!(report.calls_cut, 1);
+    assert!(report.waited < 2 * SECOND, "{report:?}");
+    assert_closed(&eventually(call).await.unwrap().unwrap_err());
+    until(|| tasks() == before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_leaves_nothing_behind() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.min_connections(2).build().unwrap();
+    let (mut one, mut other) = (network.accept(100).await, network.accept(100).await);
+    until(|| pool.status().ready == 2).await;
+    let call = unary(&pool);
+    let weak = pool.downgrade();
+    drop(pool);
+    // The call keeps it.
+    tokio::task::yield_now().await;
+    assert!(weak.upgrade().is_some());
+    let answer = async {
+        tokio::select! {
+            (stream, _) = one.request() => one.answer(stream).await.unwrap(),
+            (stream, _) = other.request() => other.answer(stream).await.unwrap(),
+        }
+    };
+    eventually(answer).await;
+    eventually(call).await.unwrap().unwrap();
+    eventually(one.closed()).await;
+    eventually(other.closed()).await;
+    until(|| tasks() == before).await;
+    assert!(weak.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_that_is_given_up_leaves_calls_running() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(None).build().unwrap();
+    let call = unary(&pool);
+    let mut peer = network.accept(100).await;
+    let (stream, _) = peer.request().await;
+    assert!(tokio::time::timeout(SECOND, pool.close(60 * SECOND)).await.is_err());
+    pass(120).await;
+    peer.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    assert!(pool.is_closed());
+}

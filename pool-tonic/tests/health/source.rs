@@ -1,0 +1,49 @@
+//! The pool as a source of health.
+
+use pool_tonic::health_source;
+use tonic::Request;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_server::Health;
+use tonic_health::server::{HealthReporter, HealthService};
+
+use super::*;
+use crate::memory::answer_all;
+
+/// What a balancer is told about the service.
+async fn is(reporter: &HealthReporter, status: ServingStatus) {
+    let health = HealthService::from_health_reporter(reporter.clone());
+    eventually(async {
+        loop {
+            let question = HealthCheckRequest { service: "front".to_owned() };
+            let answer = health.check(Request::new(question)).await;
+            if answer.is_ok_and(|answer| answer.into_inner().status() == status) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_is_as_healthy_as_the_pool_that_it_needs() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(None).build().unwrap();
+    let reporter = HealthReporter::new();
+    let source = tokio::spawn(health_source(&pool, reporter.clone(), "front"));
+    is(&reporter, ServingStatus::Serving).await;
+    // A call that is hung up on.
+    let call = unary(&pool);
+    drop(network.arrival().await);
+    assert!(eventually(call).await.unwrap().is_err());
+    is(&reporter, ServingStatus::NotServing).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let call = unary(&pool);
+    tokio::spawn(answer_all(network.accept(100).await));
+    eventually(call).await.unwrap().unwrap();
+    is(&reporter, ServingStatus::Serving).await;
+    drop(pool);
+    eventually(source).await.unwrap();
+    is(&reporter, ServingStatus::NotServing).await;
+}
