@@ -8,7 +8,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
 use crate::books::{Books, OnCall};
@@ -68,10 +67,11 @@ impl EchoServer {
             accepted.and_then(|stream| stream.set_nodelay(true).map(|()| stream))
         });
         let mut server = configure(Server::builder());
-        // Compressed where the client says so.
-        let service = Generated::new(service)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip);
+        let service = Generated::new(service);
+        #[cfg(feature = "gzip")]
+        let service = service
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(tonic::codec::CompressionEncoding::Gzip);
         let serving = server.add_service(service).serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
