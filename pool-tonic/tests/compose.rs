@@ -131,7 +131,7 @@ async fn it_may_be_boxed_with_or_without_clone() {
     soon(client.unary(ask(Do::Echo))).await.unwrap();
     // Its errors may be those of a layered stack, too.
     let boxed: BoxCloneService<_, _, StdError> =
-        pool.channel().map_err(|status| StdError::from(status)).boxed_clone();
+        pool.channel().map_err(StdError::from).boxed_clone();
     soon(EchoClient::new(boxed).unary(ask(Do::Echo))).await.unwrap();
 }
 
