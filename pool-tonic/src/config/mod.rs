@@ -2,6 +2,8 @@
 
 mod calls;
 mod life;
+#[cfg(feature = "service-config")]
+mod service;
 mod transport;
 
 use std::num::NonZero;
