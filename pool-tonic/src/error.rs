@@ -140,6 +140,13 @@ pub enum ConfigError {
         /// The text given.
         method: String,
     },
+    /// A service config is not what it should be.
+    #[cfg(feature = "service-config")]
+    #[error("the service config: {reason}")]
+    ServiceConfig {
+        /// What is wrong with it, and where.
+        reason: String,
+    },
     /// The user agent is no header value.
     #[error("{value:?} cannot be sent as user agent: only visible ASCII characters and spaces can")]
     UserAgent {

@@ -77,7 +77,8 @@ async fn unread_dedicated_streams_block_nobody() {
     assert_eq!((status.streams, status.ready), (0, 0), "none of them is shared");
     for n in 0..100 {
         let text = n.to_string();
-        let answer = soon(client(&pool).unary(short(&text))).await.unwrap();
+        let ask = Ask { text: text.clone(), ..ask(Do::Echo) };
+        let answer = soon(client(&pool).unary(ask)).await.unwrap();
         assert_eq!(answer.into_inner().text, text);
     }
     let books = server.books().now();

@@ -215,7 +215,7 @@ impl Call {
 
     /// Sends what is there of the request, and starts what sends the rest.
     fn send(&mut self, lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
-        let request = self.head.request(lease.address());
+        let request = self.head.request(lease.address(), &self.shared.calls().user_agent);
         let is_whole = matches!(self.payload, Payload::Whole(None));
         let (response, mut send) = match lease.send(request, is_whole) {
             Ok(sent) => sent,

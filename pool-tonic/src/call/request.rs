@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Extensions;
-use http::header::{HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, USER_AGENT};
 use http::uri::PathAndQuery;
 use http_body::{Body as _, Frame};
 use tonic::Status;
@@ -25,38 +25,74 @@ pub(crate) struct Head {
     headers: Headers,
 }
 
-/// The headers: the caller's map until it is sent, then what it takes to make another. A list costs half
-/// of what a copy of the map would, and is nearly always thrown away.
+/// The headers: the caller's map until it is sent, then what it takes to make another: a list costs half
+/// of what a copy of the map would, and is nearly always thrown away. What every call has is not in it, so
+/// that for most calls there is nothing to list.
 #[derive(Debug)]
 enum Headers {
-    Map(HeaderMap),
-    List(Vec<(HeaderName, HeaderValue)>),
+    Map(HeaderMap, Plain),
+    List(Vec<(HeaderName, HeaderValue)>, Plain),
+}
+
+/// The headers that are as every call has them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plain {
+    te: bool,
+    content_type: bool,
+    user_agent: bool,
+}
+
+impl Plain {
+    const TE: HeaderValue = HeaderValue::from_static("trailers");
+    const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
+
+    fn has(self, name: &HeaderName) -> bool {
+        (self.te && *name == TE)
+            || (self.content_type && *name == CONTENT_TYPE)
+            || (self.user_agent && *name == USER_AGENT)
+    }
+
+    fn len(self) -> usize {
+        usize::from(self.te) + usize::from(self.content_type) + usize::from(self.user_agent)
+    }
 }
 
 impl Headers {
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
         match self {
-            Self::Map(map) => {
+            Self::Map(map, _) => {
                 map.insert(name, value);
             }
-            Self::List(list) => {
+            Self::List(list, _) => {
                 list.retain(|(other, _)| *other != name);
                 list.push((name, value));
             }
         }
     }
 
-    fn take(&mut self) -> HeaderMap {
+    fn take(&mut self, user_agent: &HeaderValue) -> HeaderMap {
         match self {
-            Self::Map(map) => {
-                let mut list = Vec::with_capacity(map.len());
-                list.extend(map.iter().map(|(name, value)| (name.clone(), value.clone())));
+            Self::Map(map, plain) => {
+                let mut list = Vec::new();
+                if map.len() > plain.len() {
+                    let rest = map.iter().filter(|(name, _)| !plain.has(name));
+                    list.extend(rest.map(|(name, value)| (name.clone(), value.clone())));
+                }
                 let map = std::mem::take(map);
-                *self = Self::List(list);
+                *self = Self::List(list, *plain);
                 map
             }
-            Self::List(list) => {
-                let mut map = HeaderMap::with_capacity(list.len());
+            Self::List(list, plain) => {
+                let mut map = HeaderMap::with_capacity(list.len() + plain.len());
+                if plain.te {
+                    map.append(TE, Plain::TE);
+                }
+                if plain.content_type {
+                    map.append(CONTENT_TYPE, Plain::CONTENT_TYPE);
+                }
+                if plain.user_agent {
+                    map.append(USER_AGENT, user_agent.clone());
+                }
                 for (name, value) in list {
                     map.append(name.clone(), value.clone());
                 }
@@ -81,10 +117,15 @@ impl Split {
         let (parts, body) = request.into_parts();
         let mut headers = parts.headers;
         // One pass, since there are few headers and a look-up of each name would cost more.
-        let (mut has_te, mut has_user_agent, mut deadline) = (false, false, None);
+        let (mut has_te, mut has_content_type, mut has_user_agent) = (false, false, false);
+        let (mut plain, mut deadline) = (Plain::default(), None);
         for (name, value) in &headers {
             if *name == TE {
+                plain.te = !has_te && *value == Plain::TE;
                 has_te = true;
+            } else if *name == CONTENT_TYPE {
+                plain.content_type = !has_content_type && *value == Plain::CONTENT_TYPE;
+                has_content_type = true;
             } else if *name == USER_AGENT {
                 has_user_agent = true;
             } else if *name == GRPC_TIMEOUT {
@@ -92,13 +133,15 @@ impl Split {
             }
         }
         if !has_te {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+            plain.te = true;
+            headers.insert(TE, Plain::TE);
         }
         if !has_user_agent {
+            plain.user_agent = true;
             headers.insert(USER_AGENT, user_agent.clone());
         }
         let path = parts.uri.into_parts().path_and_query;
-        let head = Head { method: parts.method, path, headers: Headers::Map(headers) };
+        let head = Head { method: parts.method, path, headers: Headers::Map(headers, plain) };
         Self { head, deadline, body, extensions: parts.extensions }
     }
 }
@@ -118,12 +161,16 @@ impl Head {
     }
 
     /// The head of one attempt.
-    pub(crate) fn request(&mut self, address: &Address) -> http::Request<()> {
+    pub(crate) fn request(
+        &mut self,
+        address: &Address,
+        user_agent: &HeaderValue,
+    ) -> http::Request<()> {
         let mut request = http::Request::new(());
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = address.uri(self.path.clone());
         *request.version_mut() = http::Version::HTTP_2;
-        *request.headers_mut() = self.headers.take();
+        *request.headers_mut() = self.headers.take(user_agent);
         request
     }
 }
@@ -163,10 +210,13 @@ impl Payload {
             Poll::Ready(Piece::Data(_)) => read(body, cx)?,
             _ => Poll::Pending,
         };
-        if let (Poll::Ready(Piece::Data(data)), Poll::Ready(Piece::End(None))) = (&first, &second) {
-            *self = Self::Whole(Some(data.clone()));
-            return Ok(());
-        }
+        let (first, second) = match (first, second) {
+            (Poll::Ready(Piece::Data(data)), Poll::Ready(Piece::End(None))) => {
+                *self = Self::Whole(Some(data));
+                return Ok(());
+            }
+            pieces => pieces,
+        };
         let mut stream = RequestStream::new(std::mem::take(body), replay_limit);
         for piece in [first, second] {
             if let Poll::Ready(piece) = piece {

@@ -111,9 +111,10 @@ fn the_bodys_own_error_comes_out() {
     assert_eq!(looked_at(&[Some("error")], 9).unwrap_err().message(), "no encoding");
 }
 
+const OURS: HeaderValue = HeaderValue::from_static("pool-tonic/1");
+
 fn split(request: http::request::Builder) -> (Head, Option<Deadline>) {
-    let ours = HeaderValue::from_static("pool-tonic/1");
-    let Split { head, deadline, .. } = Split::new(request.body(Body::empty()).unwrap(), &ours);
+    let Split { head, deadline, .. } = Split::new(request.body(Body::empty()).unwrap(), &OURS);
     (head, deadline)
 }
 
@@ -123,7 +124,7 @@ fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
     let request = http::Request::post("http://elsewhere/shop.Orders/Get").header("x", "y");
     let (mut head, deadline) = split(request);
     assert!(deadline.is_none());
-    let sent = head.request(&address);
+    let sent = head.request(&address, &OURS);
     assert_eq!(sent.uri(), "http://orders:1/shop.Orders/Get");
     assert_eq!(sent.method(), http::Method::POST);
     assert_eq!(sent.headers()["te"], "trailers");
@@ -131,7 +132,7 @@ fn a_head_gets_what_every_request_has_and_keeps_what_the_caller_set() {
     assert_eq!(sent.headers()["x"], "y");
 
     let (mut head, _) = split(http::Request::post("/").header(USER_AGENT, "shop/2"));
-    assert_eq!(head.request(&address).headers()["user-agent"], "shop/2");
+    assert_eq!(head.request(&address, &OURS).headers()["user-agent"], "shop/2");
 }
 
 #[test]
@@ -140,15 +141,41 @@ fn a_head_is_the_same_each_time_it_is_sent_but_for_what_is_left() {
     let request = http::Request::post("/").header("x", "1").header("x", "2");
     let (mut head, deadline) = split(request.header(GRPC_TIMEOUT, "1S"));
     assert_eq!(deadline.unwrap().timeout(), Duration::from_secs(1));
-    let first = head.request(&address);
+    let first = head.request(&address, &OURS);
     assert_eq!(first.headers().get_all("x").iter().count(), 2);
-    assert_eq!(head.request(&address).headers(), first.headers());
+    assert_eq!(head.request(&address, &OURS).headers(), first.headers());
     head.set_deadline(Duration::from_millis(50));
-    let third = head.request(&address);
+    let third = head.request(&address, &OURS);
     assert_eq!(third.headers()[GRPC_TIMEOUT], "50000000n");
     assert_eq!(third.headers().len(), first.headers().len());
 
     let (mut head, _) = split(http::Request::post("/").header(GRPC_TIMEOUT, "1S"));
     head.set_deadline(Duration::from_millis(50));
-    assert_eq!(head.request(&address).headers()[GRPC_TIMEOUT], "50000000n");
+    assert_eq!(head.request(&address, &OURS).headers()[GRPC_TIMEOUT], "50000000n");
+}
+
+#[test]
+fn what_is_not_as_every_call_has_it_is_sent_again_as_the_caller_set_it() {
+    let address = Address::parse("http://orders:1").unwrap();
+    for headers in [
+        &[][..],
+        &[("content-type", "application/grpc")],
+        &[("content-type", "application/grpc"), ("te", "trailers"), ("user-agent", "pool-tonic/1")],
+        &[("content-type", "application/grpc+proto"), ("te", "trailers"), ("user-agent", "shop/2")],
+        &[("te", "gzip"), ("te", "trailers"), ("x", "y")],
+        &[("te", "trailers"), ("te", "trailers"), ("user-agent", "a"), ("user-agent", "b")],
+        &[("content-type", "application/grpc"), ("content-type", "application/grpc")],
+    ] {
+        let request = headers
+            .iter()
+            .fold(http::Request::post("/"), |request, (name, value)| request.header(*name, *value));
+        let (mut head, _) = split(request);
+        let first = head.request(&address, &OURS);
+        for (name, _) in headers {
+            let count = headers.iter().filter(|(other, _)| other == name).count();
+            assert_eq!(first.headers().get_all(*name).iter().count(), count, "{headers:?}");
+        }
+        assert_eq!(head.request(&address, &OURS).headers(), first.headers(), "{headers:?}");
+        assert_eq!(head.request(&address, &OURS).headers(), first.headers(), "{headers:?}");
+    }
 }

@@ -3,6 +3,8 @@
 mod calls;
 mod http2;
 mod life;
+#[cfg(feature = "service-config")]
+mod service;
 mod tcp;
 mod transport;
 

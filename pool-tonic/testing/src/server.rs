@@ -9,7 +9,6 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 
 use crate::accepted::Accepted;
@@ -103,10 +102,11 @@ impl EchoServer {
         let service = Service { books: books.clone(), gate: gate.clone() };
         let (stop, stopped) = oneshot::channel::<()>();
         let mut server = configure(Server::builder());
-        // Compressed where the client says so.
-        let service = Generated::new(service)
-            .accept_compressed(CompressionEncoding::Gzip)
-            .send_compressed(CompressionEncoding::Gzip);
+        let service = Generated::new(service);
+        #[cfg(feature = "gzip")]
+        let service = service
+            .accept_compressed(tonic::codec::CompressionEncoding::Gzip)
+            .send_compressed(tonic::codec::CompressionEncoding::Gzip);
         let serving = server.add_service(service).serve_with_incoming_shutdown(incoming, async {
             let _ = stopped.await;
         });
