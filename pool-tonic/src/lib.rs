@@ -50,7 +50,6 @@
 //!
 //! # What it promises
 //!
-//!
 //! - A connection never carries more calls than its server allows, as last announced; further calls wait in
 //!   the pool, in order, under their deadline. Nothing waits where it cannot be seen.
 //! - A stream slot is freed exactly once, when the response has ended: trailers, error or drop.
