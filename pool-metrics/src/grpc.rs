@@ -47,6 +47,16 @@ static TRANSPARENT_RETRIES: Family = Family::counter(
     "Times that a call which no server had processed was sent again.",
 );
 
+static RETRIES: Family = Family::counter(
+    "grpc_pool_retries_total",
+    "Times that a call was sent again by a retry policy.",
+);
+
+static RETRIES_THROTTLED: Family = Family::counter(
+    "grpc_pool_retries_throttled_total",
+    "Calls that a retry policy would have sent again, had the budget allowed it.",
+);
+
 static STREAMS_REFUSED: Family = Family::counter(
     "grpc_pool_streams_refused_total",
     "Streams that a server refused though they were within its limit.",
@@ -57,6 +67,11 @@ static GOAWAYS: Family = Family::counter("grpc_pool_goaways_total", "GOAWAYs rec
 static CONNECTIONS_LOST: Family = Family::counter(
     "grpc_pool_connections_lost_total",
     "HTTP/2 connections that ended without a GOAWAY and without the pool's doing.",
+);
+
+static KEEPALIVE_TIMEOUTS: Family = Family::counter(
+    "grpc_pool_keepalive_timeouts_total",
+    "HTTP/2 connections that were ended because a ping was not answered; among the lost ones.",
 );
 
 // The next two are gRFC A94's.
@@ -114,9 +129,12 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
         sample.set_by(&CALLS_ENDED, code, number.1);
     }
     sample.set(&TRANSPARENT_RETRIES, counters.transparent_retries);
+    sample.set(&RETRIES, counters.retries);
+    sample.set(&RETRIES_THROTTLED, counters.retries_throttled);
     sample.set(&STREAMS_REFUSED, counters.streams_refused);
     sample.set(&GOAWAYS, counters.goaways);
     sample.set(&CONNECTIONS_LOST, counters.connections_lost);
+    sample.set(&KEEPALIVE_TIMEOUTS, counters.keepalive_timeouts);
     sample.set(&ATTEMPTS_SUCCEEDED, counters.connections_opened);
     sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
 }

@@ -43,6 +43,9 @@ use clap::{Parser, Subcommand};
 use cases::{CASES, Client};
 use peer::Peer;
 
+/// What is printed of what went wrong. Where one call fails, thousands may.
+const MOST_FAULTS: usize = 40;
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 #[derive(Parser)]
@@ -99,8 +102,11 @@ async fn main() -> Outcome<ExitCode> {
     if rows.is_empty() {
         return Err("no such case, peer and client".into());
     }
-    for fault in &faults {
+    for fault in faults.iter().take(MOST_FAULTS) {
         eprintln!("FAULT: {fault}");
+    }
+    if faults.len() > MOST_FAULTS {
+        eprintln!("and {} more", faults.len() - MOST_FAULTS);
     }
     Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
