@@ -1,6 +1,6 @@
 //! Servers for pool-tonic's tests: an [echo service](EchoServer) that keeps books of its connections and
-//! streams, also as a [process](process) that can be killed, a [scripted peer](peer) for what no server does
-//! on demand, and a [proxy](proxy) for what networks do.
+//! streams, also as a [process] that can be killed, a [scripted peer](peer) for what no server does
+//! on demand, and a [proxy] for what networks do.
 
 mod accepted;
 mod books;
