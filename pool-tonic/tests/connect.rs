@@ -133,6 +133,19 @@ async fn without_a_deadline_the_wait_timeout_bounds_the_wait() {
 }
 
 #[tokio::test]
+async fn a_wait_may_be_for_ever() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).wait_timeout(Duration::MAX).build().unwrap();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });
+    until(|| pool.status().waiting == 1).await;
+    pool.close_now();
+    let status = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("closed"), "{status}");
+}
+
+#[tokio::test]
 async fn the_deadline_bounds_the_wait_for_an_answer_and_for_the_rest_of_it() {
     let server = EchoServer::start().await.unwrap();
     let pool = ChannelPool::builder(server.uri()).build().unwrap();

@@ -9,6 +9,9 @@ use crate::error::ConfigError;
 use crate::pool::CallConfig;
 use crate::retry::{MethodName, RetryPolicy, Rules, Throttle};
 
+/// Longer times the clock could not hold.
+const FOR_EVER: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 100);
+
 #[derive(Debug)]
 pub(super) struct Calls {
     pub(super) max_waiting: Option<usize>,
@@ -44,7 +47,7 @@ impl Calls {
             user_agent: user_agent(self.user_agent.as_deref())?,
             retry_buffer_size: self.retry_buffer_size,
             max_transparent_retries: self.max_transparent_retries,
-            wait_timeout: self.wait_timeout,
+            wait_timeout: self.wait_timeout.min(FOR_EVER),
             wait_for_ready: self.wait_for_ready,
             retry: Rules::new(&self.retry)?,
         })
