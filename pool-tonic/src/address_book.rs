@@ -124,8 +124,10 @@ impl Addresses {
         }
     }
 
+    /// A server says that it does not serve, and there is no other address to hope for.
     fn is_unhealthy(&self) -> bool {
         self.entries.iter().any(|entry| entry.unhealthy > 0)
+            && self.entries.iter().all(|entry| entry.unhealthy > 0 || entry.failing)
     }
 
     fn is_connecting(&self) -> bool {
@@ -217,8 +219,9 @@ impl Addresses {
     /// Should a call that finds no connection fail now? Yes if the pool is down, unless its wait would
     /// start the next attempt.
     fn fails_fast(&self, now: Instant) -> bool {
+        let may_be_dialled = |entry: &Entry| entry.unhealthy == 0 && entry.retry_in(now).is_zero();
         self.state() == ConnectivityState::TransientFailure
-            && (self.is_connecting() || self.is_unhealthy() || !self.retry_in(now).is_zero())
+            && (self.is_connecting() || !self.entries.iter().any(may_be_dialled))
     }
 
     /// Every address may be dialled now.

@@ -201,3 +201,21 @@ fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reache
     addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
     assert_eq!(addresses.state(), TransientFailure);
 }
+
+#[test]
+fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_for() {
+    let now = Instant::now();
+    let mut addresses = Addresses::new(2);
+    assert_eq!(addresses.pick(now, true, first), Some(0));
+    addresses.connected(0);
+    (addresses.entries[0].ready, addresses.entries[0].unhealthy) = (0, 1);
+    assert_eq!(addresses.state(), Idle);
+    assert!(!addresses.fails_fast(now));
+
+    assert_eq!(addresses.pick(now, true, first), Some(1), "the other one");
+    assert_eq!(addresses.state(), Connecting);
+    addresses.failed(1, (now, now), error(), 0.5);
+    assert_eq!(addresses.state(), TransientFailure);
+    assert!(addresses.fails_fast(now));
+    assert!(!addresses.fails_fast(now + Duration::from_secs(2)), "it may be back");
+}
