@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
+use super::NEVER_STEADY;
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
 use crate::manager::ResourceId;
@@ -126,6 +127,11 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         // What is being created goes to those that wait first.
         let coming = creating.saturating_sub(waiting);
         limits.min_idle.saturating_sub(self.idle() + coming)
+    }
+
+    /// Its thresholds are of the idle ones.
+    fn steady(&self, _floors: &Limits, _limits: &Limits, _creating: usize) -> (usize, usize) {
+        NEVER_STEADY
     }
 
     #[inline]

@@ -161,7 +161,12 @@ struct Fast {
     full: bool,
     max_uses: u32,
     max_waiters: usize,
+    /// The loads of a shared pool, from the least to the most, that cross no threshold.
+    steady: (usize, usize),
 }
+
+/// No load.
+const NEVER_STEADY: (usize, usize) = (1, 0);
 
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 
@@ -260,7 +265,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             full: plain && self.size() >= self.limits.max_size,
             max_uses: self.times.max_uses.unwrap_or(u32::MAX),
             max_waiters: self.limits.max_waiters,
+            steady: NEVER_STEADY,
         };
+        self.note_steady();
         self.front.set_more(plain && self.waiters.is_empty());
         self.open_front();
     }

@@ -195,12 +195,27 @@ impl<R: Send + 'static> ShareStore<R> {
         for_speed.max(for_places)
     }
 
+    /// The most leases for which `size` resources are enough, if there are any; what
+    /// [`needed`](Self::needed) says, the other way round.
+    fn most_load(&self, limits: &Limits, size: usize) -> Option<usize> {
+        let for_speed = if limits.soft_max_size <= size {
+            usize::MAX
+        } else {
+            size.saturating_mul(limits.soft_target)
+        };
+        let loaded = size.checked_sub(limits.min_idle)?;
+        Some(loaded.saturating_mul(self.places_each(limits)).min(for_speed))
+    }
+
     fn idle_rows(&self) -> impl Iterator<Item = (usize, &Row<R>)> {
         self.rows.iter().filter(|(_, row)| row.in_use == 0 && row.draining.is_none())
     }
 
-    fn load_per_place(&self, key: usize) -> f64 {
-        let row = &self.rows[key];
-        row.in_use as f64 / row.places as f64
+    /// The one of two rows with fewer leases per place; the first if it is a draw.
+    fn less_loaded(&self, first: usize, second: usize) -> usize {
+        let (one, other) = (&self.rows[first], &self.rows[second]);
+        let is_less = (other.in_use as u64) * (one.places as u64)
+            < (one.in_use as u64) * (other.places as u64);
+        if is_less { second } else { first }
     }
 }

@@ -44,6 +44,10 @@ pub trait Store: Default + Send {
     /// How many resources are missing for the load and the target of idle ones, beside those that come.
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize;
 
+    /// The loads around the present one, from the least to the most, with which there is a surplus to
+    /// `floors` if there is one now, and a shortage to `limits` if there is one now. It may be none at all.
+    fn steady(&self, floors: &Limits, limits: &Limits, creating: usize) -> (usize, usize);
+
     fn slot(lent: &Self::Lent) -> &Slot<Self::Resource>;
     fn metadata(lent: &Self::Lent, clock: Clock) -> Metadata;
 

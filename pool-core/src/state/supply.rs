@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::store::{Ended, Store};
 use super::tickets::Granted;
-use super::{ActionsOf, Failure, LastError, State};
+use super::{ActionsOf, Failure, LastError, NEVER_STEADY, State};
 use crate::config::Limits;
 use crate::data::Data;
 use crate::error::CreateError;
@@ -83,6 +83,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// [`settle`](Self::settle) is called for: a threshold has been crossed by a hot path.
     #[inline]
     pub(super) fn crossed(&mut self) -> bool {
+        if !S::HAS_FRONT {
+            let (least, most) = self.fast.steady;
+            let load = self.store.in_use();
+            if least <= load && load <= most {
+                debug_assert!(!self.has_crossed(), "bug: load {load} is not steady");
+                return false;
+            }
+        }
+        let crossed = self.has_crossed();
+        self.fast.steady = self.steady(crossed);
+        crossed
+    }
+
+    fn has_crossed(&mut self) -> bool {
         let surplus = self.store.surplus(&self.floors()) > 0;
         if surplus != self.surplus_since.is_some() {
             if surplus {
@@ -97,6 +111,26 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         !is_expected
             && self.store.shortage(&self.limits, 0, self.births.len()) > 0
             && self.missing() > 0
+    }
+
+    /// The loads, from the least to the most, that cross no threshold if this one has not.
+    fn steady(&self, crossed: bool) -> (usize, usize) {
+        if S::HAS_FRONT || crossed {
+            return NEVER_STEADY;
+        }
+        let (least, most) = self.store.steady(&self.floors(), &self.limits, self.births.len());
+        // A pool without load has a floor of its own while something is about to go for its age.
+        match self.store.in_use() {
+            0 if self.aging > 0 => (0, 0),
+            _ if self.aging > 0 => (least.max(1), most),
+            _ => (least, most),
+        }
+    }
+
+    /// Writes down which loads cross no threshold.
+    pub(super) fn note_steady(&mut self) {
+        let crossed = !S::HAS_FRONT && self.has_crossed();
+        self.fast.steady = self.steady(crossed);
     }
 
     /// Starts the births that are due, as many as may be under one lock.

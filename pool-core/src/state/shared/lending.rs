@@ -9,6 +9,7 @@ use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
 use crate::observer::EndReason;
+use crate::state::NEVER_STEADY;
 use crate::state::share::Share;
 use crate::state::store::{Ended, Shrunk, Store};
 
@@ -71,6 +72,28 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.needed(limits, load).saturating_sub(self.size() + creating)
     }
 
+    fn steady(&self, floors: &Limits, limits: &Limits, creating: usize) -> (usize, usize) {
+        let size = self.size();
+        // The idle ones matter as well.
+        if size > floors.max_idle_or_size() {
+            return NEVER_STEADY;
+        }
+        let load = self.in_use();
+        let (mut least, mut most) = (0, usize::MAX);
+        if size > floors.min_size && size > 1 {
+            match self.most_load(floors, size - 1) {
+                Some(unneeded) if load <= unneeded => most = unneeded,
+                Some(unneeded) => least = unneeded + 1,
+                None => {}
+            }
+        }
+        match self.most_load(limits, size + creating) {
+            Some(enough) if load <= enough => (least, most.min(enough)),
+            Some(enough) => (least.max(enough + 1), most),
+            None => (least, most),
+        }
+    }
+
     fn slot(lent: &Arc<Share<R>>) -> &Slot<R> {
         &lent.slot
     }
@@ -123,13 +146,9 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             open => {
                 let first = rng.usize(..open);
                 // One of the others, each as likely.
-                let second = (first + rng.usize(1..open)) % open;
-                let (first, second) = (self.open[first], self.open[second]);
-                if self.load_per_place(second) < self.load_per_place(first) {
-                    second
-                } else {
-                    first
-                }
+                let ahead = first + rng.usize(1..open);
+                let second = if ahead < open { ahead } else { ahead - open };
+                self.less_loaded(self.open[first], self.open[second])
             }
         };
         let row = &mut self.rows[key];
