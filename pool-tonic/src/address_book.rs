@@ -39,6 +39,7 @@ use crate::backoff;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::register::Register;
+use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
 
 pub(crate) use guards::{Dial, Live};
@@ -285,8 +286,8 @@ impl AddressBook {
         *self.state.borrow()
     }
 
-    pub(crate) fn subscribe(&self) -> watch::Receiver<ConnectivityState> {
-        self.state.subscribe()
+    pub(crate) fn watch(&self) -> StateWatch {
+        StateWatch::new(self.state.subscribe())
     }
 
     pub(crate) fn register(&self) -> &Register {
@@ -296,7 +297,7 @@ impl AddressBook {
     /// Resolves when the pool is closed.
     pub(crate) async fn closed(&self) {
         // The sender lives in self.
-        let _ = self.subscribe().wait_for(|state| *state == ConnectivityState::Shutdown).await;
+        let _ = self.watch().wait_for(|state| state == ConnectivityState::Shutdown).await;
     }
 
     /// Ends every back-off.

@@ -51,7 +51,7 @@ where
     async move {
         let mut said = ServingStatus::NotServing;
         loop {
-            let now = *state.borrow_and_update();
+            let now = state.state();
             said = match now {
                 ConnectivityState::Ready | ConnectivityState::Idle => ServingStatus::Serving,
                 ConnectivityState::Connecting => said,
@@ -63,7 +63,7 @@ where
             if now == ConnectivityState::Shutdown {
                 return;
             }
-            if state.changed().await.is_err() {
+            if state.changed().await.is_none() {
                 // Nobody is left to close it.
                 return reporter.set_service_status(&service, ServingStatus::NotServing).await;
             }

@@ -136,6 +136,7 @@ mod pool;
 mod register;
 mod retry;
 mod rotate;
+mod state_watch;
 mod stats;
 mod transport;
 
@@ -152,6 +153,7 @@ pub use manager::ConnectionManager;
 pub use options::{Dedicated, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
 pub use retry::{MethodName, RetryPolicy};
+pub use state_watch::StateWatch;
 pub use stats::{
     AddressStatus, CallsEnded, ChannelCounters, ChannelSnapshot, ChannelStatus, CloseReport,
     ConnectionStatus, DedicatedStatus,

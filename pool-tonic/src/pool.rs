@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use pool_core::{GetOptions, SharedPool};
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -22,6 +21,7 @@ use crate::error::{ConnectError, NotReady};
 use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
 use crate::retry::Rules;
+use crate::state_watch::StateWatch;
 use crate::stats::{
     AddressStatus, ChannelCounters, ChannelSnapshot, ChannelStatus, ConnectionStatus, Totals,
 };
@@ -133,9 +133,9 @@ impl ChannelPool {
         self.shared.book.state()
     }
 
-    /// Watches the connectivity state. A change that is followed by another at once may not be seen.
-    pub fn watch(&self) -> watch::Receiver<ConnectivityState> {
-        self.shared.book.subscribe()
+    /// Watches the connectivity state.
+    pub fn watch(&self) -> StateWatch {
+        self.shared.book.watch()
     }
 
     /// How the pool stands.
@@ -246,7 +246,7 @@ impl ChannelPool {
                         // Every address failed: the next attempt is due when one leaves its back-off,
                         // unless somebody else's succeeds before.
                         let mut watch = self.watch();
-                        let ready = watch.wait_for(|state| *state == ConnectivityState::Ready);
+                        let ready = watch.wait_for(|state| state == ConnectivityState::Ready);
                         let (mut ready, mut due) =
                             (pin!(ready), pin!(self.shared.book.retry_due()));
                         poll_fn(|cx| match ready.as_mut().poll(cx) {

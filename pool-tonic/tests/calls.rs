@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{all_slots_free, ask, client, soon, until};
+use common::{all_slots_free, ask, client, soon};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::{Ask, Do};
@@ -244,10 +244,10 @@ async fn dropping_the_pool_and_its_channels_closes_its_connections() {
     let (server, pool) = server_and_pool().await;
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
     let mut state = pool.watch();
-    assert_eq!(*state.borrow_and_update(), ConnectivityState::Ready);
+    assert_eq!(state.state(), ConnectivityState::Ready);
     drop(pool);
     // The address lives as long as its connection's task.
-    until(|| state.has_changed().is_err() || *state.borrow() == ConnectivityState::Idle).await;
+    soon(state.wait_for(|state| state == ConnectivityState::Idle)).await;
     soon(server.stop()).await;
 }
 

@@ -248,7 +248,7 @@ async fn a_restarted_server_is_found_again() {
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
     assert_eq!(pool.state(), ConnectivityState::Ready);
     soon(server.stop()).await;
-    soon(state.wait_for(|state| *state != ConnectivityState::Ready)).await.unwrap();
+    soon(state.wait_for(|state| state != ConnectivityState::Ready)).await.unwrap();
     let server = EchoServer::start_with(addr, |server| server).await.unwrap();
     soon(pool.wait_ready(Instant::now() + Duration::from_secs(15))).await.unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();

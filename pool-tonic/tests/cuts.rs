@@ -202,7 +202,7 @@ async fn while_nobody_calls() {
         let line = Line::ready().await;
         let mut state = line.pool.watch();
         line.proxy.cut(cut);
-        soon(state.wait_for(|state| *state != ConnectivityState::Ready)).await.unwrap();
+        soon(state.wait_for(|state| state != ConnectivityState::Ready)).await.unwrap();
         line.nothing_left().await;
         soon(line.pool.wait_ready(Instant::now() + Duration::from_secs(10))).await.unwrap();
         for result in soon(line.call_all().join_all()).await {

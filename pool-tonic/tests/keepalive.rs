@@ -167,7 +167,7 @@ async fn without_calls_it_is_asked_when_told() {
     assert!((30 * SECOND..33 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
     let mut state = pool.watch();
     // Nobody answers.
-    eventually(state.wait_for(|state| *state != ConnectivityState::Ready)).await.unwrap();
+    eventually(state.wait_for(|state| state != ConnectivityState::Ready)).await.unwrap();
     assert!(start.elapsed() <= 50 * SECOND, "{:?}", start.elapsed());
 }
 

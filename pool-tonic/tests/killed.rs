@@ -164,7 +164,7 @@ async fn a_server_started_again_on_its_port_is_found_again() {
     let mut state = pool.watch();
     soon(Kind::Unary.call(pool.channel(), ask(Do::Echo, "before"))).await.unwrap();
     soon(server.kill()).await.unwrap();
-    soon(state.wait_for(|state| *state != ConnectivityState::Ready)).await.unwrap();
+    soon(state.wait_for(|state| state != ConnectivityState::Ready)).await.unwrap();
     let server = ServerProcess::start_on(SERVER, addr).await.unwrap();
     soon(pool.wait_ready(Instant::now() + Duration::from_secs(15))).await.unwrap();
     for kind in KINDS {
