@@ -22,19 +22,43 @@ pub(crate) enum Source {
     Exclusive(Arc<Exclusive>),
 }
 
-/// A reserved stream slot.
-pub(crate) enum Lease {
+/// A reserved stream slot, whose connection knows of it.
+pub(crate) struct Lease(Reserved);
+
+enum Reserved {
     Pooled(SharedLease<'static, ConnectionManager>),
     Exclusive(Turn),
+}
+
+impl Lease {
+    pub(super) fn pooled(lease: SharedLease<'static, ConnectionManager>) -> Self {
+        Self::of(Reserved::Pooled(lease))
+    }
+
+    pub(super) fn exclusive(turn: Turn) -> Self {
+        Self::of(Reserved::Exclusive(turn))
+    }
+
+    fn of(reserved: Reserved) -> Self {
+        let lease = Self(reserved);
+        lease.call_begins();
+        lease
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.call_ends();
+    }
 }
 
 impl Deref for Lease {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        match self {
-            Self::Pooled(lease) => lease,
-            Self::Exclusive(turn) => turn.connection(),
+        match &self.0 {
+            Reserved::Pooled(lease) => lease,
+            Reserved::Exclusive(turn) => turn.connection(),
         }
     }
 }

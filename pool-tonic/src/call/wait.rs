@@ -16,9 +16,9 @@ impl Call {
     /// A slot that is free now.
     pub(super) fn try_slot(&self) -> Option<Lease> {
         match &self.source {
-            Source::Shared => self.shared.pool().try_get_owned().map(Lease::Pooled),
-            Source::Dedicated => self.shared.dedicated().try_get_owned().map(Lease::Pooled),
-            Source::Exclusive(exclusive) => exclusive.try_turn().map(Lease::Exclusive),
+            Source::Shared => self.shared.pool().try_get_owned().map(Lease::pooled),
+            Source::Dedicated => self.shared.dedicated().try_get_owned().map(Lease::pooled),
+            Source::Exclusive(exclusive) => exclusive.try_turn().map(Lease::exclusive),
         }
     }
 
@@ -38,12 +38,12 @@ impl Call {
                         self.shared.calls().wait_timeout,
                     )));
                 };
-                return Ok(Lease::Exclusive(turn));
+                return Ok(Lease::exclusive(turn));
             }
         };
         let deadline = self.deadline.as_ref();
         let got = slot_until(&self.shared, pool, deadline, self.wait_for_ready).await;
-        got.map(Lease::Pooled).map_err(Failed::Broken)
+        got.map(Lease::pooled).map_err(Failed::Broken)
     }
 
     fn patience(&self) -> Instant {

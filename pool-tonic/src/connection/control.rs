@@ -4,7 +4,7 @@
 //! timer, the answer to a ping, news of the server's health. A poll without a ring looks at one flag.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -67,6 +67,8 @@ pub(crate) struct Control {
     dropped: AtomicBool,
     cut: AtomicBool,
     used_up: AtomicBool,
+    /// Calls that have a slot of it.
+    calls: AtomicUsize,
     /// Set before the calls learn of the end.
     cut_by: OnceLock<CutBy>,
 }
@@ -112,6 +114,19 @@ impl Control {
 
     pub(super) fn is_used_up(&self) -> bool {
         self.used_up.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn call_begins(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn call_ends(&self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Has it several calls, as far as this thread knows?
+    pub(super) fn is_shared(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 1
     }
 
     /// Has the pool dropped the connection?

@@ -9,6 +9,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::client;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tonic::Status;
 
 use super::Connection;
@@ -112,6 +113,8 @@ where
             close_timeout: None,
             pulse,
             health,
+            gathers: Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread,
+            gathered: false,
             // No peer can announce this, so the first look publishes.
             peer_limit: usize::MAX - 1,
             places: Arc::clone(&places),

@@ -108,6 +108,16 @@ impl Connection {
         })
     }
 
+    /// A call has a slot of it now.
+    pub(crate) fn call_begins(&self) {
+        self.hold.0.call_begins();
+    }
+
+    /// That slot is given back.
+    pub(crate) fn call_ends(&self) {
+        self.hold.0.call_ends();
+    }
+
     /// Why this side ended the connection under its calls, if it did.
     pub(crate) fn cut_by(&self) -> Option<CutBy> {
         self.hold.0.cut_by()
