@@ -1,0 +1,259 @@
+//! Why there is no connection.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
+
+use crate::address::Address;
+use crate::connection::Health;
+use crate::connectivity::ConnectivityState;
+
+/// Why there is no connection to an address. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ConnectError(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: String,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Resolve(io::Error),
+    Tcp(io::Error),
+    Connector(Box<dyn StdError + Send + Sync>),
+    #[cfg(feature = "tls")]
+    Credentials(Box<dyn StdError + Send + Sync>),
+    #[cfg(feature = "tls")]
+    Tls(io::Error),
+    /// With the server's refusal, or without: it chose nothing.
+    #[cfg(feature = "tls")]
+    Alpn(Option<io::Error>),
+    /// The stream broke while HTTP/2 was to begin on it.
+    Broken {
+        error: io::Error,
+        secure: bool,
+    },
+    Http2 {
+        error: h2::Error,
+        secure: bool,
+    },
+    Ended {
+        secure: bool,
+    },
+    Priming(Status),
+    Unhealthy(Health),
+    TimedOut {
+        after: Duration,
+        phase: &'static str,
+    },
+    Abandoned,
+    Lost(String),
+    BackingOff(Option<ConnectError>),
+}
+
+impl ConnectError {
+    fn new(address: impl fmt::Display, kind: Kind) -> Self {
+        Self(Arc::new(Inner { address: address.to_string(), kind }))
+    }
+
+    pub(crate) fn resolve(address: impl fmt::Display, error: io::Error) -> Self {
+        Self::new(address, Kind::Resolve(error))
+    }
+
+    pub(crate) fn tcp(address: impl fmt::Display, error: io::Error) -> Self {
+        Self::new(address, Kind::Tcp(error))
+    }
+
+    pub(crate) fn connector(
+        address: impl fmt::Display,
+        error: Box<dyn StdError + Send + Sync>,
+    ) -> Self {
+        Self::new(address, Kind::Connector(error))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn credentials(
+        address: impl fmt::Display,
+        error: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::new(address, Kind::Credentials(error.into()))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls(address: impl fmt::Display, error: io::Error) -> Self {
+        Self::new(address, Kind::Tls(error))
+    }
+
+    #[cfg(feature = "tls")]
+    pub(crate) fn alpn(address: impl fmt::Display, refusal: Option<io::Error>) -> Self {
+        Self::new(address, Kind::Alpn(refusal))
+    }
+
+    /// The HTTP/2 handshake failed.
+    pub(crate) fn handshake(address: &Address, error: h2::Error) -> Self {
+        let secure = address.is_secure();
+        if !error.is_io() {
+            return Self::new(address, Kind::Http2 { error, secure });
+        }
+        let text = error.to_string();
+        let error = error.into_io().unwrap_or_else(|| io::Error::other(text));
+        // A server of TLS 1.3 looks at the client's certificate after the handshake has succeeded here.
+        #[cfg(feature = "tls")]
+        if crate::transport::tls::is_tls(&error) {
+            return Self::tls(address, error);
+        }
+        Self::new(address, Kind::Broken { error, secure })
+    }
+
+    pub(crate) fn ended(address: &Address) -> Self {
+        Self::new(address, Kind::Ended { secure: address.is_secure() })
+    }
+
+    pub(crate) fn priming(address: impl fmt::Display, status: Status) -> Self {
+        Self::new(address, Kind::Priming(status))
+    }
+
+    pub(crate) fn unhealthy(address: impl fmt::Display, health: Health) -> Self {
+        Self::new(address, Kind::Unhealthy(health))
+    }
+
+    pub(crate) fn timed_out(
+        address: impl fmt::Display,
+        after: Duration,
+        phase: &'static str,
+    ) -> Self {
+        Self::new(address, Kind::TimedOut { after, phase })
+    }
+
+    pub(crate) fn abandoned(address: impl fmt::Display) -> Self {
+        Self::new(address, Kind::Abandoned)
+    }
+
+    pub(crate) fn lost(address: impl fmt::Display, reason: String) -> Self {
+        Self::new(address, Kind::Lost(reason))
+    }
+
+    pub(crate) fn backing_off(addresses: impl fmt::Display, last: Option<Self>) -> Self {
+        Self::new(addresses, Kind::BackingOff(last))
+    }
+
+    /// The address, `host:port`; several, if all of them are in back-off.
+    pub fn address(&self) -> &str {
+        &self.0.address
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address();
+        match &self.0.kind {
+            Kind::Resolve(error) => write!(f, "cannot resolve {address}: {error}"),
+            Kind::Tcp(error) => write!(f, "cannot connect to {address}: {error}"),
+            Kind::Connector(error) => {
+                write!(f, "cannot connect to {address}: its connector failed: {error}")
+            }
+            #[cfg(feature = "tls")]
+            Kind::Credentials(error) => {
+                write!(f, "cannot connect to {address}: the certificates for it: {error}")
+            }
+            #[cfg(feature = "tls")]
+            Kind::Tls(error) => {
+                write!(f, "TLS with {address} failed: {error}")?;
+                if crate::transport::tls::is_no_tls(error) {
+                    f.write_str(" (is it a server without TLS? then write http://)")?;
+                }
+                Ok(())
+            }
+            #[cfg(feature = "tls")]
+            Kind::Alpn(_) => write!(
+                f,
+                "{address} does not speak HTTP/2 over TLS: it did not choose h2, which was all that ALPN offered"
+            ),
+            Kind::Broken { error, secure } => write!(
+                f,
+                "the connection to {address} broke before it sent its HTTP/2 settings: {error}{}",
+                hint(*secure)
+            ),
+            Kind::Http2 { error, secure: true } => {
+                write!(f, "{address} does not answer as an HTTP/2 server: {error}")
+            }
+            Kind::Http2 { error, secure: false } => {
+                write!(f, "{address} does not answer as an HTTP/2 server: {error}{}", hint(false))
+            }
+            Kind::Ended { secure } => write!(
+                f,
+                "{address} closed the connection before it sent its HTTP/2 settings{}",
+                hint(*secure)
+            ),
+            Kind::Priming(status) => write!(
+                f,
+                "{address} failed the first call that the pool made on a new connection: {:?}: {}",
+                status.code(),
+                status.message()
+            ),
+            Kind::Unhealthy(health) => {
+                write!(f, "{address} is connected, and not healthy: {health}")
+            }
+            Kind::TimedOut { after, phase } => write!(
+                f,
+                "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
+            ),
+            Kind::Abandoned => write!(f, "the attempt to connect to {address} was given up"),
+            Kind::Lost(reason) => {
+                write!(f, "the connection to {address} was lost right after it was made: {reason}")
+            }
+            Kind::BackingOff(Some(last)) => write!(f, "{last} (in back-off)"),
+            Kind::BackingOff(None) => write!(f, "{address}: in back-off"),
+        }
+    }
+}
+
+/// What a server may have meant that ended the connection before HTTP/2 had begun.
+fn hint(secure: bool) -> &'static str {
+    if secure {
+        " (it may ask for a client certificate, or refuse the one that it got)"
+    } else {
+        " (is it a server with TLS? then write https://)"
+    }
+}
+
+impl StdError for ConnectError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.kind {
+            Kind::Resolve(error) | Kind::Tcp(error) | Kind::Broken { error, .. } => Some(error),
+            Kind::Connector(error) => Some(&**error),
+            #[cfg(feature = "tls")]
+            Kind::Credentials(error) => Some(&**error),
+            #[cfg(feature = "tls")]
+            Kind::Tls(error) => Some(error),
+            #[cfg(feature = "tls")]
+            Kind::Alpn(refusal) => refusal.as_ref().map(|error| error as _),
+            Kind::Http2 { error, .. } => Some(error),
+            Kind::Priming(status) => Some(status),
+            Kind::BackingOff(Some(last)) => Some(last),
+            Kind::Ended { .. }
+            | Kind::Unhealthy(_)
+            | Kind::TimedOut { .. }
+            | Kind::Abandoned
+            | Kind::Lost(_)
+            | Kind::BackingOff(None) => None,
+        }
+    }
+}
+
+/// The pool was not READY in time, or cannot be any more.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection was ready in time: the pool is {state}")]
+pub struct NotReady {
+    /// The state when the wait ended.
+    pub state: ConnectivityState,
+    /// Why the last attempt to connect failed, if none has succeeded since.
+    #[source]
+    pub last_error: Option<ConnectError>,
+}
