@@ -123,6 +123,7 @@ mod backoff;
 mod call;
 mod channel;
 mod close;
+mod code;
 mod config;
 mod connection;
 mod connectivity;
@@ -142,6 +143,7 @@ mod transport;
 
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
+pub use code::code_name;
 pub use config::ChannelPoolBuilder;
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;
