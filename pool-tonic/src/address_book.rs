@@ -14,14 +14,17 @@
 //!                    in back-off, and failing until a connection is ready again
 //! ```
 //!
+//! A ready connection is *unhealthy* while its server says that it does not serve (`Live::set_serving`). It
+//! takes no calls then, and for whoever looks for an address its own counts as one that is failing.
+//!
 //! The pool as a whole is *down*, `TRANSIENT_FAILURE`, from the moment when an attempt fails and there is
 //! nothing left to hope for: no address has a connection or an attempt, and the others are in back-off.
 //! Until a connection is ready again it stays so, attempts or not. An address that failed once and is out of
-//! its back-off is something to hope for: its server may long be back, and nobody has asked since.
+//! its back-off is something to hope for: its server may long be back, and nobody has asked since. It is
+//! `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses are failing.
 //!
-//! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready` or, once drained, in
-//! `draining`; both take themselves back when dropped, so a task that is dropped with its runtime leaves
-//! nothing behind. The watch channel always ends with the state of the last change, because the value is
+//! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready`, `unhealthy` or `draining`; both
+//! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. The watch channel always ends with the state of the last change, because the value is
 //! computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
 //! waker runs under the latter.
 
