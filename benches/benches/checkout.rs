@@ -19,7 +19,8 @@
 //!
 //! The table goes to standard output, the figures to `bench/checkout.json` in the target folder.
 
-use std::io;
+use std::convert::Infallible;
+use std::error::Error;
 use std::process::ExitCode;
 
 use benches::checkout::systems::{
@@ -27,6 +28,7 @@ use benches::checkout::systems::{
 };
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar, Bound};
+use benches::rounds::{Entry, Options, rotate};
 use clap::Parser;
 use tokio::runtime::Runtime;
 
@@ -36,16 +38,16 @@ const BASELINE: &str = Deadpool::NAME;
 const UNIT: &str = "ns";
 
 /// What a round measures, in this order.
-const SYSTEMS: &[Entry] = &[
-    Entry::of::<PoolCore>(),
-    Entry::of::<PoolCoreOwned>(),
-    Entry::of::<Deadpool>(),
-    Entry::of::<DeadpoolTimeouts>(),
-    Entry::of::<Bb8>(),
-    Entry::of::<Mobc>(),
-    Entry::of::<FastPool>(),
-    Entry::of::<Stack>(),
-    Entry::of::<Permits>(),
+const SYSTEMS: &[Entry<Measure>] = &[
+    entry::<PoolCore>(),
+    entry::<PoolCoreOwned>(),
+    entry::<Deadpool>(),
+    entry::<DeadpoolTimeouts>(),
+    entry::<Bb8>(),
+    entry::<Mobc>(),
+    entry::<FastPool>(),
+    entry::<Stack>(),
+    entry::<Permits>(),
 ];
 
 /// A ratio of this project's pool to `baseline`, at most.
@@ -123,66 +125,49 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
     ),
 ];
 
-/// A system without its type.
-struct Entry {
-    name: &'static str,
-    waits: bool,
-    measure: fn(&Runtime, &Scenario) -> f64,
-}
+/// What measures a system once.
+type Measure = fn(&Runtime, &Scenario) -> f64;
 
-impl Entry {
-    const fn of<S: System>() -> Self {
-        Self { name: S::NAME, waits: S::WAITS, measure: measure::<S> }
-    }
+/// One that does not wait takes part where nobody has to.
+const fn entry<S: System>() -> Entry<Measure> {
+    Entry { name: S::NAME, always: S::WAITS, measure: measure::<S> }
 }
 
 /// Getting and returning, side by side.
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds: seconds instead of minutes.
-    #[arg(long)]
-    quick: bool,
-
-    /// How many rounds, instead of 15 (5 if quick).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-
-    /// Only the scenarios whose title contains this.
-    #[arg(long, default_value = "")]
-    only: String,
-
-    /// Only this system, compared with itself: for a profiler.
-    #[arg(long)]
-    system: Option<String>,
-
-    /// What Cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(&Arguments::parse().options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("checkout: the figures could not be written: {error}");
+            eprintln!("checkout: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> io::Result<()> {
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 5 } else { 15 });
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
+    let asked = options.systems(SYSTEMS)?;
     let mut all = Vec::new();
     for (scenario, bars) in SCENARIOS {
-        if !scenario.title.contains(&arguments.only) {
+        let mut systems = asked.clone();
+        systems.retain(|entry| entry.always || !scenario.contended());
+        if systems.is_empty() || !options.has(scenario.title) {
             continue;
         }
         let mut scenario = *scenario;
-        if arguments.quick {
+        if options.quick {
             scenario.gets /= 4;
         }
-        let samples = rotate(&scenario, rounds, arguments.system.as_deref());
-        let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
+        let runtime = scenario.runtime();
+        let samples = rotate(&systems, options.rounds(5), |measure| {
+            Ok::<_, Infallible>(measure(&runtime, &scenario))
+        })?;
+        let baseline = options.baseline(BASELINE);
         let figures = report::figures(scenario.title, UNIT, baseline, samples);
         print!("{}", report::table(&figures, bars));
         all.extend(figures);
@@ -190,21 +175,4 @@ fn run(arguments: &Arguments) -> io::Result<()> {
     let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "checkout", &all)?;
     println!("\nwritten to {}", file.display());
     Ok(())
-}
-
-/// Every system in every round, each round beginning with the next one.
-fn rotate(scenario: &Scenario, rounds: u32, only: Option<&str>) -> Vec<(&'static str, Vec<f64>)> {
-    let takes_part = |system: &&Entry| {
-        (system.waits || !scenario.contended()) && only.is_none_or(|only| only == system.name)
-    };
-    let systems: Vec<&Entry> = SYSTEMS.iter().filter(takes_part).collect();
-    let mut samples: Vec<_> = systems.iter().map(|system| (system.name, Vec::new())).collect();
-    let runtime = scenario.runtime();
-    for round in 0..rounds as usize {
-        for turn in 0..systems.len() {
-            let index = (round + turn) % systems.len();
-            samples[index].1.push((systems[index].measure)(&runtime, scenario));
-        }
-    }
-    samples
 }

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use benches::report::{self, Bar, Bound, Figure};
+use benches::rounds::{Entry, Options, Samples, rotate};
 use benches::rpc::{
     Balanced, Call, Clients, Connections, Failure, Grpc, H2, InTurn, Kind, OneChannel, Pooled,
     Sample, Scenario, Server, System, Until, measure, runtime, serve,
@@ -42,13 +43,13 @@ const MIB: &str = "MiB/s";
 const CPU: &str = "us CPU/call";
 
 /// What a round measures, in this order.
-const SYSTEMS: &[Entry] = &[
-    Entry::of::<Clients<Pooled>>(),
-    Entry::of::<Clients<OneChannel>>(),
-    Entry::of::<Clients<InTurn>>(),
-    Entry::of::<Clients<Balanced>>(),
-    Entry::of::<H2>(),
-    Entry::of::<Grpc>(),
+const SYSTEMS: &[Entry<Measure>] = &[
+    entry::<Clients<Pooled>>(),
+    entry::<Clients<OneChannel>>(),
+    entry::<Clients<InTurn>>(),
+    entry::<Clients<Balanced>>(),
+    entry::<H2>(),
+    entry::<Grpc>(),
 ];
 
 /// How much less of a bar is enough for the pool when it is told nothing.
@@ -142,39 +143,19 @@ fn rate(call: &Call) -> (&'static str, f64) {
     call.mib().map_or((CALLS, 1.0), |mib| (MIB, mib))
 }
 
-/// A system without its type.
-struct Entry {
-    name: &'static str,
-    counted: bool,
-    measure: Measure,
-}
-
+/// What measures a system once, after a warm-up of some time.
 type Measure = fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>;
 
-impl Entry {
-    const fn of<S: System>() -> Self {
-        Self { name: S::NAME, counted: S::COUNTED, measure: measure::<S> }
-    }
+/// One that is told a number of connections takes part where there is one.
+const fn entry<S: System>() -> Entry<Measure> {
+    Entry { name: S::NAME, always: !S::COUNTED, measure: measure::<S> }
 }
 
 /// Calls, side by side.
 #[derive(Parser)]
 struct Arguments {
-    /// Fewer and shorter rounds.
-    #[arg(long)]
-    quick: bool,
-
-    /// How many rounds, instead of 15 (3 if quick).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-
-    /// Only the scenarios whose title contains this.
-    #[arg(long, default_value = "")]
-    only: String,
-
-    /// Only this system, compared with itself: for a profiler.
-    #[arg(long)]
-    system: Option<String>,
+    #[command(flatten)]
+    options: Options,
 
     /// Only make about this many unary calls, 16 at a time, over 2 connections and on one thread: for a
     /// profiler that counts.
@@ -185,18 +166,14 @@ struct Arguments {
     #[arg(long, hide = true)]
     #[expect(clippy::option_option, reason = "the option is there or not, and so is its value")]
     serve: Option<Option<u32>>,
-
-    /// What Cargo passes to every benchmark.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match (arguments.serve, arguments.calls) {
         (Some(limit), _) => serve(limit).map_err(Failure::from),
-        (_, Some(calls)) => only_calls(&arguments, calls),
-        _ => run(&arguments),
+        (_, Some(calls)) => only_calls(&arguments.options, calls),
+        _ => run(&arguments.options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -207,20 +184,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let systems = systems(arguments)?;
-    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 15 });
-    let time = Duration::from_millis(if arguments.quick { 100 } else { 200 });
-    let baseline = arguments.system.as_deref().unwrap_or(BASELINE);
+fn run(options: &Options) -> Result<(), Failure> {
+    let asked = options.systems(SYSTEMS)?;
+    let time = Duration::from_millis(if options.quick { 100 } else { 200 });
     let mut all = Vec::new();
     let mut failed = Vec::new();
     for row in rows() {
+        let mut systems = asked.clone();
+        systems.retain(|entry| entry.always || row.scenario.connections != Connections::Unset);
         for threads in [1, 2] {
             let threaded = format!("{}, {threads} {}", row.scenario.title, plural(threads));
-            if !threaded.contains(&arguments.only) {
+            if systems.is_empty() || !options.has(&threaded) {
                 continue;
             }
-            let samples = rotate(&row.scenario, &systems, threads, rounds, time)?;
+            let server = Server::start(row.scenario.limit)?;
+            let runtime = runtime(threads);
+            let samples = rotate(&systems, options.rounds(3), |measure| {
+                measure(&runtime, &row.scenario, server.uri(), time / 3, Until::Time(time))
+            })?;
             for (system, samples) in &samples {
                 let mut failures = samples.iter().filter_map(|sample| sample.failure.as_ref());
                 if let Some(failure) = failures.next() {
@@ -228,6 +209,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
                     failed.push(*system);
                 }
             }
+            let baseline = options.baseline(BASELINE);
             let figures = figures(&threaded, &row.scenario.call, baseline, &samples);
             print!("{}", report::table(&figures, &row.bars(threads)));
             all.extend(figures);
@@ -245,45 +227,8 @@ fn plural(threads: usize) -> &'static str {
     if threads == 1 { "thread" } else { "threads" }
 }
 
-/// The systems asked for.
-fn systems(arguments: &Arguments) -> Result<Vec<&'static Entry>, Failure> {
-    let only = arguments.system.as_deref();
-    let asked = |entry: &&Entry| only.is_none_or(|only| only == entry.name);
-    let systems: Vec<_> = SYSTEMS.iter().filter(asked).collect();
-    if systems.is_empty() {
-        return Err(format!("there is no system {:?}", only.unwrap_or_default()).into());
-    }
-    Ok(systems)
-}
-
-type Samples = Vec<(&'static str, Vec<Sample>)>;
-
-/// Every system in every round, each round beginning with the next one.
-fn rotate(
-    scenario: &Scenario,
-    systems: &[&'static Entry],
-    threads: usize,
-    rounds: u32,
-    time: Duration,
-) -> Result<Samples, Failure> {
-    let takes_part = |entry: &&&Entry| !entry.counted || scenario.connections != Connections::Unset;
-    let systems: Vec<_> = systems.iter().filter(takes_part).collect();
-    let mut samples: Vec<_> = systems.iter().map(|system| (system.name, Vec::new())).collect();
-    let server = Server::start(scenario.limit)?;
-    let runtime = runtime(threads);
-    for round in 0..rounds as usize {
-        for turn in 0..systems.len() {
-            let index = (round + turn) % systems.len();
-            let measure = systems[index].measure;
-            let sample = measure(&runtime, scenario, server.uri(), time / 3, Until::Time(time))?;
-            samples[index].1.push(sample);
-        }
-    }
-    Ok(samples)
-}
-
 /// The figures of one scenario, a unit after the other.
-fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples) -> Vec<Figure> {
+fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples<Sample>) -> Vec<Figure> {
     let (unit, each) = rate(call);
     let rounds = |unit, figure: &dyn Fn(&Sample) -> f64| {
         let rounds = |samples: &Vec<Sample>| samples.iter().map(figure).collect();
@@ -304,10 +249,10 @@ fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples) -> Vec<F
 }
 
 /// A number of calls of one system, without a clock.
-fn only_calls(arguments: &Arguments, calls: usize) -> Result<(), Failure> {
+fn only_calls(options: &Options, calls: usize) -> Result<(), Failure> {
     let row = Row::unary(16, Connections::Exactly(2), [1.0; 2], 1.0);
     let server = Server::start(row.scenario.limit)?;
-    for system in systems(arguments)? {
+    for system in options.systems(SYSTEMS)? {
         let until = Until::Calls(calls);
         let measure = system.measure;
         let sample = measure(&runtime(1), &row.scenario, server.uri(), Duration::ZERO, until)?;

@@ -1,5 +1,6 @@
-//! What the benchmarks share: how a system is driven, and how its figures are reported.
+//! What the benchmarks share: how a system is driven, what is asked for, and how figures are reported.
 
 pub mod checkout;
 pub mod report;
+pub mod rounds;
 pub mod rpc;

@@ -1,6 +1,8 @@
 //! The numbers of `pool-tonic`'s pools: those of the pool of connections below, and of the calls.
 
-use pool_tonic::{AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState};
+use pool_tonic::{
+    AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState, code_name,
+};
 
 use crate::family::{Family, Labelled};
 use crate::pool;
@@ -125,8 +127,8 @@ fn put_endpoints(sample: &mut Sample, endpoints: &[AddressStatus]) {
 
 fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     sample.set(&CALLS_STARTED, counters.calls_started);
-    for (code, number) in CODES.into_iter().zip(counters.calls_ended.iter()) {
-        sample.set_by(&CALLS_ENDED, code, number.1);
+    for (code, number) in counters.calls_ended.iter() {
+        sample.set_by(&CALLS_ENDED, code_name(code), number);
     }
     sample.set(&TRANSPARENT_RETRIES, counters.transparent_retries);
     sample.set(&RETRIES, counters.retries);
@@ -148,24 +150,3 @@ fn label(state: ConnectivityState) -> &'static str {
         ConnectivityState::Shutdown => "shutdown",
     }
 }
-
-/// gRPC's status codes, 0 to 16, as its specification writes them.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];

@@ -87,6 +87,19 @@ async fn a_connection_shows_with_the_streams_that_it_can_carry() {
     assert_eq!(value(&scrape, "pool_connections_created_total{pool=\"p\"}"), 1);
 }
 
+#[test]
+fn every_series_is_in_the_documentation() {
+    let documentation = concat!(include_str!("../src/lib.rs"), include_str!("../src/grpc.md"));
+    let registry = Registry::new();
+    let pool = ChannelPool::builder("http://127.0.0.1:1").build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let scrape = registry.render();
+    let names = scrape.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let missing: Vec<_> =
+        names.filter(|name| !documentation.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 #[tokio::test]
 async fn a_server_that_is_not_there_shows_as_failed_attempts() {
     let registry = Registry::new();

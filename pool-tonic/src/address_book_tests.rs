@@ -1,4 +1,5 @@
 use super::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
+use super::guards::STABLE_AFTER;
 use super::*;
 
 fn error() -> ConnectError {

@@ -72,7 +72,7 @@
 //!
 //! # TLS
 //!
-//! No feature is on by default. For `https://`, enable one that does the cryptography and one that brings the root
+//! For `https://`, enable one that does the cryptography and one that brings the root
 //! certificates:
 //!
 //! | feature | |
@@ -112,8 +112,15 @@
 //! ([`keepalive_time`](ChannelPoolBuilder::keepalive_time)). One is replaced before it is
 //! [too old](ChannelPoolBuilder::max_connection_age) or its stream ids end. On request, servers are asked whether
 //! they are [healthy](ChannelPoolBuilder::health_check), and new connections are [primed](ChannelPoolBuilder::priming).
-//! Feature `health` makes a pool a source of health for one's own server (`health_source`).
 //! [`ChannelPool::close`] ends it all in good order.
+//!
+//! # Features
+//!
+//! None is on by default. Beside those of [TLS](#tls):
+//!
+//! - `health`: a pool is a source of health for one's own server (`health_source`).
+//! - `service-config`: retry policies are read from a gRPC service config in JSON
+//!   (`ChannelPoolBuilder::service_config_json`).
 //!
 //! Not here yet: name resolution, service configuration by a resolver.
 
@@ -123,6 +130,7 @@ mod backoff;
 mod call;
 mod channel;
 mod close;
+mod code;
 mod config;
 mod connection;
 mod connectivity;
@@ -142,6 +150,7 @@ mod transport;
 
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
+pub use code::code_name;
 pub use config::ChannelPoolBuilder;
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;

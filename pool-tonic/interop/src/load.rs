@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use bytes::Bytes;
+use pool_tonic::code_name;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tonic::Code;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, StdError};
@@ -128,23 +128,11 @@ where
         calls.longest = calls.longest.max(took);
         let (code, message) = match result {
             Ok(Ok(())) => continue,
-            Ok(Err(status)) => (code_name(status.code()), status.message().to_owned()),
+            Ok(Err(status)) => (code_name(status.code()).to_owned(), status.message().to_owned()),
             Err(_) => (HANG.to_owned(), String::new()),
         };
         calls.failures.push(Failure { id, began, took, code, message, begun: false });
         sleep(PAUSE_AFTER_FAILURE).await;
     }
     calls
-}
-
-/// A code's name as gRPC's specification has it.
-fn code_name(code: Code) -> String {
-    let mut name = String::new();
-    for letter in format!("{code:?}").chars() {
-        if letter.is_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_uppercase());
-    }
-    name
 }

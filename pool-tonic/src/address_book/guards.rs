@@ -6,12 +6,24 @@ use std::time::Duration;
 use pool_core::ResourceId;
 use tokio::time::Instant;
 
-use super::{AddressBook, Addresses, Entry, GREETED_AFTER, MAX_KEEPALIVE_TIME, STABLE_AFTER};
+use super::AddressBook;
+use super::addresses::{Addresses, Entry};
 use crate::address::Address;
 use crate::connection::{Control, Health};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::register::Registered;
+
+/// A connection that is lost sooner than this, without a GOAWAY, counts as one that never was: a server
+/// that accepts and drops at once would otherwise be dialled in a tight loop, since READY ends the back-off.
+pub(super) const STABLE_AFTER: Duration = Duration::from_secs(1);
+
+/// The same for one that the server ends with a GOAWAY. Shorter, since that is how servers end
+/// connections in good order, and some are set to do so often.
+const GREETED_AFTER: Duration = Duration::from_millis(100);
+
+/// Complaints of too many pings make keepalive no slower than this: clocks can add it to now.
+const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(60 * 60 * 24);
 
 impl AddressBook {
     /// The attempt that was counted just now.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 use tonic::Code;
 
 use super::ChannelPoolBuilder;
+use crate::code::code_name;
 use crate::error::ConfigError;
 use crate::retry::{MethodName, RetryPolicy};
 
@@ -158,11 +159,7 @@ impl<'de> Deserialize<'de> for StatusCode {
         let code = match &written {
             Written::Number(number) => (0..17).contains(number).then(|| Code::from_i32(*number)),
             Written::Name(name) => {
-                // The names of tonic's codes, as gRPC writes them.
-                let name = name.replace('_', "");
-                (0..17)
-                    .map(Code::from_i32)
-                    .find(|code| format!("{code:?}").eq_ignore_ascii_case(&name))
+                (0..17).map(Code::from_i32).find(|code| code_name(*code).eq_ignore_ascii_case(name))
             }
         };
         code.map(Self).ok_or_else(|| {
