@@ -73,6 +73,8 @@ pub(super) struct Driver<I> {
     pub(super) health: Option<HealthWatch>,
     pub(super) peer_limit: usize,
     pub(super) places: Arc<Places>,
+    /// The server has complained of too many pings.
+    pub(super) complained: bool,
     pub(super) live: Live,
     pub(super) totals: Arc<Totals>,
 }
@@ -107,12 +109,20 @@ where
         let reason = error.to_string();
         if error.is_go_away() && error.is_remote() {
             self.totals.goaways.fetch_add(1, Ordering::Relaxed);
-            let is_calming = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
-            if is_calming && reason.contains(TOO_MANY_PINGS) {
-                self.live.too_many_pings();
-            }
+            self.note_complaint(&error);
         }
         self.drain(reason);
+    }
+
+    /// Counts a complaint of too many pings, once: both the probe and the end of the connection say it.
+    fn note_complaint(&mut self, error: &h2::Error) {
+        let is_calming = error.is_go_away()
+            && error.is_remote()
+            && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        if is_calming && !self.complained && error.to_string().contains(TOO_MANY_PINGS) {
+            self.complained = true;
+            self.live.too_many_pings();
+        }
     }
 
     /// open -> draining.
@@ -125,6 +135,10 @@ where
 
     /// -> ended.
     fn ended(&mut self, result: Result<(), h2::Error>, cx: &mut Context<'_>) {
+        // Of several GOAWAYs this is the last one, and the probe was gone by then, perhaps.
+        if let Err(error) = &result {
+            self.note_complaint(error);
+        }
         if self.close_timeout.is_some() {
             return;
         }

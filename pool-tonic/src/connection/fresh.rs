@@ -112,6 +112,7 @@ where
             close_timeout: None,
             pulse,
             health,
+            complained: false,
             // No peer can announce this, so the first look publishes.
             peer_limit: usize::MAX - 1,
             places: Arc::clone(&places),
