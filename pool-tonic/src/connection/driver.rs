@@ -19,7 +19,7 @@
 //! it reset too many streams): either way its successor is made while what can finish finishes.
 //!
 //! Everything else rings the [bell](super::control::Bell), and a poll without a ring costs one look at a flag: the pool has
-//! dropped the connection, or [cuts](Control::cut) it; its stream ids are nearly used up; the timer of
+//! dropped the connection, or [cuts](Control::cut) it; a stream was refused, or none was for a while; its stream ids are nearly used up; the timer of
 //! keepalive, or of closing, has ended; a ping was answered; the server said how its health is. Only while
 //! nothing is read does each poll look whether that has ended ([`Pulse::listens`]).
 //!
@@ -43,7 +43,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, client};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::control::{Control, CutBy};
 use super::health::HealthWatch;
@@ -69,6 +69,8 @@ pub(super) struct Driver<I> {
     /// Present while closing.
     pub(super) close_timeout: Option<Pin<Box<Sleep>>>,
     pub(super) pulse: Option<Pulse>,
+    /// Present while the server has refused streams of late.
+    pub(super) recovery: Option<Pin<Box<Sleep>>>,
     /// Present while open, where the server is asked.
     pub(super) health: Option<HealthWatch>,
     pub(super) peer_limit: usize,
@@ -88,10 +90,14 @@ where
             let limit = probe.current_max_send_streams();
             if limit != self.peer_limit {
                 self.peer_limit = limit;
-                self.places.peer_limit(limit);
+                let watched = self.health.as_mut().is_some_and(|health| health.follow(limit));
+                self.places.peer_limit(limit, watched);
+                if self.health.is_some() {
+                    // It is to be looked at.
+                    self.control.ring();
+                }
             }
         }
-        self.places.recover();
     }
 
     /// open -> draining, if the connection takes no more streams.
@@ -196,15 +202,21 @@ where
             return ControlFlow::Break(());
         }
         if let Some(health) = &mut self.health {
-            let goes_on = health.poll(&mut cx).is_pending();
-            let serves = health.serves();
-            if self.places.set_serving(serves) {
-                self.live.set_serving(serves);
-            }
-            if !goes_on {
-                self.health = None;
+            health.poll(&mut cx);
+            let said = health.said();
+            self.places.set_watched(health.is_asking());
+            if self.places.set_serving(!said.refuses()) {
+                self.live.set_health(said);
             }
         }
+        while let Some(at) = self.places.recover() {
+            let timer = self.recovery.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            timer.as_mut().reset(at);
+            if timer.as_mut().poll(&mut cx).is_pending() {
+                return ControlFlow::Continue(());
+            }
+        }
+        self.recovery = None;
         ControlFlow::Continue(())
     }
 
