@@ -5,7 +5,7 @@
 //! otherwise is begun anew, with gRPC's back-off from begin to begin, which starts over when the server has
 //! said something: so one that lasted for a while is begun anew at once.
 //!
-//! Meanwhile what the server said last holds, where gRFC A17 has a failed stream be TRANSIENT_FAILURE. That
+//! Meanwhile what the server said last holds, where gRFC A17 has a failed stream be `TRANSIENT_FAILURE`. That
 //! a stream ended says nothing about the server, which takes it down for reasons of its own (the age of a
 //! stream, a proxy's timeout, a health service that is restarted), and a pool whose connections all stop
 //! taking calls for a round trip fails calls that nothing was wrong with. A server that has gone is found
