@@ -18,6 +18,7 @@ use crate::error::{Error, Timeout};
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::metadata::Metadata;
+use crate::moment::Moment;
 use crate::observer::EndReason;
 use crate::state::{State, Store};
 use crate::status::Status;
@@ -59,7 +60,7 @@ pub struct DrainReport {
 }
 
 /// Waits until `came` says what came of it, or the time is over.
-async fn until<M: Manager, K: Kind<M>, T>(
+pub(crate) async fn until<M: Manager, K: Kind<M>, T>(
     core: &Core<M, K>,
     timeout: Duration,
     mut came: impl FnMut(&mut State<K::Store, M::Error>) -> Option<T>,
@@ -78,7 +79,7 @@ async fn until<M: Manager, K: Kind<M>, T>(
         if timer.is_none() {
             timer = Timer::start(core, deadline);
         }
-        let mut over = &mut timer.as_mut()?.0;
+        let mut over = &mut timer.as_mut()?.0.0;
         // However the timer ends: its runtime may have.
         let is_over = poll_fn(|cx| {
             if Pin::new(&mut over).poll(cx).is_ready() {
@@ -93,18 +94,21 @@ async fn until<M: Manager, K: Kind<M>, T>(
 }
 
 /// A timer in a task of its own: the one that waits for it may be in no runtime, and outlive the timer's.
-struct Timer(JoinHandle<()>);
+struct Timer(Task<()>);
 
 impl Timer {
     /// In the caller's runtime, or in the pool's.
     fn start<M: Manager, K: Kind<M>>(core: &Core<M, K>, deadline: Instant) -> Option<Self> {
         let runtimes = [Handle::try_current().ok(), core.runtime()];
         let runtime = runtimes.into_iter().flatten().find(keeps_time)?;
-        Some(Self(runtime.spawn(async move { sleep_until(deadline).await })))
+        Some(Self(Task(runtime.spawn(async move { sleep_until(deadline).await }))))
     }
 }
 
-impl Drop for Timer {
+/// A task that ends with the one who waits for it.
+pub(crate) struct Task<T>(pub(crate) JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -148,9 +152,16 @@ pub(crate) async fn warm_up<M: Manager, K: Kind<M>>(
     if let Some(warm) = warm.await {
         return warm;
     }
+    Err(timed_out(core, started))
+}
+
+pub(crate) fn timed_out<M: Manager, K: Kind<M>>(
+    core: &Core<M, K>,
+    started: Moment,
+) -> Error<M::Error> {
     let waited = core.clock.now().since(started);
     let (status, last_error) = core.look(|state| (state.status(), state.last_error()));
-    Err(Error::Timeout(Box::new(Timeout { waited, status, last_error })))
+    Error::Timeout(Box::new(Timeout { waited, status, last_error }))
 }
 
 pub(crate) async fn drain<M: Manager, K: Kind<M>>(
@@ -161,7 +172,8 @@ pub(crate) async fn drain<M: Manager, K: Kind<M>>(
     core.close();
     let complete = until(core, timeout, |state| state.is_empty().then_some(())).await;
     let (status, resources) = core.look(|state| (state.status(), state.resources()));
-    let Status { in_use: leases, creating, .. } = status;
+    let Status { in_use: leases, creating, replacing, .. } = status;
+    let creating = creating + replacing;
     let waited = core.clock.now().since(started);
     DrainReport { complete: complete.is_some(), waited, leases, resources, creating }
 }

@@ -213,8 +213,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         work
     }
 
-    pub(crate) fn born(&self, id: ResourceId, newborn: Newborn<M::Resource>) {
-        self.update(|state, now, actions| state.born(id, newborn, now, actions));
+    pub(crate) fn born(&self, id: ResourceId, newborn: Newborn<M::Resource>) -> bool {
+        self.update(|state, now, actions| state.born(id, newborn, now, actions))
     }
 
     pub(crate) fn stillborn(&self, id: ResourceId, failed: Stillborn<M::Error>) {

@@ -27,8 +27,17 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     order: BirthOrder,
 ) -> impl Future<Output = ()> + Send + use<M, K> {
-    let BirthOrder { id, attempt, reason, generation } = order;
-    let cx = CreateContext { attempt, reason, handle: core.handle_of(id) };
+    let made = replace(core, order);
+    async move { drop(made.await) }
+}
+
+/// The same, for one who wants to know what came of it: whether it took over from another one.
+pub(crate) fn replace<M: Manager, K: Kind<M>>(
+    core: &Arc<Core<M, K>>,
+    order: BirthOrder,
+) -> impl Future<Output = Result<bool, Arc<CreateError<M::Error>>>> + Send + use<M, K> {
+    let BirthOrder { id, attempt, reason, generation, replaces } = order;
+    let cx = CreateContext { attempt, reason, replaces, handle: core.handle_of(id) };
     let manager = Arc::clone(&core.manager);
     let hooks = Arc::clone(&core.hooks);
     let (limit, clock) = (core.times.create, core.clock);
@@ -36,7 +45,7 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
     async move {
         let created = timeout(limit, create(&*manager, &hooks, &cx, generation, clock)).await;
         let error = match created {
-            Ok(Ok(newborn)) => return birth.born(newborn),
+            Ok(Ok(newborn)) => return Ok(birth.born(newborn)),
             Ok(Err(error)) => error,
             Err(_elapsed) => CreateError::TimedOut(limit),
         };
@@ -50,7 +59,9 @@ pub(crate) fn run<M: Manager, K: Kind<M>>(
             }
         };
         let text = contain(|| error.to_string()).unwrap_or_default();
-        birth.stillborn(Stillborn { error: Arc::new(error), text, fatal, retry_in });
+        let error = Arc::new(error);
+        birth.stillborn(Stillborn { error: Arc::clone(&error), text, fatal, retry_in });
+        Err(error)
     }
 }
 
@@ -100,10 +111,8 @@ struct BirthGuard<M: Manager, K: Kind<M>> {
 }
 
 impl<M: Manager, K: Kind<M>> BirthGuard<M, K> {
-    fn born(self, newborn: Newborn<M::Resource>) {
-        if let Some(core) = self.core.upgrade() {
-            core.born(self.id, newborn);
-        }
+    fn born(self, newborn: Newborn<M::Resource>) -> bool {
+        self.core.upgrade().is_some_and(|core| core.born(self.id, newborn))
     }
 
     fn stillborn(self, failed: Stillborn<M::Error>) {

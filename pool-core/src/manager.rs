@@ -211,6 +211,7 @@ impl CreateReason {
 pub struct CreateContext {
     pub(crate) attempt: u32,
     pub(crate) reason: CreateReason,
+    pub(crate) replaces: Option<ResourceId>,
     pub(crate) handle: ResourceHandle,
 }
 
@@ -223,6 +224,11 @@ impl CreateContext {
     /// Why the resource is wanted.
     pub fn reason(&self) -> CreateReason {
         self.reason
+    }
+
+    /// The resource that this one is to take over from, in a [`replace`](crate::SharedPool::replace).
+    pub fn replaces(&self) -> Option<ResourceId> {
+        self.replaces
     }
 
     /// The handle of the resource to be: the manager may keep it, to tell the pool what happens to the

@@ -194,7 +194,8 @@ pub enum EndReason {
     Detached,
     /// Its holder said that it is no good.
     Discarded,
-    /// It was taken out by [`retain`](crate::ResourcePool::retain).
+    /// It was taken out by [`retain`](crate::ResourcePool::retain), or
+    /// [replaced](crate::SharedPool::replace).
     Removed,
     /// The pool was closed.
     Closed,

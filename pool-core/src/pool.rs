@@ -9,6 +9,7 @@ use crate::kind::{Exclusive, Kind, Shared};
 use crate::manager::{Manager, SharedManager};
 
 mod gets;
+mod replace;
 mod whole;
 
 /// A pool whose resources have one holder at a time.

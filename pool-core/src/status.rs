@@ -25,6 +25,9 @@ pub struct Status {
     pub in_use: usize,
     /// Creations that run.
     pub creating: usize,
+    /// Creations that run beside the size, of resources that are to
+    /// [replace](crate::SharedPool::replace) others.
+    pub replacing: usize,
     /// Callers that wait.
     pub waiting: usize,
     /// Callers that have been given a resource which is being checked or recycled for them.
@@ -89,7 +92,8 @@ pub struct Counters {
     pub waits: u64,
     /// Resources created.
     pub created: u64,
-    /// Creations that failed, panicked or ran into their timeout.
+    /// Creations that failed, panicked or ran into their timeout, and those of a
+    /// [`replace`](crate::SharedPool::replace) that was given up.
     pub create_failed: u64,
     /// Resources ended, by reason.
     pub ended: Ended,

@@ -22,7 +22,7 @@ use harness::{
     paused, rest, secs,
 };
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{CheckPolicy, Exclusive, GetOptions, Kind, Shared};
+use pool_core::{CheckPolicy, Exclusive, GetOptions, Shared};
 use tokio::time::Instant;
 
 /// How the pool stands when the call comes, and what happens meanwhile.
@@ -197,12 +197,13 @@ enum Call {
     GetMany,
     GetManyWith,
     WarmUp,
+    Replace,
     Drain,
     Closed,
 }
 
 impl Call {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Get,
         Self::GetWith,
         Self::GetOwned,
@@ -210,13 +211,14 @@ impl Call {
         Self::GetMany,
         Self::GetManyWith,
         Self::WarmUp,
+        Self::Replace,
         Self::Drain,
         Self::Closed,
     ];
 
     /// Whether it is a get, by the counters.
     fn is_get(self) -> bool {
-        !matches!(self, Self::WarmUp | Self::Drain | Self::Closed)
+        !matches!(self, Self::WarmUp | Self::Replace | Self::Drain | Self::Closed)
     }
 
     fn is_of_several(self) -> bool {
@@ -224,10 +226,7 @@ impl Call {
     }
 
     /// The call, whose leases are given back as soon as they are there.
-    fn of<K: Kind<ScriptedManager>>(
-        self,
-        pool: &PoolOf<K>,
-    ) -> Pin<Box<dyn Future<Output = bool> + '_>> {
+    fn of<K: Side>(self, pool: &PoolOf<K>) -> Pin<Box<dyn Future<Output = bool> + '_>> {
         match self {
             Self::Get => Box::pin(async { pool.get().await.is_ok() }),
             Self::GetWith => Box::pin(async {
@@ -249,6 +248,7 @@ impl Call {
                 pool.set_limits(limits).unwrap();
                 pool.warm_up(secs(2)).await.is_ok()
             }),
+            Self::Replace => Box::pin(K::succeed(pool)),
             Self::Drain => Box::pin(async { pool.drain(secs(2)).await.complete }),
             Self::Closed => Box::pin(async {
                 pool.closed().await;

@@ -70,7 +70,7 @@ pub(crate) fn sample(status: &Status, counters: &Counters) -> Sample {
 
 fn put_status(sample: &mut Sample, status: &Status) {
     for (state, number) in [
-        ("connecting", status.creating),
+        ("connecting", status.creating + status.replacing),
         ("idle", status.idle),
         ("used", status.lent),
         ("draining", status.draining),

@@ -66,7 +66,5 @@ impl ChannelPool {
         self.shared.pool().close();
         self.shared.dedicated().close();
         self.shared.book().shutdown();
-        self.shared.pool().manager().drop_spare();
-        self.shared.dedicated().manager().drop_spare();
     }
 }

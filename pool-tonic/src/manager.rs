@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::{CreateContext, CreateReason, Manager, SharedManager};
-use tokio::sync::Notify;
+use pool_core::{CreateContext, CreateReason, Manager, ResourceId, SharedManager};
 
 use crate::address::Address;
 use crate::address_book::{AddressBook, Dial};
@@ -33,10 +32,8 @@ pub struct ConnectionManager {
     totals: Arc<Totals>,
     /// How often the pool has been rotated.
     generation: AtomicU64,
-    /// Dialled by a rotation, for the next creation to take.
-    spare: Mutex<Option<Dialled>>,
-    /// Told when the spare is taken.
-    taken: Notify,
+    /// What the rotation that goes on is about to replace.
+    replaced: Mutex<Option<(ResourceId, Address)>>,
     /// Held by the rotation that goes on.
     turn: tokio::sync::Mutex<()>,
 }
@@ -48,14 +45,9 @@ impl ConnectionManager {
             config,
             totals,
             generation: AtomicU64::new(0),
-            spare: Mutex::new(None),
-            taken: Notify::new(),
+            replaced: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
         }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Option<Dialled>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn generation(&self) -> u64 {
@@ -72,32 +64,25 @@ impl ConnectionManager {
         self.generation.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    pub(crate) fn has_spare(&self) -> bool {
-        self.spare().is_some()
+    /// The successor of this connection is to be one to its address.
+    pub(crate) fn redial(&self, id: ResourceId, address: &Address) {
+        *self.replaced() = Some((id, address.clone()));
     }
 
-    /// Connects to an address once more, for the next creation to take.
-    pub(crate) async fn dial_spare(&self, address: &Address) -> Result<(), ConnectError> {
-        let dial = self.book.dial_again(address)?;
-        let dialled = self.dial(dial).await?;
-        *self.spare() = Some(dialled);
-        Ok(())
+    fn replaced(&self) -> MutexGuard<'_, Option<(ResourceId, Address)>> {
+        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Closes the spare, if nobody took it.
-    pub(crate) fn drop_spare(&self) {
-        let spare = self.spare().take();
-        drop(spare);
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.config.connect_timeout
     }
 
-    /// Waits until the spare is taken.
-    pub(crate) async fn spare_taken(&self) {
-        loop {
-            let taken = self.taken.notified();
-            if !self.has_spare() {
-                return;
-            }
-            taken.await;
+    /// Begins an attempt at the address that the new connection is to have.
+    fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
+        let replaced = self.replaced().clone();
+        match replaced {
+            Some((id, address)) if cx.replaces() == Some(id) => self.book.dial_again(&address),
+            _ => self.book.dial(cx.reason() == CreateReason::Demand),
         }
     }
 
@@ -121,20 +106,12 @@ impl Manager for ConnectionManager {
     type Error = ConnectError;
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
-        let spare = self.spare().take();
-        let dialled = match spare {
-            Some(spare) => {
-                self.taken.notify_waiters();
-                spare
+        let dialled = loop {
+            let dialled = self.dial(self.begin(cx)?).await?;
+            // One that was begun before a rotation may have the old certificates.
+            if dialled.generation() == self.generation() {
+                break dialled;
             }
-            None => loop {
-                let sure = cx.reason() == CreateReason::Demand;
-                let dialled = self.dial(self.book.dial(sure)?).await?;
-                // One that was begun before a rotation may have the old certificates.
-                if dialled.generation() == self.generation() {
-                    break dialled;
-                }
-            },
         };
         Ok(dialled.start(&self.config, cx.handle(), &self.totals))
     }

@@ -1,15 +1,9 @@
 //! Replacing every connection while calls run.
 //!
-//! One at a time, and each time the new one first: it is dialled, then put by as the *spare*, then the old
-//! one drains, and the creation that the pool begins for it takes the spare, with no wait for a network.
-//! What the load does not need is not made again: the spare then serves for the next one, and in a pool
-//! without load for the last.
+//! One at a time, and each time the new one first: the pool below has its
+//! [`replace`](SharedPool::replace) for that. The new one is to the same address.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
-
-use pool_core::{ResourceId, SharedPool};
+use pool_core::{CreateError, Error, ResourceId, SharedPool};
 
 use crate::address::Address;
 use crate::error::ConnectError;
@@ -20,19 +14,22 @@ impl ChannelPool {
     /// Replaces every connection, one after the other, with calls going on: for certificates that have
     /// been renewed, or servers that were added behind a balancer.
     ///
-    /// The new connection is READY before the old one takes no more calls; those that run on the old one
-    /// finish there. So for a while there is one connection more than may be, beside those that finish.
-    /// A connection that the load does not need is closed without a successor, except the last one. A
-    /// connection that was being made when this began is made anew. Those of
+    /// The new connection is READY before the old one takes no more calls, and takes its place at that
+    /// moment; those that run on the old one finish there. So while one is made there is one connection more
+    /// than may be, beside those that finish. There are never more of the latter than may be of the others:
+    /// while there are, the next one is waited for, at most for the
+    /// [connect timeout](crate::ChannelPoolBuilder::connect_timeout).
+    ///
+    /// A connection that was being made when this began is made anew. Those of
     /// [`Dedicated`](crate::Dedicated) calls and [`ExclusiveChannel`](crate::ExclusiveChannel)s are
-    /// replaced likewise; whoever has one keeps it.
+    /// replaced likewise if nobody has them. Whoever has one keeps it, and it is closed when it comes back.
     ///
     /// Returns how many were replaced. Of two rotations at once, one comes after the other.
     ///
     /// # Errors
     ///
-    /// Why the first of the new connections could not be made. Its predecessor stays, and takes calls;
-    /// the others are replaced nevertheless.
+    /// Why the first of the connections could not be replaced. It stays, and takes calls; the others are
+    /// replaced nevertheless.
     ///
     /// # Cancel safety
     ///
@@ -50,40 +47,63 @@ impl ChannelPool {
     /// }
     /// ```
     pub async fn rotate(&self) -> Result<usize, ConnectError> {
-        let shared = rotate(self.connections()).await;
-        let dedicated = rotate(self.dedicated_connections()).await;
+        let shared = rotate(self.connections(), false).await;
+        let dedicated = rotate(self.dedicated_connections(), true).await;
         Ok(shared? + dedicated?)
     }
 }
 
-async fn rotate(pool: &SharedPool<ConnectionManager>) -> Result<usize, ConnectError> {
+async fn rotate(
+    pool: &SharedPool<ConnectionManager>,
+    are_lent_whole: bool,
+) -> Result<usize, ConnectError> {
     let manager = pool.manager();
     let _turn = manager.turn().await;
-    let _spare = Unneeded(manager);
     let generation = manager.next_generation();
     let (mut replaced, mut kept, mut failure) = (0, Vec::new(), None);
     while let Some((id, address)) = older(pool, generation, &kept) {
-        if !manager.has_spare()
-            && let Err(error) = manager.dial_spare(&address).await
-        {
-            kept.push(id);
-            failure.get_or_insert(error);
+        // Whoever has it alone keeps it, and the next one has a new one made.
+        if are_lent_whole && in_use(pool, id) > 0 {
+            replaced += remove(pool, id);
             continue;
         }
-        let creating = pool.status().creating;
-        replaced += pool.retain(|_, meta| meta.id() != id).removed;
-        if pool.status().creating > creating {
-            spare_taken(pool).await;
+        match replace(pool, id, &address).await {
+            Ok(true) => replaced += 1,
+            // One that was to go for want of load could be taken back.
+            Ok(false) => _ = remove(pool, id),
+            Err(error) => {
+                kept.push(id);
+                failure.get_or_insert(error);
+            }
         }
-    }
-    if manager.has_spare() && pool.status().size == 0 {
-        // Fails only if the pool was closed meanwhile.
-        let _ = pool.get().await;
     }
     failure.map_or(Ok(replaced), Err)
 }
 
-/// A connection from before this generation that takes calls.
+/// Replaces one connection; `false` if it is gone.
+async fn replace(
+    pool: &SharedPool<ConnectionManager>,
+    id: ResourceId,
+    address: &Address,
+) -> Result<bool, ConnectError> {
+    let manager = pool.manager();
+    manager.redial(id, address);
+    let timeout = manager.connect_timeout();
+    match pool.replace(id, timeout).await {
+        Ok(false) if takes_calls(pool, id) => {
+            Err(ConnectError::lost(address, "it took no calls".to_owned()))
+        }
+        Ok(replaced) => Ok(replaced),
+        Err(Error::Create(error)) => Err(match &*error {
+            CreateError::Failed(error) => error.clone(),
+            _ => ConnectError::abandoned(address),
+        }),
+        Err(Error::Timeout(_)) => Err(ConnectError::no_room(address, timeout)),
+        Err(_) => Err(ConnectError::abandoned(address)),
+    }
+}
+
+/// A connection from before this generation that takes calls, or may do so again.
 fn older(
     pool: &SharedPool<ConnectionManager>,
     generation: u64,
@@ -99,22 +119,14 @@ fn older(
     found
 }
 
-/// Waits until a creation has taken the spare. None does in a pool that was closed meanwhile.
-async fn spare_taken(pool: &SharedPool<ConnectionManager>) {
-    let mut closed = pin!(pool.closed());
-    let mut taken = pin!(pool.manager().spare_taken());
-    poll_fn(|cx| {
-        let over = taken.as_mut().poll(cx).is_ready() || closed.as_mut().poll(cx).is_ready();
-        if over { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
+fn remove(pool: &SharedPool<ConnectionManager>, id: ResourceId) -> usize {
+    pool.retain(|_, meta| meta.id() != id).removed
 }
 
-/// Closes the spare that nobody took.
-struct Unneeded<'a>(&'a ConnectionManager);
+fn in_use(pool: &SharedPool<ConnectionManager>, id: ResourceId) -> usize {
+    pool.list().iter().filter(|it| it.id == id).map(|it| it.in_use).sum()
+}
 
-impl Drop for Unneeded<'_> {
-    fn drop(&mut self) {
-        self.0.drop_spare();
-    }
+fn takes_calls(pool: &SharedPool<ConnectionManager>, id: ResourceId) -> bool {
+    pool.list().iter().any(|it| it.id == id && it.draining.is_none())
 }

@@ -65,9 +65,9 @@ impl DedicatedStatus {
     fn new(pool: &pool_core::Status) -> Self {
         Self {
             max_connections: pool.max_size,
-            ready: pool.size.saturating_sub(pool.creating + pool.closing),
+            ready: pool.size.saturating_sub(pool.creating),
             idle: pool.idle,
-            connecting: pool.creating,
+            connecting: pool.creating + pool.replacing,
             in_use: pool.in_use,
             waiting: pool.waiting,
         }
@@ -83,9 +83,9 @@ impl ChannelStatus {
         Self {
             state,
             max_connections: pool.max_size,
-            ready: pool.size.saturating_sub(pool.creating + pool.closing),
+            ready: pool.size.saturating_sub(pool.creating),
             idle: pool.idle,
-            connecting: pool.creating,
+            connecting: pool.creating + pool.replacing,
             draining: pool.draining,
             streams: pool.in_use,
             capacity: pool.places,

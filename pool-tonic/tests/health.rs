@@ -73,9 +73,16 @@ async fn a_new_connection_to_a_server_that_does_not_serve_is_a_failed_attempt() 
     watched(&mut peer, NOT_SERVING).await;
     let status = eventually(call).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("memory is connected, and not healthy"), "{status}");
     assert!(status.message().contains("NOT_SERVING"), "{status}");
     assert_eq!(pool.state(), ConnectivityState::TransientFailure);
     eventually(peer.closed()).await;
+    // At once, and for the same reason.
+    let start = Instant::now();
+    let status = eventually(unary(&pool)).await.unwrap().unwrap_err();
+    assert_eq!((status.code(), start.elapsed()), (Code::Unavailable, Duration::ZERO));
+    assert!(status.message().contains("memory is connected, and not healthy"), "{status}");
+    assert!(status.message().contains("NOT_SERVING"), "{status}");
     // Left alone for the back-off, then asked again.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let call = unary(&pool);
@@ -140,18 +147,106 @@ async fn a_question_that_breaks_is_asked_again_at_once_and_then_with_back_off() 
     let mut peer = network.accept(10).await;
     let watch = watched(&mut peer, SERVING).await;
     until(|| pool.state() == ConnectivityState::Ready).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let start = Instant::now();
     peer.trailers(watch, "13").await.unwrap();
-    // It had said something.
+    // It had lasted.
     let (watch, _) = eventually(peer.request()).await;
     assert!(start.elapsed() < Duration::from_millis(100));
-    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
-    // It had not.
+    // It had not, whether it said something or not.
+    say_at_once_and_end(&mut peer, watch, SERVING).await;
+    let (watch, _) = eventually(peer.request()).await;
+    assert!(start.elapsed() > Duration::from_millis(700), "{:?}", start.elapsed());
+    let start = Instant::now();
     peer.trailers_only(watch, "13").await.unwrap();
     watched(&mut peer, SERVING).await;
     assert!(start.elapsed() > Duration::from_millis(700), "{:?}", start.elapsed());
+    answered(&pool, &mut peer).await;
+}
+
+async fn say_at_once_and_end(peer: &mut Peer, watch: u32, status: u8) {
+    peer.headers(watch).await.unwrap();
+    say(peer, watch, status).await;
+    peer.trailers(watch, "14").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_said_last_holds_when_the_stream_ends() {
+    let (pool, mut network) = checked();
+    let pool = pool.max_connections(1).build().unwrap();
+    let call = unary(&pool);
+    let mut peer = network.accept(10).await;
+    let watch = watched(&mut peer, SERVING).await;
+    let (stream, _) = eventually(peer.request()).await;
+    peer.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    // Whatever the stream ends with, and as often as it does: calls go on, on the same connection.
+    let mut states = pool.watch();
+    assert_eq!(states.state(), ConnectivityState::Ready);
+    let mut watch = Some(watch);
+    for status in ["0", "1", "13", "14"] {
+        match watch.take() {
+            Some(watch) => peer.trailers(watch, status).await.unwrap(),
+            None => {
+                let (watch, _) = eventually(peer.request()).await;
+                peer.trailers_only(watch, status).await.unwrap();
+            }
+        }
+        peer.settled().await;
+        for _ in 0..64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.state(), ConnectivityState::Ready, "after {status}");
+        assert_eq!(pool.status().capacity, 9);
+    }
+    assert!(!states.has_changed());
+    // Nor does it serve again because a stream ended.
+    let watch = watched(&mut peer, NOT_SERVING).await;
+    until(|| pool.state() == ConnectivityState::TransientFailure).await;
+    peer.trailers(watch, "14").await.unwrap();
+    let (watch, _) = eventually(peer.request()).await;
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    peer.headers(watch).await.unwrap();
+    say(&mut peer, watch, SERVING).await;
     until(|| pool.state() == ConnectivityState::Ready).await;
     answered(&pool, &mut peer).await;
+    assert_eq!(pool.counters().connections_opened, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_comes_to_allow_a_single_stream_has_it_for_calls() {
+    let (pool, mut network) = checked();
+    let pool = pool.max_connections(1).build().unwrap();
+    let call = unary(&pool);
+    let mut peer = network.accept(10).await;
+    let watch = watched(&mut peer, SERVING).await;
+    let (stream, _) = eventually(peer.request()).await;
+    peer.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    assert_eq!(pool.status().capacity, 9);
+    // Also while it does not serve: nothing would be heard of its serving again.
+    for status in [SERVING, NOT_SERVING] {
+        say(&mut peer, watch, status).await;
+    }
+    until(|| pool.state() == ConnectivityState::TransientFailure).await;
+    peer.limit(1).await.unwrap();
+    eventually(peer.reset_of(watch)).await;
+    until(|| pool.status().capacity == 1).await;
+    assert_eq!(pool.state(), ConnectivityState::Ready);
+    answered(&pool, &mut peer).await;
+    // It is asked again as soon as there is room, and calls do not wait for what it says.
+    peer.limit(5).await.unwrap();
+    let (watch, question) = eventually(peer.request()).await;
+    assert_eq!(question, b"\0\0\0\0\x06\x0a\x04shop");
+    assert_eq!(pool.status().capacity, 4);
+    answered(&pool, &mut peer).await;
+    peer.headers(watch).await.unwrap();
+    say(&mut peer, watch, NOT_SERVING).await;
+    until(|| pool.state() == ConnectivityState::TransientFailure).await;
+    say(&mut peer, watch, SERVING).await;
+    until(|| pool.state() == ConnectivityState::Ready).await;
+    answered(&pool, &mut peer).await;
+    assert_eq!(pool.counters().connections_opened, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -164,6 +259,10 @@ async fn a_server_of_a_single_stream_is_not_asked() {
     assert_ne!(question, b"\0\0\0\0\x06\x0a\x04shop");
     peer.answer(stream).await.unwrap();
     eventually(call).await.unwrap().unwrap();
+    // Until it takes two.
+    peer.limit(2).await.unwrap();
+    watched(&mut peer, SERVING).await;
+    assert_eq!(pool.status().capacity, 1);
 }
 
 #[tokio::test(start_paused = true)]

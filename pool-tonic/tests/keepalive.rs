@@ -12,7 +12,7 @@ use common::{ask, client};
 use memory::{Peer, eventually, in_memory, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
-use pool_tonic_testing::raw::{code, message};
+use pool_tonic_testing::raw::{MAX_STREAM, code, message};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Response, Status};
@@ -182,6 +182,28 @@ async fn turned_off_nobody_is_asked() {
     assert!(is_not_pinged(&mut peer).await);
     peer.answer(stream).await.unwrap();
     eventually(call).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_complaint_counts_also_after_a_goaway_that_was_none() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(10 * SECOND).build().unwrap();
+    for factor in [1, 2] {
+        let call = unary(&pool);
+        let mut peer = network.accept(100).await;
+        let (stream, _) = peer.request().await;
+        // In good order, and its calls go on.
+        peer.goaway(MAX_STREAM, code::NO_ERROR, "").await.unwrap();
+        let start = Instant::now();
+        eventually(peer.pinged()).await.unwrap();
+        let least = factor * 10 * SECOND;
+        assert!((least..least + 2 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+        peer.goaway(stream, code::ENHANCE_YOUR_CALM, "too_many_pings").await.unwrap();
+        peer.answer(stream).await.unwrap();
+        eventually(call).await.unwrap().unwrap();
+        peer.closed().await;
+    }
+    assert_eq!(pool.counters().goaways, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,16 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{all_slots_free, ask, client, soon, until};
+use memory::eventually;
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::Do;
+use pool_tonic_testing::raw::code;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 const STREAMS: usize = 35;
@@ -174,4 +179,32 @@ async fn a_limit_of_zero_lets_calls_wait_until_it_is_lifted() {
     let (stream, _) = soon(raw.request()).await;
     raw.answer(stream).await.unwrap();
     soon(call).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_places_that_a_refusal_took_off_come_back_without_traffic() {
+    let (pool, mut network) = memory::in_memory();
+    let pool = pool.max_connections(1).keepalive_time(None).build().unwrap();
+    let calls: Vec<_> = (0..2)
+        .map(|_| {
+            let mut client = client(&pool);
+            tokio::spawn(async move { client.unary(ask(Do::Echo)).await })
+        })
+        .collect();
+    let mut peer = network.accept(2).await;
+    let (running, _) = eventually(peer.request()).await;
+    let (refused, _) = eventually(peer.request()).await;
+    let start = Instant::now();
+    peer.reset(refused, code::REFUSED_STREAM).await.unwrap();
+    until(|| pool.status().capacity == 1).await;
+    // Nobody says anything, and the one that was refused gets its place.
+    let (again, _) = eventually(peer.request()).await;
+    assert!((Duration::from_secs(1)..Duration::from_secs(2)).contains(&start.elapsed()));
+    assert_eq!(pool.status().capacity, 2);
+    for stream in [running, again] {
+        peer.answer(stream).await.unwrap();
+    }
+    for call in calls {
+        eventually(call).await.unwrap().unwrap();
+    }
 }

@@ -3,19 +3,23 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
 #[path = "common/tls.rs"]
 mod tls;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use common::{all_slots_free, ask, client, soon, until};
+use memory::{eventually, in_memory};
+use pool_core::{Event, Observer};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
-use pool_tonic_testing::proto::Do;
 use pool_tonic_testing::proto::echo_client::EchoClient;
+use pool_tonic_testing::proto::{Answer, Do};
 use tokio::task::JoinHandle;
 
 /// Calls one after the other on several tasks, none of which may fail.
@@ -76,6 +80,126 @@ async fn every_connection_is_replaced_before_it_goes() {
     load.stop().await;
     until(|| pool.status().ready == 3 && pool.status().draining == 0).await;
     assert_eq!(pool.addresses()[0].ready, 3);
+}
+
+/// How many connections take calls, at every event of the pool and at every dial.
+#[derive(Clone, Default)]
+struct Ready {
+    pool: Arc<OnceLock<ChannelPool>>,
+    seen: Arc<Mutex<Vec<usize>>>,
+}
+
+impl Ready {
+    fn look(&self) {
+        if let Some(pool) = self.pool.get() {
+            let listed = pool.connections().list();
+            let listed = listed.iter().filter(|it| it.draining.is_none() && it.places > 0).count();
+            self.seen.lock().unwrap().push(listed.min(pool.status().ready));
+        }
+    }
+}
+
+impl Observer for Ready {
+    fn event(&self, _event: &Event) {
+        self.look();
+    }
+}
+
+#[tokio::test]
+async fn at_no_moment_there_are_fewer_ready_connections_than_at_the_start() {
+    for min_connections in [0, 3] {
+        let server = EchoServer::start().await.unwrap();
+        let ready = Ready::default();
+        let (addr, dials) = (server.addr(), ready.clone());
+        let connector = tower::service_fn(move |_: http::Uri| {
+            dials.look();
+            tokio::net::TcpStream::connect(addr)
+        });
+        let pool = ChannelPool::builder(server.uri())
+            .connector(connector)
+            .observer(Arc::new(ready.clone()))
+            .min_connections(min_connections)
+            .max_connections(3)
+            .max_streams_per_connection(2)
+            .build()
+            .unwrap();
+        // All three are needed, and full.
+        let held: Vec<_> = (0..6).map(|_| waiting(&pool)).collect();
+        until(|| pool.status().streams == 6).await;
+        assert_eq!(pool.status().ready, 3);
+        ready.pool.set(pool.clone()).ok().unwrap();
+        // And some calls wait for room all the while.
+        let load = Load::start(&pool, 4);
+        assert_eq!(soon(pool.rotate()).await.unwrap(), 3);
+        load.more(20).await;
+        load.stop().await;
+        assert_eq!((pool.status().ready, pool.status().draining), (3, 3));
+        let seen = std::mem::take(&mut *ready.seen.lock().unwrap());
+        assert!(seen.len() > 6 && seen.iter().all(|&ready| ready >= 3), "{seen:?}");
+        server.open_gate();
+        for call in held {
+            soon(call).await.unwrap().unwrap();
+        }
+        pool.close_now();
+    }
+}
+
+fn waiting(pool: &ChannelPool) -> JoinHandle<Result<tonic::Response<Answer>, tonic::Status>> {
+    let mut client = client(pool);
+    tokio::spawn(async move { client.unary(ask(Do::Wait)).await })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotation_waits_a_while_for_room_and_leaves_what_it_cannot_replace() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.max_connections(1).keepalive_time(None).build().unwrap();
+    let call = waiting(&pool);
+    let mut first = network.accept(100).await;
+    let (stream, _) = eventually(first.request()).await;
+    let rotation = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.rotate().await }
+    });
+    let mut second = network.accept(100).await;
+    assert_eq!(eventually(rotation).await.unwrap().unwrap(), 1);
+    // The first one still finishes its call.
+    let error = eventually(pool.rotate()).await.unwrap_err();
+    assert!(error.to_string().contains("draining"), "{error}");
+    assert!(network.is_quiet());
+    let other = waiting(&pool);
+    let (other_stream, _) = eventually(second.request()).await;
+    second.answer(other_stream).await.unwrap();
+    eventually(other).await.unwrap().unwrap();
+    let rotation = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.rotate().await }
+    });
+    first.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    let _third = network.accept(100).await;
+    assert_eq!(eventually(rotation).await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_without_streams_takes_over_from_none() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.max_connections(1).keepalive_time(None).build().unwrap();
+    let call = waiting(&pool);
+    let mut first = network.accept(100).await;
+    let (stream, _) = eventually(first.request()).await;
+    first.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    let rotation = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.rotate().await }
+    });
+    let _mute = network.accept(0).await;
+    let error = eventually(rotation).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("took no calls"), "{error}");
+    let call = waiting(&pool);
+    let (stream, _) = eventually(first.request()).await;
+    first.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
 }
 
 #[tokio::test]

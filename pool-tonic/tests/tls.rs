@@ -247,6 +247,54 @@ async fn a_file_that_is_missing_or_broken_fails_the_attempt_by_its_name() {
     fails(&pool().unwrap(), peer.addr(), &unusable).await;
 }
 
+/// Pipes stand for files that are replaced between one read and the next.
+#[cfg(unix)]
+#[tokio::test]
+async fn files_that_are_being_replaced_are_read_once_more() {
+    let (servers, clients) = (Ca::new(), Ca::new());
+    let server = TlsServer::start(server_config(&servers.issue(HOST), Some(&clients), H2)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (certificate, key) = (file("tls.crt"), file("tls.key"));
+    for pipe in [&certificate, &key] {
+        let made = std::process::Command::new("mkfifo").arg(pipe).status().unwrap();
+        assert!(made.success());
+    }
+    let (old, new) = (clients.issue("old"), clients.issue("new"));
+    let presented = der(&new.certificate);
+    let identity = (Pem::file(&certificate), Pem::file(&key));
+    // Each waits until it is opened to be read: the new key is there when the old certificate was read.
+    std::thread::spawn(move || {
+        std::fs::write(&certificate, &old.certificate).unwrap();
+        std::fs::write(&key, &new.key).unwrap();
+        std::fs::write(&certificate, &new.certificate).unwrap();
+        std::fs::write(&key, &new.key).unwrap();
+    });
+    let tls = servers.trusted().identity(identity.0, identity.1);
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!(pool.counters().connections_failed, 0);
+    assert_eq!(server.clients(), [Some(presented)]);
+}
+
+#[tokio::test]
+async fn a_key_of_another_certificate_is_named_with_it_and_may_be_put_right() {
+    let (servers, clients) = (Ca::new(), Ca::new());
+    let server = TlsServer::start(server_config(&servers.issue(HOST), Some(&clients), H2)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let (old, new) = (clients.issue("old"), clients.issue("new"));
+    std::fs::write(file("tls.crt"), &old.certificate).unwrap();
+    std::fs::write(file("tls.key"), &new.key).unwrap();
+    let tls = servers.trusted().identity(Pem::file(file("tls.crt")), Pem::file(file("tls.key")));
+    let pool = ChannelPool::builder(server.uri()).tls_config(tls).build().unwrap();
+    fails(&pool, server.addr(), "tls.key cannot be used as key of the client certificate").await;
+    fails(&pool, server.addr(), "tls.crt: it is that of another one").await;
+    std::fs::write(file("tls.crt"), &new.certificate).unwrap();
+    pool.reset_backoff();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+}
+
 #[test]
 fn what_cannot_work_is_refused_when_the_pool_is_built() {
     let ca = Ca::new();

@@ -246,6 +246,11 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         None
     }
 
+    /// What is lent is not known by its number.
+    fn is_active(&self, id: ResourceId) -> bool {
+        self.idle.iter().any(|slot| slot.id == id)
+    }
+
     fn holdable(&self) -> Vec<ResourceId> {
         self.idle.iter().map(|slot| slot.id).collect()
     }

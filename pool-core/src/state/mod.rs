@@ -24,7 +24,8 @@
 //! # Invariants
 //!
 //! 1. idle + lent + births + closing ≤ `max_size`, but for what `resize` leaves over. In a shared pool
-//!    the closing count beside that, with the draining, and all together are at most twice as many.
+//!    the closing count beside that, with the draining and the successors that are made for those that
+//!    are to be replaced, and all together are at most twice as many.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival.
 //! 3. Waiters ⇒ a birth under way, a birth due (`retry_at`, or maintenance notified), or no room.
@@ -39,6 +40,7 @@ mod control;
 mod exclusive;
 mod line;
 mod places;
+mod replacing;
 mod returns;
 mod share;
 mod shared;
@@ -56,6 +58,7 @@ use std::sync::Arc;
 pub(crate) use self::actions::{Actions, Failure, LastError};
 pub(crate) use self::exclusive::IdleStore;
 pub(crate) use self::places::{Answer, Lent, Unserved};
+pub(crate) use self::replacing::Replacing;
 pub(crate) use self::share::Share;
 pub(crate) use self::shared::ShareStore;
 use self::shed::Shed;
@@ -95,6 +98,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     front_open: bool,
     /// Creations under way.
     births: HashMap<ResourceId, Birth>,
+    /// Creations under way of successors, with the predecessors, which go on until then.
+    replacements: HashMap<ResourceId, (ResourceId, Birth)>,
     /// Resources that left the store and are not destroyed yet.
     closing: usize,
     /// Somebody who had no time to wait found nothing.
@@ -190,6 +195,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             front,
             front_open: false,
             births: HashMap::new(),
+            replacements: HashMap::new(),
             closing: 0,
             wished: false,
             failures: 0,
@@ -298,6 +304,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.come_back(lent, None, now, actions);
     }
 
+    fn birth(&mut self, id: ResourceId) -> Option<&mut Birth> {
+        let (births, replacements) = (&mut self.births, &mut self.replacements);
+        births.get_mut(&id).or_else(|| Some(&mut replacements.get_mut(&id)?.1))
+    }
+
     /// A manager speaks of its resource, born or not.
     pub(crate) fn set_places(
         &mut self,
@@ -306,7 +317,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        match self.births.get_mut(&id) {
+        match self.birth(id) {
             Some(birth) => birth.places = Some(places),
             None => self.store.set_places(id, places),
         }
@@ -315,7 +326,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Somebody gets a handle of this resource, which is not born yet.
     pub(crate) fn know(&mut self, id: ResourceId) {
-        if let Some(birth) = self.births.get_mut(&id) {
+        if let Some(birth) = self.birth(id) {
             birth.known = true;
         }
     }
@@ -328,7 +339,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        if let Some(birth) = self.births.get_mut(&id) {
+        if let Some(birth) = self.birth(id) {
             birth.end.get_or_insert(reason);
             return;
         }
@@ -385,6 +396,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             lent: self.store.size() - self.store.idle(),
             in_use: self.store.in_use(),
             creating: self.births.len(),
+            replacing: self.replacements.len(),
             waiting: self.waiters.waiting(),
             checking: self.checking,
             draining: self.store.draining(),
@@ -414,7 +426,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// What there is beside that.
     fn beside(&self) -> usize {
         let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
-        self.store.draining() + closing
+        self.store.draining() + closing + self.replacements.len()
     }
 
     /// Everything that there is, but for creations.
@@ -424,7 +436,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Nothing is there, and nothing is to come that was begun.
     pub(crate) fn is_empty(&self) -> bool {
-        self.resources() == 0 && self.births.is_empty()
+        self.resources() == 0 && self.births.is_empty() && self.replacements.is_empty()
     }
 
     /// Puts a decision about the size on record, with the numbers.

@@ -108,6 +108,8 @@ pub trait Store: Default + Send {
     /// Lets go of a resource that was held; it is to end for a reason, or stays.
     fn let_go(&mut self, held: Self::Lent, end: Option<EndReason>)
     -> Option<Ended<Self::Resource>>;
+    /// Whether a resource counts towards the size.
+    fn is_active(&self, id: ResourceId) -> bool;
     /// The resources that can be held.
     fn holdable(&self) -> Vec<ResourceId>;
     /// The idle resources that came back before `returned`, the one first that has been idle for longest.

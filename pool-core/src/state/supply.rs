@@ -17,12 +17,18 @@ use crate::observer::{EndReason, Event, Resize};
 
 /// A creation under way.
 pub(crate) struct Birth {
-    started: Moment,
+    pub(super) started: Moment,
     /// What the manager has said about the resource before it was there.
     pub(super) places: Option<usize>,
     pub(super) end: Option<EndReason>,
     /// Somebody has a handle of it.
     pub(super) known: bool,
+}
+
+impl Birth {
+    pub(super) fn begun(now: Moment) -> Self {
+        Self { started: now, places: None, end: None, known: false }
+    }
 }
 
 /// What a creation came to.
@@ -39,6 +45,8 @@ pub(crate) struct BirthOrder {
     pub(crate) attempt: u32,
     pub(crate) reason: CreateReason,
     pub(crate) generation: u32,
+    /// The resource that it takes over from.
+    pub(crate) replaces: Option<ResourceId>,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -144,26 +152,36 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let reason = self.reason();
             let id = self.next_id();
             self.wished = false;
-            self.births.insert(id, Birth { started: now, places: None, end: None, known: false });
+            self.births.insert(id, Birth::begun(now));
             self.decided(id, Resize::Create(reason), actions);
             if self.observed {
                 actions.events.push(Event::CreateStarted { id, reason });
             }
             let attempt = self.failures.saturating_add(1);
-            orders.push(BirthOrder { id, attempt, reason, generation: self.generation });
+            let generation = self.generation;
+            orders.push(BirthOrder { id, attempt, reason, generation, replaces: None });
         }
         orders
     }
 
-    /// A resource was created.
+    /// A resource was created. Says whether it took over from another one.
     pub(crate) fn born(
         &mut self,
         id: ResourceId,
         newborn: Newborn<S::Resource>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
-    ) {
-        let Some(birth) = self.births.remove(&id) else { return };
+    ) -> bool {
+        let (birth, replaces) = match self.births.remove(&id) {
+            Some(birth) => (birth, None),
+            None => match self.replacements.remove(&id) {
+                Some((old, birth)) => (birth, Some(old)),
+                None => return false,
+            },
+        };
+        // Where the other one is gone meanwhile, it is a resource like any other.
+        let replaced = replaces.filter(|&old| self.store.is_active(old));
+        let is_for_nobody = replaced.is_some() && birth.places == Some(0);
         self.counters.created += 1;
         if self.observed {
             let elapsed = now.since(birth.started);
@@ -185,8 +203,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(EndReason::Closed)
         } else if id.0 < self.oldest {
             Some(EndReason::Stale)
-        } else if self.size() >= self.limits.max_size {
-            Some(EndReason::Excess)
+        } else if is_for_nobody || replaced.is_none() && self.size() >= self.limits.max_size {
+            birth.end.or(Some(EndReason::Excess))
         } else {
             birth.end
         };
@@ -205,9 +223,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 self.store.know(id);
             }
             self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
+            if let Some(old) = replaced {
+                let ended = self.store.end(old, EndReason::Removed);
+                self.end(ended, now, actions);
+            }
             self.note_time(now);
         }
         self.settle(now, actions);
+        end.is_none() && replaced.is_some()
     }
 
     /// A creation has failed. A fatal error fails those that wait: says how many are left to
@@ -219,7 +242,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> usize {
-        let Some(birth) = self.births.remove(&id) else { return 0 };
+        let Some(birth) = self.births.remove(&id) else {
+            self.not_replaced(id, failed.text, now, actions);
+            return 0;
+        };
         self.counters.create_failed += 1;
         let delay = self.back_off(failed.retry_in, now);
         if self.observed {
@@ -255,6 +281,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.births.remove(&id).is_some() {
             self.settle(now, actions);
+        } else {
+            self.not_replaced(id, "it was given up".to_owned(), now, actions);
         }
     }
 

@@ -31,6 +31,9 @@ pub trait Side: Kind<ScriptedManager> + Sized {
 
     /// Nothing, where a resource cannot be replaced.
     fn replace(lease: &mut LeaseOf<Self>, by: ScriptedResource) -> Option<ScriptedResource>;
+
+    /// Replaces the first resource that there is, where resources can be replaced under their holders.
+    fn succeed(pool: &PoolOf<Self>) -> impl Future<Output = bool>;
 }
 
 impl Side for Exclusive {
@@ -47,6 +50,10 @@ impl Side for Exclusive {
     fn replace(lease: &mut LeaseOf<Self>, by: ScriptedResource) -> Option<ScriptedResource> {
         Some(ResourceLease::<ScriptedManager, Self>::replace(lease, by))
     }
+
+    async fn succeed(_pool: &PoolOf<Self>) -> bool {
+        false
+    }
 }
 
 impl Side for Shared {
@@ -62,6 +69,11 @@ impl Side for Shared {
 
     fn replace(_lease: &mut LeaseOf<Self>, _by: ScriptedResource) -> Option<ScriptedResource> {
         None
+    }
+
+    async fn succeed(pool: &PoolOf<Self>) -> bool {
+        let Some(first) = pool.list().first().map(|first| first.id) else { return false };
+        pool.replace(first, secs(2)).await.is_ok_and(|replaced| replaced)
     }
 }
 
@@ -262,8 +274,9 @@ pub fn judge<K: Side>(
     let most = if shared { 2 * max_size } else { max_size + detached };
     demand(counts.most_at_once <= most, "I1: more resources at once than the maximum")?;
     // What a hook looks at has been created for the manager, and for the pool is still to be.
-    let looking = if looked_at { status.creating.saturating_sub(counts.creating) } else { 0 };
-    demand(counts.creating + looking == status.creating, "I14: creations that run")?;
+    let creating = status.creating + status.replacing;
+    let looking = if looked_at { creating.saturating_sub(counts.creating) } else { 0 };
+    demand(counts.creating + looking == creating, "I14: creations that run")?;
     let kept = if shared {
         status.size - status.creating + status.draining
     } else {
@@ -276,7 +289,7 @@ pub fn judge<K: Side>(
         created == counters.created || looked_at && created > counters.created,
         "I14: creations that succeeded",
     )?;
-    let attempts = counters.created + counters.create_failed + status.creating as u64;
+    let attempts = counters.created + counters.create_failed + creating as u64;
     demand(counts.attempts as u64 + given == attempts, "I14: creations that ended and that go on")?;
     demand(counters.created == ended + kept as u64, "I2: every resource is kept or has ended")?;
     demand(counts.detached as u64 == ended, "I2: every end is told to the manager once")?;

@@ -190,16 +190,15 @@ impl Live {
         }
     }
 
-    /// The server says that it serves, or that it does not.
-    pub(crate) fn set_serving(&mut self, serving: bool) {
-        let (index, error) =
-            (self.index, ConnectError::unhealthy(self.address(), Health::NotServing));
-        match (self.stage, serving) {
-            (Stage::Unhealthy, true) => self.pass(Stage::Ready, |addresses| {
+    /// The server says that it takes no calls, or does not say so any more.
+    pub(crate) fn set_health(&mut self, health: Health) {
+        let (index, error) = (self.index, ConnectError::unhealthy(self.address(), health));
+        match (self.stage, health.refuses()) {
+            (Stage::Unhealthy, false) => self.pass(Stage::Ready, |addresses| {
                 addresses.entries[index].last_error = None;
                 addresses.down = false;
             }),
-            (Stage::Ready, false) => self.pass(Stage::Unhealthy, |addresses| {
+            (Stage::Ready, true) => self.pass(Stage::Unhealthy, |addresses| {
                 addresses.entries[index].last_error = Some(error);
             }),
             _ => {}

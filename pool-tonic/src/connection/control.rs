@@ -79,7 +79,7 @@ impl Control {
         self.bell.get_or_init(|| Bell::new(task.clone()))
     }
 
-    fn ring(&self) {
+    pub(super) fn ring(&self) {
         if let Some(bell) = self.bell.get() {
             bell.wake_by_ref();
         }

@@ -19,7 +19,7 @@
 //! it reset too many streams): either way its successor is made while what can finish finishes.
 //!
 //! Everything else rings the [bell](super::control::Bell), and a poll without a ring costs one look at a flag: the pool has
-//! dropped the connection, or [cuts](Control::cut) it; its stream ids are nearly used up; the timer of
+//! dropped the connection, or [cuts](Control::cut) it; a stream was refused, or none was for a while; its stream ids are nearly used up; the timer of
 //! keepalive, or of closing, has ended; a ping was answered; the server said how its health is. Only while
 //! nothing is read does each poll look whether that has ended ([`Pulse::listens`]).
 //!
@@ -50,7 +50,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, client};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, sleep_until};
 
 use super::control::{Control, CutBy};
 use super::health::HealthWatch;
@@ -76,6 +76,8 @@ pub(super) struct Driver<I> {
     /// Present while closing.
     pub(super) close_timeout: Option<Pin<Box<Sleep>>>,
     pub(super) pulse: Option<Pulse>,
+    /// Present while the server has refused streams of late.
+    pub(super) recovery: Option<Pin<Box<Sleep>>>,
     /// Present while open, where the server is asked.
     pub(super) health: Option<HealthWatch>,
     /// Whether what was woken last runs first here.
@@ -84,6 +86,8 @@ pub(super) struct Driver<I> {
     pub(super) gathered: bool,
     pub(super) peer_limit: usize,
     pub(super) places: Arc<Places>,
+    /// The server has complained of too many pings.
+    pub(super) complained: bool,
     pub(super) live: Live,
     pub(super) totals: Arc<Totals>,
 }
@@ -97,10 +101,14 @@ where
             let limit = probe.current_max_send_streams();
             if limit != self.peer_limit {
                 self.peer_limit = limit;
-                self.places.peer_limit(limit);
+                let watched = self.health.as_mut().is_some_and(|health| health.follow(limit));
+                self.places.peer_limit(limit, watched);
+                if self.health.is_some() {
+                    // It is to be looked at.
+                    self.control.ring();
+                }
             }
         }
-        self.places.recover();
     }
 
     /// open -> draining, if the connection takes no more streams.
@@ -118,12 +126,20 @@ where
         let reason = error.to_string();
         if error.is_go_away() && error.is_remote() {
             self.totals.goaways.fetch_add(1, Ordering::Relaxed);
-            let is_calming = error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
-            if is_calming && reason.contains(TOO_MANY_PINGS) {
-                self.live.too_many_pings();
-            }
+            self.note_complaint(&error);
         }
         self.drain(reason);
+    }
+
+    /// Counts a complaint of too many pings, once: both the probe and the end of the connection say it.
+    fn note_complaint(&mut self, error: &h2::Error) {
+        let is_calming = error.is_go_away()
+            && error.is_remote()
+            && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        if is_calming && !self.complained && error.to_string().contains(TOO_MANY_PINGS) {
+            self.complained = true;
+            self.live.too_many_pings();
+        }
     }
 
     /// open -> draining.
@@ -136,6 +152,10 @@ where
 
     /// -> ended.
     fn ended(&mut self, result: Result<(), h2::Error>, cx: &mut Context<'_>) {
+        // Of several GOAWAYs this is the last one, and the probe was gone by then, perhaps.
+        if let Err(error) = &result {
+            self.note_complaint(error);
+        }
         if self.close_timeout.is_some() {
             return;
         }
@@ -193,15 +213,21 @@ where
             return ControlFlow::Break(());
         }
         if let Some(health) = &mut self.health {
-            let goes_on = health.poll(&mut cx).is_pending();
-            let serves = health.serves();
-            if self.places.set_serving(serves) {
-                self.live.set_serving(serves);
-            }
-            if !goes_on {
-                self.health = None;
+            health.poll(&mut cx);
+            let said = health.said();
+            self.places.set_watched(health.is_asking());
+            if self.places.set_serving(!said.refuses()) {
+                self.live.set_health(said);
             }
         }
+        while let Some(at) = self.places.recover() {
+            let timer = self.recovery.get_or_insert_with(|| Box::pin(sleep_until(at)));
+            timer.as_mut().reset(at);
+            if timer.as_mut().poll(&mut cx).is_pending() {
+                return ControlFlow::Continue(());
+            }
+        }
+        self.recovery = None;
         ControlFlow::Continue(())
     }
 

@@ -55,11 +55,11 @@ where
             primed.map_err(|status| ConnectError::priming(address, status))?;
         }
         if let Some(service) = &upkeep.health_service {
-            // A server that takes one stream at a time would be left with none for calls.
-            if self.sender.current_max_send_streams() < 2 {
+            let mut health = HealthWatch::new(self.sender.clone(), address, service);
+            if !health.follow(self.sender.current_max_send_streams()) {
+                self.health = Some(health);
                 return Ok(());
             }
-            let mut health = HealthWatch::start(self.sender.clone(), address, service);
             let phase = "the server was asked whether it is healthy";
             let first = attempt.within(phase, self.drive(health.first())).await?;
             match first.map_err(|status| ConnectError::priming(address, status))? {
@@ -100,7 +100,7 @@ where
     {
         let Self { sender, mut connection, reads, health } = self;
         let Starting { live, control, handle, config, totals, generation } = starting;
-        let places = Arc::new(Places::new(handle, config.max_streams, health.is_some()));
+        let places = Arc::new(Places::new(handle, config.max_streams));
         let address = live.address().clone();
         let pulse = config.upkeep.keepalive.and_then(|mut keepalive| {
             keepalive.time = live.keepalive_time(keepalive.time);
@@ -112,6 +112,8 @@ where
             control: Arc::clone(&control),
             close_timeout: None,
             pulse,
+            recovery: None,
+            complained: false,
             health,
             gathers: Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread,
             gathered: false,

@@ -2,8 +2,18 @@
 //! (gRFC A17), as grpc-go's client does it.
 //!
 //! `UNIMPLEMENTED` means that the server does not say, and counts as healthy for good. A stream that ends
-//! otherwise is begun anew: at once if it had said something, after gRPC's back-off if not; meanwhile the
-//! server counts as unhealthy.
+//! otherwise is begun anew, with gRPC's back-off from begin to begin, which starts over when the server has
+//! said something: so one that lasted for a while is begun anew at once.
+//!
+//! Meanwhile what the server said last holds, where gRFC A17 has a failed stream be `TRANSIENT_FAILURE`. That
+//! a stream ended says nothing about the server, which takes it down for reasons of its own (the age of a
+//! stream, a proxy's timeout, a health service that is restarted), and a pool whose connections all stop
+//! taking calls for a round trip fails calls that nothing was wrong with. A server that has gone is found
+//! out by its connection: by the end of it, or by keepalive. Only the first stream of a new connection has to
+//! say that the server serves, since nothing is known before.
+//!
+//! The stream takes one of those that the server allows. Where it allows fewer than two, calls have it, and
+//! the server counts as healthy until it allows more and has been asked.
 //!
 //! The two messages are written and read here: a string, and a number. They are as fixed as the protocol.
 
@@ -18,7 +28,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use http::HeaderMap;
 use http::uri::PathAndQuery;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status};
 
 use super::own_call;
@@ -36,7 +46,7 @@ pub(crate) enum Health {
     Serving,
     NotServing,
     ServiceUnknown,
-    /// The stream broke.
+    /// The stream broke before it had said anything.
     Broken,
     /// It does not say, which counts as healthy.
     Unsupported,
@@ -52,8 +62,9 @@ impl Health {
         Self::Unsupported,
     ];
 
-    fn serves(self) -> bool {
-        matches!(self, Self::Serving | Self::Unsupported)
+    /// Does the server say that it takes no calls?
+    pub(crate) fn refuses(self) -> bool {
+        matches!(self, Self::NotServing | Self::ServiceUnknown)
     }
 }
 
@@ -84,44 +95,72 @@ impl Said {
     }
 }
 
-/// A watch of one server's health: a future that never ends but where the server does not say.
+/// A watch of one server's health.
 pub(super) struct HealthWatch {
-    watch: Pin<Box<dyn Future<Output = ()> + Send>>,
+    sender: SendRequest<Bytes>,
+    address: Address,
+    request: Vec<u8>,
+    /// Present while the server is asked. It never ends but where the server does not say.
+    watch: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     said: Arc<Said>,
 }
 
 impl HealthWatch {
-    pub(super) fn start(sender: SendRequest<Bytes>, address: &Address, service: &str) -> Self {
+    /// Nothing is asked before [`follow`](Self::follow).
+    pub(super) fn new(sender: SendRequest<Bytes>, address: &Address, service: &str) -> Self {
         let said = Arc::new(Said(AtomicU8::new(Health::Unknown as u8)));
-        let watch = watch(sender, address.clone(), request(service), Arc::clone(&said));
-        Self { watch: Box::pin(watch), said }
+        Self { sender, address: address.clone(), request: request(service), watch: None, said }
+    }
+
+    /// The server allows so many streams. Says whether it is asked from now on.
+    pub(super) fn follow(&mut self, streams: usize) -> bool {
+        if streams < 2 {
+            self.watch = None;
+            if self.said.get() != Health::Unsupported {
+                self.said.set(Health::Unknown);
+            }
+        } else if self.watch.is_none() && self.said.get() != Health::Unsupported {
+            let (sender, address) = (self.sender.clone(), self.address.clone());
+            let watch = watch(sender, address, self.request.clone(), Arc::clone(&self.said));
+            self.watch = Some(Box::pin(watch));
+        }
+        self.watch.is_some()
     }
 
     /// What it says first.
     pub(super) async fn first(&mut self) -> Result<Health, Status> {
         poll_fn(|cx| {
-            let polled = self.poll(cx);
+            self.poll(cx);
             match self.said.get() {
-                Health::Unknown if polled.is_pending() => Poll::Pending,
+                Health::Unknown if self.watch.is_some() => Poll::Pending,
                 health => Poll::Ready(Ok(health)),
             }
         })
         .await
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.watch.as_mut().poll(cx)
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        if let Some(watch) = &mut self.watch
+            && watch.as_mut().poll(cx).is_ready()
+        {
+            self.watch = None;
+        }
     }
 
-    pub(super) fn serves(&self) -> bool {
-        self.said.get().serves()
+    /// What the server says, or said last.
+    pub(super) fn said(&self) -> Health {
+        self.said.get()
+    }
+
+    pub(super) fn is_asking(&self) -> bool {
+        self.watch.is_some()
     }
 }
 
 async fn watch(sender: SendRequest<Bytes>, address: Address, request: Vec<u8>, said: Arc<Said>) {
     let mut failures = 0;
     loop {
-        let mut heard = false;
+        let (begun, mut heard) = (Instant::now(), false);
         let ended = one(sender.clone(), &address, &request, |health| {
             heard = true;
             said.set(health);
@@ -130,13 +169,12 @@ async fn watch(sender: SendRequest<Bytes>, address: Address, request: Vec<u8>, s
         if ended.is_err_and(|status| status.code() == Code::Unimplemented) {
             return said.set(Health::Unsupported);
         }
-        said.set(Health::Broken);
-        if heard {
-            failures = 0;
-        } else {
-            failures += 1;
-            sleep(backoff::delay(failures, fastrand::f64())).await;
+        // What it said before holds.
+        if said.get() == Health::Unknown {
+            said.set(Health::Broken);
         }
+        failures = if heard { 1 } else { failures + 1 };
+        sleep_until(begun + backoff::delay(failures, fastrand::f64())).await;
     }
 }
 

@@ -127,6 +127,8 @@ impl Connection {
     pub(crate) fn refused(&self) {
         self.totals.streams_refused.fetch_add(1, Ordering::Relaxed);
         self.places.refuse();
+        // It gives the places back later.
+        self.hold.0.ring();
     }
 }
 

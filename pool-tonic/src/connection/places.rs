@@ -1,5 +1,5 @@
-//! How many streams a connection takes: the peer's limit, the pool's own cap, and what was learned from
-//! refusals.
+//! How many streams a connection takes: the peer's limit, the pool's own cap, a stream that the pool has for
+//! itself, and what was learned from refusals.
 //!
 //! Written by two sides: the driver reports the peer's limit, calls report refused streams. Either then
 //! calls [`Places::publish`], which tells the pool until what it told is what holds, so that of two that
@@ -20,8 +20,8 @@ const REFUSAL_HOLDS: Duration = Duration::from_secs(1);
 pub(super) struct Places {
     handle: ResourceHandle,
     own_cap: usize,
-    /// Streams that the pool needs for itself.
-    reserved: usize,
+    /// A stream of the pool's own watches the server's health.
+    watched: AtomicBool,
     peer_limit: AtomicUsize,
     /// The server's health lets it take calls.
     serving: AtomicBool,
@@ -33,12 +33,11 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// Of a connection whose health is `watched` by a stream of the pool's own, or not.
-    pub(super) fn new(handle: ResourceHandle, own_cap: usize, watched: bool) -> Self {
+    pub(super) fn new(handle: ResourceHandle, own_cap: usize) -> Self {
         Self {
             handle,
             own_cap,
-            reserved: usize::from(watched),
+            watched: AtomicBool::new(false),
             peer_limit: AtomicUsize::new(0),
             serving: AtomicBool::new(true),
             refused: AtomicUsize::new(0),
@@ -53,7 +52,8 @@ impl Places {
 
     fn limit(&self) -> usize {
         let peer_limit = self.peer_limit.load(Ordering::SeqCst);
-        self.own_cap.min(peer_limit.saturating_sub(self.reserved))
+        let watch = usize::from(self.watched.load(Ordering::SeqCst));
+        self.own_cap.min(peer_limit.saturating_sub(watch))
     }
 
     fn current(&self) -> usize {
@@ -78,10 +78,18 @@ impl Places {
         }
     }
 
-    /// The peer announced a limit.
-    pub(super) fn peer_limit(&self, limit: usize) {
+    /// The peer announced a limit; one of these streams watches its health, or none does.
+    pub(super) fn peer_limit(&self, limit: usize, watched: bool) {
         self.peer_limit.store(limit, Ordering::SeqCst);
+        self.watched.store(watched, Ordering::SeqCst);
         self.publish();
+    }
+
+    /// A stream watches the server's health, or none does any more.
+    pub(super) fn set_watched(&self, watched: bool) {
+        if self.watched.swap(watched, Ordering::SeqCst) != watched {
+            self.publish();
+        }
     }
 
     /// The server is healthy, or not. Says whether that is news.
@@ -95,24 +103,28 @@ impl Places {
 
     /// The peer refused a stream though it was within the limit.
     pub(super) fn refuse(&self) {
+        // Before it counts, or it would be given back at once.
+        self.refused_at.store(self.millis(), Ordering::SeqCst);
         let limit = self.limit();
         let less = |refused: usize| Some((refused + 1).min(limit.saturating_sub(1)));
         let _ = self.refused.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
-        self.refused_at.store(self.millis(), Ordering::SeqCst);
         self.publish();
     }
 
-    /// Gives back what was taken off, when no stream was refused for a while. Called by the driver
-    /// whenever it runs; reads no clock unless something was refused.
-    pub(super) fn recover(&self) {
-        if self.refused.load(Ordering::Relaxed) == 0 {
-            return;
+    /// Gives back what was taken off, when no stream was refused for a while; says when that will be, if it
+    /// is not yet. Reads no clock unless something was refused.
+    pub(super) fn recover(&self) -> Option<Instant> {
+        if self.refused.load(Ordering::SeqCst) == 0 {
+            return None;
         }
-        let since = self.millis().saturating_sub(self.refused_at.load(Ordering::SeqCst));
-        if u128::from(since) >= REFUSAL_HOLDS.as_millis() {
-            self.refused.store(0, Ordering::SeqCst);
-            self.publish();
+        let refused_at = Duration::from_millis(self.refused_at.load(Ordering::SeqCst));
+        let over = self.epoch + refused_at + REFUSAL_HOLDS;
+        if Instant::now() < over {
+            return Some(over);
         }
+        self.refused.store(0, Ordering::SeqCst);
+        self.publish();
+        None
     }
 
     fn millis(&self) -> u64 {

@@ -53,6 +53,7 @@ enum Kind {
         phase: &'static str,
     },
     Abandoned,
+    NoRoom(Duration),
     Lost(String),
     BackingOff(Option<ConnectError>),
 }
@@ -135,6 +136,11 @@ impl ConnectError {
         Self::new(address, Kind::Abandoned)
     }
 
+    /// As many connections went as may be there.
+    pub(crate) fn no_room(address: impl fmt::Display, waited: Duration) -> Self {
+        Self::new(address, Kind::NoRoom(waited))
+    }
+
     pub(crate) fn lost(address: impl fmt::Display, reason: String) -> Self {
         Self::new(address, Kind::Lost(reason))
     }
@@ -205,6 +211,10 @@ impl fmt::Display for ConnectError {
                 "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
             ),
             Kind::Abandoned => write!(f, "the attempt to connect to {address} was given up"),
+            Kind::NoRoom(waited) => write!(
+                f,
+                "no other connection to {address} was made: for {waited:?} as many as may be were draining, with calls that run on"
+            ),
             Kind::Lost(reason) => {
                 write!(f, "the connection to {address} was lost right after it was made: {reason}")
             }
@@ -241,6 +251,7 @@ impl StdError for ConnectError {
             | Kind::Unhealthy(_)
             | Kind::TimedOut { .. }
             | Kind::Abandoned
+            | Kind::NoRoom(_)
             | Kind::Lost(_)
             | Kind::BackingOff(None) => None,
         }

@@ -238,8 +238,14 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         }
     }
 
+    fn is_active(&self, id: ResourceId) -> bool {
+        self.find(id).is_some_and(|key| self.rows[key].draining.is_none())
+    }
+
     fn holdable(&self) -> Vec<ResourceId> {
-        let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
+        // One that drains as excess may be taken back.
+        let lendable = |row: &Row<R>| matches!(row.draining, None | Some(EndReason::Excess));
+        let active = self.rows.iter().filter(|(_, row)| lendable(row));
         active.map(|(_, row)| row.share.slot.id).collect()
     }
 

@@ -79,8 +79,15 @@ impl Client {
 }
 
 impl Files {
-    /// The one of last time while the files are the same, so that sessions are resumed.
+    /// Files are replaced one after the other, and may not fit each other, or be there by half, at the
+    /// moment when they are read. What is wrong then is wrong no more a little later, nearly always; if it is,
+    /// the attempt to connect fails, and the next one reads them again.
     fn config(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.read().or_else(|_| self.read())
+    }
+
+    /// The one of last time while the files are the same, so that sessions are resumed.
+    fn read(&self) -> Result<Arc<ClientConfig>, TlsError> {
         let contents = self.parts.read()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((before, config)) = &*last
@@ -126,9 +133,10 @@ impl Parts {
             Some(((certificates, key), (certificate_bytes, key_bytes))) => {
                 let chain = certificates.certificates("client certificate", certificate_bytes)?;
                 let private = key.key("client key", key_bytes)?;
-                builder
-                    .with_client_auth_cert(chain, private)
-                    .map_err(|error| key.bad("key of the client certificate", error))?
+                builder.with_client_auth_cert(chain, private).map_err(|error| match error {
+                    rustls::Error::InconsistentKeys(_) => certificates.misfit(key),
+                    error => key.bad("key of the client certificate", error),
+                })?
             }
         };
         config.alpn_protocols = vec![H2.to_vec()];

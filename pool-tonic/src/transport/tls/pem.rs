@@ -78,6 +78,11 @@ impl Pem {
         PrivateKeyDer::from_pem_slice(pem).map_err(|error| self.bad(what, error))
     }
 
+    /// The key is not the one of the certificate that this is.
+    pub(super) fn misfit(&self, key: &Self) -> TlsError {
+        TlsError::Misfit { key: key.to_string(), certificate: self.to_string() }
+    }
+
     pub(super) fn bad(
         &self,
         what: &'static str,
@@ -109,6 +114,10 @@ pub(crate) enum TlsError {
     File { path: PathBuf, source: io::Error },
     #[error("{from} cannot be used as {what}: {source}")]
     Bad { what: &'static str, from: String, source: Box<dyn StdError + Send + Sync> },
+    #[error(
+        "{key} cannot be used as key of the client certificate of {certificate}: it is that of another one (was only one of them replaced?)"
+    )]
+    Misfit { key: String, certificate: String },
     #[cfg(feature = "tls-native-roots")]
     #[error("the system has no root certificates{}", reasons(.0))]
     NoNativeRoots(Vec<rustls_native_certs::Error>),

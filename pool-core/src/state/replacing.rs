@@ -1,0 +1,71 @@
+//! A successor is made while its predecessor goes on, and takes over from it under one lock.
+//!
+//! The creation counts neither towards the size nor as one that is to come, since it adds nothing: it counts
+//! beside them, as its predecessor will when it is used up.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use super::supply::Birth;
+use super::{ActionsOf, BirthOrder, State, Store};
+use crate::control::Pause;
+use crate::manager::{CreateReason, ResourceId};
+use crate::moment::Moment;
+use crate::observer::Event;
+
+/// Whether a successor is to be made.
+pub(crate) enum Replacing {
+    /// By this order.
+    Begun(BirthOrder),
+    /// The resource is gone, or going.
+    Gone,
+    Closed,
+    Paused,
+}
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    /// Begins to replace a resource; `None` while as many go already as may be there beside the size.
+    pub(crate) fn begin_replacing(&mut self, old: ResourceId, now: Moment) -> Option<Replacing> {
+        if self.closed {
+            return Some(Replacing::Closed);
+        }
+        match self.paused {
+            Some(Pause::Fail) => return Some(Replacing::Paused),
+            Some(Pause::Queue) => return None,
+            None => {}
+        }
+        if !self.store.is_active(old) {
+            return Some(Replacing::Gone);
+        }
+        if self.beside() >= self.limits.max_size {
+            return None;
+        }
+        let id = self.next_id();
+        self.replacements.insert(id, (old, Birth::begun(now)));
+        Some(Replacing::Begun(BirthOrder {
+            id,
+            attempt: 1,
+            reason: CreateReason::Replacement,
+            generation: self.generation,
+            replaces: Some(old),
+        }))
+    }
+
+    /// The successor could not be made, or was given up: all is as it was.
+    pub(super) fn not_replaced(
+        &mut self,
+        id: ResourceId,
+        error: String,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        let Some((_, birth)) = self.replacements.remove(&id) else { return };
+        self.counters.create_failed += 1;
+        if self.observed {
+            let elapsed = now.since(birth.started);
+            let retry_in = Duration::ZERO;
+            actions.events.push(Event::CreateFailed { id, elapsed, error, retry_in });
+        }
+        self.settle(now, actions);
+    }
+}
