@@ -185,12 +185,11 @@ async fn what_was_said_last_holds_when_the_stream_ends() {
     assert_eq!(states.state(), ConnectivityState::Ready);
     let mut watch = Some(watch);
     for status in ["0", "1", "13", "14"] {
-        match watch.take() {
-            Some(watch) => peer.trailers(watch, status).await.unwrap(),
-            None => {
-                let (watch, _) = eventually(peer.request()).await;
-                peer.trailers_only(watch, status).await.unwrap();
-            }
+        if let Some(watch) = watch.take() {
+            peer.trailers(watch, status).await.unwrap();
+        } else {
+            let (watch, _) = eventually(peer.request()).await;
+            peer.trailers_only(watch, status).await.unwrap();
         }
         peer.settled().await;
         for _ in 0..64 {
