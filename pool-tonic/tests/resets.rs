@@ -9,11 +9,11 @@ mod kinds;
 use std::time::Duration;
 
 use common::{all_slots_free, soon, until};
-use kinds::{Asks, KINDS, Kind, ask, open};
+use kinds::{Asks, KINDS, Kind, STREAMED, ask, open};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
-use pool_tonic_testing::raw::{Raw, code, message};
+use pool_tonic_testing::raw::{Heard, Raw, code, message};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -220,4 +220,35 @@ async fn an_answer_before_a_large_request_is_through_ends_the_request() {
         slot_is_one(raw, &pool, stream).await;
     }
     assert_eq!(pool.counters().calls_ended.get(Code::Ok), 3 * KINDS.len() as u64);
+}
+
+#[tokio::test]
+async fn an_answer_before_a_request_that_is_sent_but_for_the_window_ends_it() {
+    let (peer, pool) = peer_and_pool().await;
+    let mut connection = None;
+    for kind in STREAMED {
+        let (send, receive) = mpsc::channel::<Ask>(1);
+        let more = Asks::new(ReceiverStream::new(receive));
+        let call = kind.begin(pool.channel(), ask(Do::Echo, "hello"), more, None);
+        let call = tokio::spawn(async move { call.await?.rest().await });
+        let raw = match &mut connection {
+            Some(raw) => raw,
+            none => none.insert(soon(peer.accept_raw(100)).await.unwrap()),
+        };
+        let stream = soon(raw.opened()).await;
+        // All of it is with HTTP/2 then, and half of it has no room.
+        send.send(ask(Do::Echo, "x".repeat(1 << 17))).await.unwrap();
+        drop(send);
+        let mut room = (1 << 16) - 1;
+        while room > 0 {
+            if let Heard::Data(_, data) = soon(raw.hear()).await {
+                room -= data.len();
+            }
+        }
+        raw.answer(stream).await.unwrap();
+        assert_eq!(soon(call).await.unwrap().unwrap().len(), 1, "{kind:?}");
+        soon(raw.reset_of(stream)).await;
+        raw.window_update(0, 1 << 17).await.unwrap();
+        slot_is_one(raw, &pool, stream).await;
+    }
 }

@@ -243,7 +243,7 @@ impl Call {
         if let Payload::Whole(Some(data)) = &self.payload {
             // Fails only if the stream is over already, and then the response says why.
             let _ = send.send_data(data.clone(), true);
-            upload = Upload::new(send, data.len());
+            upload = Upload::large(send, data.len());
         }
         Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
     }

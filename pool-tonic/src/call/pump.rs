@@ -6,7 +6,8 @@
 //! that was not processed can be sent again.
 //!
 //! The slot of the call is held by both sides, and is free when both are done: a response that is
-//! complete ends the request too, by stopping the pump.
+//! complete ends the request too, by stopping the pump. A pump that has ended may have left much with h2 that
+//! the window has no room for; that goes when the response does ([`Upload`]).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +23,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::request::{Piece, RequestStream};
-use super::slot::Lease;
+use super::slot::{Lease, Upload};
 
 /// What both sides see.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct Link {
     committed: AtomicBool,
     /// The error of the body, which ended the call. Set before the stream is reset.
     failure: OnceLock<Status>,
+    /// All of the request is with h2. Dropped by the side that ends last, before its hold on the slot.
+    sent: OnceLock<Upload>,
 }
 
 /// The response side's hold on a pump. Dropped, it stops the pump and cancels the request.
@@ -51,7 +54,7 @@ impl PumpHandle {
         let (stop, stopped) = oneshot::channel();
         let link = Arc::new(Link::default());
         let task = runtime.spawn(Pump {
-            send,
+            send: Some(Upload::new(send)),
             stream: Some(stream),
             waiting: None,
             stopped,
@@ -88,13 +91,14 @@ impl PumpHandle {
 }
 
 struct Pump {
-    /// Before the slot, so that the stream is over when the slot is free.
-    send: SendStream<Bytes>,
+    /// Before the slot, so that the stream is over when the slot is free. Present until all is sent.
+    send: Option<Upload>,
     /// Present until the pump ends.
     stream: Option<Box<RequestStream>>,
     /// Read from the body, and waiting for room in the flow control window.
     waiting: Option<Bytes>,
     stopped: oneshot::Receiver<Reason>,
+    /// Before the slot, too.
     link: Arc<Link>,
     _slot: Arc<Lease>,
 }
@@ -102,11 +106,12 @@ struct Pump {
 impl Pump {
     /// Sends until there is nothing more to do (ready) or nothing can be done (pending).
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(stream) = &mut self.stream else {
+        let (Some(stream), Some(upload)) = (&mut self.stream, &mut self.send) else {
             return Poll::Ready(());
         };
+        let send = upload.stream();
         if let Poll::Ready(reason) = Pin::new(&mut self.stopped).poll(cx) {
-            self.send.send_reset(reason.unwrap_or(Reason::CANCEL));
+            send.send_reset(reason.unwrap_or(Reason::CANCEL));
             return Poll::Ready(());
         }
         if self.link.committed.load(Ordering::Relaxed) {
@@ -116,9 +121,9 @@ impl Pump {
             if let Some(data) = self.waiting.take() {
                 // Capacity is asked for with data in hand only: reserved by streams that have nothing to
                 // send, the connection's window would be used up by them.
-                self.send.reserve_capacity(data.len());
-                if self.send.capacity() == 0 {
-                    match self.send.poll_capacity(cx) {
+                send.reserve_capacity(data.len());
+                if send.capacity() == 0 {
+                    match send.poll_capacity(cx) {
                         Poll::Ready(Some(Ok(_))) => {}
                         // The stream is over: the response side learns why.
                         Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -130,7 +135,7 @@ impl Pump {
                     self.waiting = Some(data);
                     continue;
                 }
-                if self.send.send_data(data, false).is_err() {
+                if send.send_data(data, false).is_err() {
                     return Poll::Ready(());
                 }
             }
@@ -138,28 +143,33 @@ impl Pump {
                 Ok(Poll::Ready(piece)) => piece,
                 Ok(Poll::Pending) => {
                     // A stream that is over must not wait for its caller's next message.
-                    ready!(self.send.poll_reset(cx)).ok();
+                    ready!(send.poll_reset(cx)).ok();
                     return Poll::Ready(());
                 }
                 Err(status) => {
                     // Only the pump sets it.
                     let _ = self.link.failure.set(status);
-                    self.send.send_reset(Reason::CANCEL);
+                    send.send_reset(Reason::CANCEL);
                     return Poll::Ready(());
                 }
             };
+            let trailers = match piece {
+                Piece::Data(data) => {
+                    self.waiting = Some(data);
+                    continue;
+                }
+                Piece::End(trailers) => trailers,
+            };
             // An error means that the stream is over.
-            match piece {
-                Piece::Data(data) => self.waiting = Some(data),
-                Piece::End(None) => {
-                    let _ = self.send.send_data(Bytes::new(), true);
-                    return Poll::Ready(());
-                }
-                Piece::End(Some(trailers)) => {
-                    let _ = self.send.send_trailers(trailers);
-                    return Poll::Ready(());
-                }
+            let _ = match trailers {
+                None => send.send_data(Bytes::new(), true),
+                Some(trailers) => send.send_trailers(trailers),
+            };
+            if let Some(upload) = self.send.take() {
+                // Only the pump sets it.
+                let _ = self.link.sent.set(upload);
             }
+            return Poll::Ready(());
         }
     }
 }
@@ -179,12 +189,12 @@ impl Future for Pump {
 /// wait for an answer to it.
 impl Drop for Pump {
     fn drop(&mut self) {
+        // Cancelled with `send`, which is dropped after this.
         if self.stream.is_some() {
             let status =
                 Status::internal("the task that sends the request has panicked or was ended");
             // The body's own error, if there is one, says more.
             let _ = self.link.failure.set(status);
-            self.send.send_reset(Reason::CANCEL);
         }
     }
 }

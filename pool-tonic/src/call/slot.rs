@@ -78,19 +78,30 @@ impl Slot {
     }
 }
 
-/// The sending side of a large request that is with h2 as a whole. Dropped, it resets what was not sent.
+/// The sending side of a request that is with h2 as a whole, or, in a pump, goes there. Dropped, it resets what
+/// was not sent.
 ///
 /// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early
 /// may never give the window for the rest, and the next call would find the slot taken.
+#[derive(Debug)]
 pub(super) struct Upload(SendStream<Bytes>);
 
 impl Upload {
-    /// Smaller requests are sent at once, unless the windows are used up, and not worth what this costs.
+    /// Smaller requests of one message are sent at once, unless the windows are used up, and not worth what this
+    /// costs.
     const LARGE: usize = 16 * 1024;
 
-    /// `None` if it is not large.
-    pub(super) fn new(send: SendStream<Bytes>, size: usize) -> Option<Box<Self>> {
+    pub(super) fn new(send: SendStream<Bytes>) -> Self {
+        Self(send)
+    }
+
+    /// Of a request of one message; `None` if it is not large.
+    pub(super) fn large(send: SendStream<Bytes>, size: usize) -> Option<Box<Self>> {
         (size > Self::LARGE).then(|| Box::new(Self(send)))
+    }
+
+    pub(super) fn stream(&mut self) -> &mut SendStream<Bytes> {
+        &mut self.0
     }
 }
 
