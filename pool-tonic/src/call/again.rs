@@ -19,21 +19,25 @@ const MAX_PAUSE: Duration = Duration::from_millis(128);
 
 impl Call {
     /// What follows from an error of the stream before the answer has begun.
-    pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held) -> Failed {
+    /// `writes` is what the connection's were before the request was given to it.
+    pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held, writes: u64) -> Failed {
         if let Some(failure) = held.pump.as_ref().and_then(PumpHandle::failure) {
             return Failed::Final(failure);
         }
         let lease = held.slot.lease();
+        let not_sent = status::is_connections(&error) && lease.writes() == writes;
         let not_processed = status::never_processed(&error);
         let refused = status::is_refused(&error);
         let status = status::broken(error, lease, self.deadline.as_ref());
         if not_processed && refused {
             lease.refused();
         }
-        if not_processed || self.retry.is_some() {
+        if not_sent || not_processed || self.retry.is_some() {
             self.take_back(&mut held).await;
         }
-        if not_processed {
+        if not_sent && self.payload.rewind() {
+            Failed::NotSent
+        } else if not_processed {
             Failed::NotProcessed { refused, status }
         } else {
             Failed::Broken(status)

@@ -194,6 +194,7 @@ impl Call {
         }
         let limit = self.shared.calls().retry_buffer_size;
         poll_fn(|cx| Poll::Ready(self.payload.look(cx, limit))).await?;
+        let writes = lease.writes();
         let (mut response, mut held) = self.send(lease)?;
         let answer = within(self.timer.as_mut(), &mut response).await;
         match answer {
@@ -205,7 +206,7 @@ impl Call {
                 held.commit();
                 Ok((response, held))
             }
-            Ok(Err(error)) => Err(Box::pin(self.failed(error, held)).await),
+            Ok(Err(error)) => Err(Box::pin(self.failed(error, held, writes)).await),
             Err(Passed) => {
                 let served_by = held.slot.lease().served_by();
                 Err(Failed::Final(self.passed_at(served_by, "to answer")))

@@ -48,6 +48,11 @@ pub(crate) fn never_processed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || (error.is_reset() && is_refused(error)))
 }
 
+/// Is the whole connection gone, and not this stream alone?
+pub(crate) fn is_connections(error: &h2::Error) -> bool {
+    error.is_io() || error.is_go_away()
+}
+
 pub(crate) fn is_refused(error: &h2::Error) -> bool {
     error.reason() == Some(Reason::REFUSED_STREAM)
 }

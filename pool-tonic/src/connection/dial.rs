@@ -246,7 +246,7 @@ async fn handshake<I>(io: I, http2: &Http2) -> Result<Option<Fresh<I>>, h2::Erro
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (io, reads) = Watched::new(io);
+    let (io, traffic) = Watched::new(io);
     let mut builder = client::Builder::new();
     if let Some(size) = http2.max_frame_size {
         builder.max_frame_size(size);
@@ -272,5 +272,5 @@ where
         polled.map_ok(|()| false)
     })
     .await?;
-    Ok(settled.then_some(Fresh { sender, connection, reads, health: None }))
+    Ok(settled.then_some(Fresh { sender, connection, traffic, health: None }))
 }

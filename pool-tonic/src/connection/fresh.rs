@@ -19,7 +19,7 @@ use super::driver::Driver;
 use super::health::{Health, HealthWatch};
 use super::places::Places;
 use super::pulse::Pulse;
-use super::watched::{Reads, Watched};
+use super::watched::{Traffic, Watched};
 use crate::error::ConnectError;
 use crate::options::ServedBy;
 use crate::transport::Attempt;
@@ -28,7 +28,7 @@ use crate::transport::Attempt;
 pub(super) struct Fresh<I> {
     pub(super) sender: client::SendRequest<Bytes>,
     pub(super) connection: client::Connection<Watched<I>, Bytes>,
-    pub(super) reads: Reads,
+    pub(super) traffic: Traffic,
     pub(super) health: Option<HealthWatch>,
 }
 
@@ -98,13 +98,13 @@ where
     where
         I: Send + 'static,
     {
-        let Self { sender, mut connection, reads, health } = self;
+        let Self { sender, mut connection, traffic, health } = self;
         let Starting { live, control, handle, config, totals, generation } = starting;
         let places = Arc::new(Places::new(handle, config.max_streams));
         let address = live.address().clone();
         let pulse = config.upkeep.keepalive.and_then(|mut keepalive| {
             keepalive.time = live.keepalive_time(keepalive.time);
-            Some(Pulse::new(keepalive, reads, connection.ping_pong()?))
+            Some(Pulse::new(keepalive, traffic.clone(), connection.ping_pong()?))
         });
         let mut driver = Driver {
             connection,
@@ -133,6 +133,7 @@ where
             generation,
             places,
             totals: Arc::clone(totals),
+            traffic,
             last_stream: config.upkeep.last_stream,
             hold: Hold(control),
         }

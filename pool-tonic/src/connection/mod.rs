@@ -5,7 +5,7 @@
 //! - `driver.rs`: the task that runs it and tells the pool what happens to it
 //! - `control.rs`: what the pool tells that task
 //! - `keepalive.rs`, `pulse.rs`, `watched.rs`: is anybody there? the decisions, the timer and the ping, the
-//!   flag that something was read
+//!   flag that something was read (and the count of what was written)
 //! - `health.rs`, `priming.rs`, `own_call.rs`: what servers are asked by the pool itself
 //! - `places.rs`: how many streams it takes
 
@@ -34,6 +34,7 @@ use crate::options::ServedBy;
 use crate::stats::Totals;
 use control::Hold;
 use places::Places;
+use watched::Traffic;
 
 pub(crate) use control::{Control, CutBy};
 pub(crate) use dial::{DialConfig, Dialled, Http2, Start, Upkeep, dial, establish};
@@ -57,6 +58,7 @@ pub struct Connection {
     generation: u64,
     places: Arc<Places>,
     totals: Arc<Totals>,
+    traffic: Traffic,
     last_stream: u32,
     /// After `sender`, so that the driver finds no handle left that would keep the connection open.
     hold: Hold,
@@ -116,6 +118,12 @@ impl Connection {
     /// That slot is given back.
     pub(crate) fn call_ends(&self) {
         self.hold.0.call_ends();
+    }
+
+    /// How often it was tried to write anything to it. A request of which nothing was written is opened after one
+    /// look at this and has failed before another that shows the same.
+    pub(crate) fn writes(&self) -> u64 {
+        self.traffic.writes()
     }
 
     /// Why this side ended the connection under its calls, if it did.

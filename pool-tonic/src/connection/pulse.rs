@@ -8,12 +8,12 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::keepalive::{Keepalive, KeepaliveConfig, Next};
-use super::watched::Reads;
+use super::watched::Traffic;
 
 /// The keepalive of a connection that is driven.
 pub(super) struct Pulse {
     keepalive: Keepalive,
-    reads: Reads,
+    traffic: Traffic,
     ping: PingPong,
     timer: Pin<Box<Sleep>>,
 }
@@ -23,9 +23,9 @@ pub(super) struct Pulse {
 pub(super) struct Silent;
 
 impl Pulse {
-    pub(super) fn new(config: KeepaliveConfig, reads: Reads, ping: PingPong) -> Self {
+    pub(super) fn new(config: KeepaliveConfig, traffic: Traffic, ping: PingPong) -> Self {
         let (keepalive, first) = Keepalive::new(config, Instant::now());
-        Self { keepalive, reads, ping, timer: Box::pin(sleep_until(first)) }
+        Self { keepalive, traffic, ping, timer: Box::pin(sleep_until(first)) }
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -45,7 +45,7 @@ impl Pulse {
             self.follow(next)?;
         }
         while !self.keepalive.is_dormant() && self.timer.as_mut().poll(bell).is_ready() {
-            let next = self.keepalive.look(Instant::now(), self.reads.take(), &has_calls);
+            let next = self.keepalive.look(Instant::now(), self.traffic.take_read(), &has_calls);
             self.follow(next)?;
         }
         Ok(())
@@ -59,7 +59,7 @@ impl Pulse {
     /// The connection was polled during a silence. Says whether the timer or the ping are to be
     /// [attended](Self::attend) to.
     pub(super) fn listen(&mut self, has_calls: impl Fn() -> bool) -> bool {
-        let read = self.reads.take();
+        let read = self.traffic.take_read();
         let next = if self.keepalive.is_dormant() {
             match (has_calls(), read) {
                 (false, _) => return false,
