@@ -203,9 +203,14 @@ impl ChannelPool {
     pub async fn exclusive(&self) -> Result<ExclusiveChannel, Status> {
         let through_failures = self.shared.calls.wait_for_ready;
         let shared = &self.shared;
-        let lease = match shared.dedicated.try_get_owned() {
-            Some(lease) => lease,
-            None => call::slot_until(shared, &shared.dedicated, None, through_failures).await?,
+        let lease = if let Some(lease) = shared.dedicated.try_get_owned() {
+            lease
+        } else {
+            let began = Instant::now();
+            let until = began + shared.calls.wait_timeout;
+            call::slot_until(shared, &shared.dedicated, until, through_failures)
+                .await
+                .map_err(|none| none.status(shared, None, began.elapsed()))?
         };
         Ok(ExclusiveChannel::new(Arc::clone(shared), lease))
     }

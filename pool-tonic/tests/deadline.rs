@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::acts::{Act, play};
+use common::acts::{Act, play, seen};
 use common::{all_slots_free, ask, client, soon, until};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::EchoServer;
@@ -117,8 +117,9 @@ async fn it_bounds_the_rest_of_an_answer() {
 async fn it_counts_from_the_call_and_not_from_the_first_poll() {
     let peer = Peer::listen().await.unwrap();
     let pool = ChannelPool::builder(peer.uri()).build().unwrap();
-    let _calls = play(peer, &[Act::Answer, Act::Hang]);
+    let mut calls = play(peer, &[Act::Answer, Act::Hang]);
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    soon(calls.recv()).await.unwrap();
     let mut channel = pool.channel();
     let mut request = http::Request::new(tonic::body::Body::empty());
     request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("8S"));
@@ -129,6 +130,28 @@ async fn it_counts_from_the_call_and_not_from_the_first_poll() {
     let status = soon(call).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+    let call = soon(calls.recv()).await.unwrap();
+    assert_eq!(call.header("grpc-timeout"), Some("3000000u"), "what is left");
+}
+
+#[tokio::test]
+async fn a_call_that_is_first_polled_after_its_deadline_is_not_sent() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).build().unwrap();
+    let mut calls = play(peer, &[]);
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    let mut channel = pool.channel();
+    let mut request = http::Request::new(tonic::body::Body::empty());
+    request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("8S"));
+    let call = tower_service::Service::call(&mut channel, request);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(8)).await;
+    let status = soon(call).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+    assert!(status.message().contains("to be polled"), "{status}");
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!(seen(&mut calls), 2, "this one and the first");
+    all_slots_free(&pool).await;
 }
 
 #[tokio::test]

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use std::time::Duration;
 
 use common::acts::{Act, Calls, play, seen};
-use common::{all_slots_free, ask, client, dead_uri, soon};
+use common::{all_slots_free, ask, client, dead_uri, soon, until};
 use h2::Reason;
+use memory::{eventually, in_memory, pass};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, MethodName, RetryPolicy};
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
@@ -114,12 +117,27 @@ async fn an_answer_that_has_begun_is_the_callers() {
 
 #[tokio::test]
 async fn a_stream_that_breaks_before_its_answer_is_sent_again() {
-    let acts = [Act::Reset(Reason::CANCEL), Act::Reset(Reason::INTERNAL_ERROR), Act::Http(503, "")];
+    let acts = [Act::Reset(Reason::CANCEL), Act::Reset(Reason::INTERNAL_ERROR)];
     let (mut calls, pool) = peer(&acts).await;
     let policy = quick(4, [Code::Unavailable, Code::Internal]);
     let pool = pool.retry_policy(MethodName::all(), policy).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!(seen(&mut calls), 3);
+}
+
+#[tokio::test]
+async fn an_http_error_is_judged_by_the_code_that_it_stands_for() {
+    let page = "<html>Service Unavailable</html>";
+    let acts = [Act::Http(503, ""), Act::Http(503, page), Act::Http(429, page)];
+    let (mut calls, pool) = peer(&[&acts[..], &[Act::Answer, Act::Http(403, page)]].concat()).await;
+    let policy = quick(4, [Code::Unavailable]);
+    let pool = pool.retry_policy(MethodName::all(), policy).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
     assert_eq!(seen(&mut calls), 4);
+    let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!((status.code(), seen(&mut calls)), (Code::PermissionDenied, 1));
+    assert_eq!(pool.counters().retries, 3);
+    all_slots_free(&pool).await;
 }
 
 #[tokio::test]
@@ -148,6 +166,70 @@ async fn a_missing_connection_is_a_failure_like_others() {
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("refused"), "{status}");
     assert_eq!(pool.counters().retries, 2);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_closed_is_no_failure_of_a_server() {
+    let (_calls, pool) = peer(&[]).await;
+    let pool = pool.retry_policy(MethodName::all(), quick(5, [Code::Unavailable])).build().unwrap();
+    pool.close_now();
+    let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("is closed"), "{status}");
+    assert_eq!(pool.counters().retries, 0);
+}
+
+#[tokio::test]
+async fn a_pool_that_is_closed_ends_the_pauses_between_attempts() {
+    let (mut calls, pool) = peer(&[Act::Push(Code::Unavailable, "29000")]).await;
+    let pool = pool.retry_policy(MethodName::all(), quick(5, [Code::Unavailable])).build().unwrap();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });
+    soon(calls.recv()).await.unwrap();
+    all_slots_free(&pool).await;
+    soon(pool.close(Duration::from_secs(60))).await;
+    let status = soon(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("is closed"), "{status}");
+    assert_eq!(pool.counters().retries, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_waits_of_a_call_together_are_bounded_by_the_wait_timeout() {
+    let (pool, mut network) = in_memory();
+    let pool = pool
+        .max_connections(1)
+        .max_streams_per_connection(1)
+        .wait_timeout(Duration::from_secs(10))
+        .retry_policy(MethodName::all(), quick(5, [Code::Unavailable]))
+        .build()
+        .unwrap();
+    let spawn = || {
+        let mut client = client(&pool);
+        tokio::spawn(async move { client.unary(ask(Do::Echo)).await })
+    };
+    let first = spawn();
+    let mut peer = network.accept(100).await;
+    let (stream, _) = eventually(peer.request()).await;
+    let start = Instant::now();
+    let call = spawn();
+    pass(6).await;
+    peer.answer(stream).await.unwrap();
+    eventually(first).await.unwrap().unwrap();
+    let (stream, _) = eventually(peer.request()).await;
+    // What it spends with the server counts as no wait.
+    pass(15).await;
+    let next = spawn();
+    until(|| pool.status().waiting == 1).await;
+    peer.trailers_only(stream, "14").await.unwrap();
+    eventually(peer.request()).await;
+    let status = eventually(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("no stream slot"), "{status}");
+    let took = start.elapsed();
+    assert!((15 + 10..15 + 12).contains(&took.as_secs()), "{took:?}");
+    assert_eq!(pool.counters().retries, 1, "the wait itself is not retried");
+    next.abort();
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! What follows when an attempt has failed. Rare, so all of it runs in a box of its own.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -84,12 +87,30 @@ impl Call {
             return Ok(());
         }
         let nominal = Duration::from_millis(1 << self.retries.min(7)).min(MAX_PAUSE);
-        let pause = std::pin::pin!(sleep(nominal.mul_f64(0.5 + 0.5 * fastrand::f64())));
-        match within(self.timer.as_mut(), pause).await {
+        let pause = nominal.mul_f64(0.5 + 0.5 * fastrand::f64());
+        match self.rest(pause).await? {
             Ok(()) => Ok(()),
             Err(Passed) => {
                 Err(self.passed(&format_args!("{} to take the call", self.shared.book())))
             }
+        }
+    }
+
+    /// Lets a pause between two attempts pass, unless the deadline does so first. Fails when the pool is closed:
+    /// it has no slot for another attempt then, but for the holder of a connection.
+    async fn rest(&mut self, pause: Duration) -> Result<Result<(), Passed>, Status> {
+        let book = self.shared.book();
+        let may_go_on = matches!(self.source, Source::Exclusive(_));
+        let (mut pause, mut closed) = (pin!(sleep(pause)), pin!(book.closed()));
+        let rested = pin!(poll_fn(|cx| {
+            if !may_go_on && closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(status::closed(book)));
+            }
+            pause.as_mut().poll(cx).map(Ok)
+        }));
+        match within(self.timer.as_mut(), rested).await {
+            Ok(rested) => rested.map(Ok),
+            Err(passed) => Ok(Err(passed)),
         }
     }
 
@@ -107,7 +128,8 @@ impl Call {
     async fn reconsider(&mut self, answer: Answer) -> Result<Option<Answer>, Status> {
         let (response, mut held) = answer;
         let foreign = status::from_http(&response, held.slot.lease().served_by());
-        if response.body().is_end_stream() {
+        // Of an HTTP error the body says no more than the headers.
+        if foreign.is_some() || response.body().is_end_stream() {
             let said = foreign.clone().or_else(|| Status::from_header_map(response.headers()));
             let said = said.unwrap_or_else(|| Status::unknown("no status"));
             let pushback = Pushback::from_headers(response.headers());
@@ -164,8 +186,7 @@ impl Call {
         if self.timer.is_none() {
             self.timer = self.deadline.as_ref().map(super::Deadline::sleep);
         }
-        let pause = std::pin::pin!(sleep(delay));
-        if let Err(Passed) = within(self.timer.as_mut(), pause).await {
+        if let Err(Passed) = self.rest(delay).await? {
             let (code, message) = (failure.code(), failure.message());
             return Err(self.passed(&format_args!(
                 "the next attempt, after one that failed with {code:?} ({message})"

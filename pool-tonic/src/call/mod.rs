@@ -42,6 +42,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use h2::RecvStream;
 use http::StatusCode;
@@ -101,6 +102,7 @@ pub(crate) fn call(
         timer: None,
         wait_for_ready,
         late: false,
+        waited: Duration::ZERO,
         retries: 0,
         retry,
     };
@@ -135,6 +137,8 @@ struct Call {
     wait_for_ready: bool,
     /// Time has passed since the caller set `grpc-timeout`.
     late: bool,
+    /// How long it has waited for slots: the wait timeout bounds the sum.
+    waited: Duration,
     /// Times that it was sent again because it had not been processed.
     retries: u32,
     /// What is sent again although it may have been.
@@ -189,8 +193,8 @@ impl Call {
 
     /// Sends the request, and waits for the headers of the answer.
     async fn attempt(&mut self, lease: Lease) -> Result<Answer, Failed> {
-        if self.late {
-            self.rewrite_deadline()?;
+        if let Some(deadline) = self.deadline {
+            self.tell_deadline(&deadline)?;
         }
         let limit = self.shared.calls().retry_buffer_size;
         poll_fn(|cx| Poll::Ready(self.payload.look(cx, limit))).await?;

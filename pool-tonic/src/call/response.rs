@@ -77,16 +77,16 @@ impl ResponseBody {
         let passed = |deadline: &Deadline| {
             Err(status::passed_at(deadline, served_by, "to send the rest of the answer"))
         };
-        // By the clock: while there always is data the task may never yield, and then its budget in
-        // tokio is used up and no timer ends.
-        if let Some((deadline, _)) = deadline
-            && deadline.left().is_none()
-        {
-            return Poll::Ready(passed(deadline));
-        }
         let recv = &mut stream.recv;
         let polled = match recv.poll_data(cx) {
             Poll::Ready(Some(Ok(data))) => {
+                // By the clock: while there always is data the task may never yield, and then its budget in
+                // tokio is used up and no timer ends.
+                if let Some((deadline, _)) = deadline
+                    && deadline.left().is_none()
+                {
+                    return Poll::Ready(passed(deadline));
+                }
                 // It fails only when the stream is gone, and its window with it.
                 let _ = recv.flow_control().release_capacity(data.len());
                 return Poll::Ready(Ok(Some(Frame::data(data))));

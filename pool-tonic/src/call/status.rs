@@ -220,6 +220,11 @@ pub(crate) fn no_slot(
     }
 }
 
+/// The status of a call that would go on, but the pool is closed.
+pub(crate) fn closed(book: &AddressBook) -> Status {
+    no_slot(PoolError::Closed, book, None, Duration::ZERO)
+}
+
 /// `: why`, where it is known.
 struct Cause<'a>(Option<&'a CreateError<ConnectError>>);
 

@@ -1,6 +1,6 @@
 //! Waits for a stream slot.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use pool_core::{Error, GetOptions, SharedLease, SharedPool};
 use tokio::time::Instant;
@@ -9,8 +9,12 @@ use tonic::Status;
 use super::deadline::Deadline;
 use super::slot::{Lease, Source};
 use super::{Call, Failed, status};
+use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
 use crate::pool::Shared;
+
+/// What no timer can tell: a header that is off by less is right.
+const TICK: Duration = Duration::from_millis(1);
 
 impl Call {
     /// A slot that is free now.
@@ -22,66 +26,91 @@ impl Call {
         }
     }
 
-    /// The next slot, for as long as the call may wait.
+    /// The next slot, for as long as the call may wait: until its deadline, or for what all its waits together
+    /// have left of the wait timeout.
     pub(super) async fn wait(&mut self) -> Result<Lease, Failed> {
         self.late = true;
+        let began = Instant::now();
+        let wait_timeout = self.shared.calls().wait_timeout;
+        let until = match &self.deadline {
+            Some(deadline) => deadline.at(),
+            None => began + wait_timeout.saturating_sub(self.waited),
+        };
         let pool = match &self.source {
             Source::Shared => self.shared.pool(),
             Source::Dedicated => self.shared.dedicated(),
             Source::Exclusive(exclusive) => {
-                let exclusive = Arc::clone(exclusive);
-                let until = self.patience();
                 let Some(turn) = exclusive.turn(until).await else {
                     return Err(Failed::Final(status::no_turn(
                         exclusive.served_by(),
                         self.deadline.as_ref(),
-                        self.shared.calls().wait_timeout,
+                        wait_timeout,
                     )));
                 };
+                self.waited += began.elapsed();
                 return Ok(Lease::exclusive(turn));
             }
         };
-        let deadline = self.deadline.as_ref();
-        let got = slot_until(&self.shared, pool, deadline, self.wait_for_ready).await;
-        got.map(Lease::pooled).map_err(Failed::Broken)
+        let got = slot_until(&self.shared, pool, until, self.wait_for_ready).await;
+        self.waited += began.elapsed();
+        got.map(Lease::pooled).map_err(|none| {
+            // A policy is about servers. What is closed does not open, and time that is up is up.
+            let is_final = matches!(none, NoSlot::Pool(Error::Closed | Error::Timeout(_)));
+            let status = none.status(&self.shared, self.deadline.as_ref(), self.waited);
+            if is_final { Failed::Final(status) } else { Failed::Broken(status) }
+        })
     }
 
-    fn patience(&self) -> Instant {
-        match &self.deadline {
-            Some(deadline) => deadline.at(),
-            None => Instant::now() + self.shared.calls().wait_timeout,
-        }
-    }
-
-    /// Tells the server what is left.
-    pub(super) fn rewrite_deadline(&mut self) -> Result<(), Status> {
-        let Some(deadline) = &self.deadline else { return Ok(()) };
+    /// Tells the server what is left, or ends the call if nothing is.
+    pub(super) fn tell_deadline(&mut self, deadline: &Deadline) -> Result<(), Status> {
         let Some(left) = deadline.left() else {
-            let what = format_args!("a stream slot to {}", self.shared.book());
-            return Err(status::passed(deadline, what));
+            return Err(if self.late {
+                let what = format_args!("a stream slot to {}", self.shared.book());
+                status::passed(deadline, what)
+            } else {
+                status::passed(deadline, "the call to be polled")
+            });
         };
-        self.head.set_deadline(left);
+        // As a rule it is what the caller has just asked for, and its header is there.
+        if self.late || deadline.timeout().saturating_sub(left) >= TICK {
+            self.head.set_deadline(left);
+        }
         Ok(())
     }
 }
 
-/// The next slot of `pool`: until the deadline, or within the wait timeout. A failure to connect ends the wait
-/// unless it is `through_failures`.
+/// Why there is no slot.
+pub(crate) enum NoSlot {
+    /// No address can be connected to.
+    Down(ConnectError),
+    Pool(Error<ConnectError>),
+}
+
+impl NoSlot {
+    /// The status of a call that has `waited` for one.
+    pub(crate) fn status(
+        self,
+        shared: &Shared,
+        deadline: Option<&Deadline>,
+        waited: Duration,
+    ) -> Status {
+        match self {
+            Self::Down(error) => status::refused(&error),
+            Self::Pool(error) => status::no_slot(error, shared.book(), deadline, waited),
+        }
+    }
+}
+
+/// The next slot of `pool`. A failure to connect ends the wait unless it is `through_failures`.
 pub(crate) async fn slot_until(
     shared: &Shared,
     pool: &SharedPool<ConnectionManager>,
-    deadline: Option<&Deadline>,
+    until: Instant,
     through_failures: bool,
-) -> Result<SharedLease<'static, ConnectionManager>, Status> {
-    let book = shared.book();
-    if !through_failures && let Some(error) = book.refusal() {
-        return Err(status::refused(&error));
+) -> Result<SharedLease<'static, ConnectionManager>, NoSlot> {
+    if !through_failures && let Some(error) = shared.book().refusal() {
+        return Err(NoSlot::Down(error));
     }
-    let began = Instant::now();
-    let until = match deadline {
-        Some(deadline) => deadline.at(),
-        None => began + shared.calls().wait_timeout,
-    };
     loop {
         let error = match pool.get_owned_with(GetOptions::new().deadline(until)).await {
             Ok(lease) => return Ok(lease),
@@ -89,7 +118,7 @@ pub(crate) async fn slot_until(
         };
         // Once more in the queue, where it is counted: the pool connects again when it may.
         if !(through_failures && matches!(error, Error::Create(_))) {
-            return Err(status::no_slot(error, book, deadline, began.elapsed()));
+            return Err(NoSlot::Pool(error));
         }
     }
 }

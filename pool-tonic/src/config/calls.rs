@@ -72,7 +72,8 @@ impl ChannelPoolBuilder {
     }
 
     /// How long a call without a deadline waits for a stream slot, before it fails with `UNAVAILABLE`.
-    /// Default 30 s. A call with a deadline (`grpc-timeout`) waits until that.
+    /// Default 30 s. A call that is sent again may wait as long for all its slots together. A call with a deadline
+    /// (`grpc-timeout`) waits until that.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.calls.wait_timeout = timeout;
         self

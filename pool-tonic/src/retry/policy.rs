@@ -19,10 +19,12 @@ const JITTER: f64 = 0.2;
 /// do not count as attempts.
 ///
 /// - A call is sent again only before its answer has begun: it failed without headers, or with nothing but
-///   them ("trailers only"); an answer that breaks off is the caller's to judge.
+///   them ("trailers only"); an answer that breaks off is the caller's to judge. An HTTP error of a proxy is
+///   the code that it stands for.
 /// - A streaming request is sent again only as long as all that was sent of it is in its
 ///   [buffer](crate::ChannelPoolBuilder::retry_buffer_size).
-/// - The deadline of the call covers all attempts and the delays between them.
+/// - The deadline of the call covers all attempts and the delays between them; one that finds no stream slot in
+///   time is not retried. When the pool is closed there is no further attempt.
 /// - The server may say when to send the call again (`grpc-retry-pushback-ms`), or not to (a negative number, or
 ///   none). It is told by `grpc-previous-rpc-attempts` how many attempts there were before.
 /// - A [budget](crate::ChannelPoolBuilder::retry_throttling) over all calls of a pool can keep retries from making
