@@ -42,7 +42,8 @@ use crate::pool::{ChannelPool, Shared};
 ///
 /// The cause is the status's `source()`: a [`ConnectError`](crate::ConnectError) where there was no connection, a
 /// [`CallError`](crate::CallError) with the address where there was one. Responses have the address in their
-/// extensions ([`ServedBy`](crate::ServedBy)).
+/// extensions ([`ServedBy`](crate::ServedBy)). A status that the server sent has no source:
+/// [`SentTo`](crate::SentTo) is told the address of such a call, too.
 ///
 /// What provably was not processed is sent again, on another connection; what may have been, by a
 /// [`RetryPolicy`](crate::RetryPolicy) only.

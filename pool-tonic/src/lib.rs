@@ -159,7 +159,7 @@ pub use exclusive::ExclusiveChannel;
 #[cfg(feature = "health")]
 pub use health::health_source;
 pub use manager::ConnectionManager;
-pub use options::{Dedicated, ServedBy, WaitForReady};
+pub use options::{Dedicated, SentTo, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
 pub use retry::{MethodName, RetryPolicy};
 pub use state_watch::StateWatch;

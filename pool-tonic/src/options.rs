@@ -1,7 +1,7 @@
 //! What one call may ask for, and what it is told: extensions of its request and of its response.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Does this call wait for a connection, through failures to connect? An extension of a request; it goes
 /// before the pool's own setting, [`wait_for_ready`](crate::ChannelPoolBuilder::wait_for_ready).
@@ -45,7 +45,7 @@ pub struct WaitForReady(pub bool);
 pub struct Dedicated;
 
 /// The address that a call was sent to. An extension of every response; a [`CallError`](crate::CallError)
-/// holds it where there is none.
+/// holds it where there is none, and [`SentTo`] is told it however the call ends.
 ///
 /// # Examples
 ///
@@ -75,5 +75,41 @@ impl ServedBy {
 impl fmt::Display for ServedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// Is told which server a call goes to, however it ends. An extension of a request, of which the caller keeps a
+/// clone.
+///
+/// For a status that the server itself sent: tonic makes that of the answer's headers or trailers, and what it makes
+/// has neither [`ServedBy`] nor a [`CallError`](crate::CallError). (The address is not put among the status's
+/// metadata, since servers that hand on the status of a call of theirs would tell it to their own callers.)
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::SentTo;
+///
+/// let sent_to = SentTo::default();
+/// let mut request = tonic::Request::new("message");
+/// request.extensions_mut().insert(sent_to.clone());
+/// // The call is made, and fails.
+/// match sent_to.served_by() {
+///     Some(served_by) => println!("{served_by} failed it"),
+///     None => println!("it was not sent"),
+/// }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct SentTo(Arc<Mutex<Option<ServedBy>>>);
+
+impl SentTo {
+    /// The address that the call was last sent to, if it was.
+    pub fn served_by(&self) -> Option<ServedBy> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, served_by: &ServedBy) {
+        let served_by = Some(served_by.clone());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = served_by;
     }
 }

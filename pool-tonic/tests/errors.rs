@@ -9,7 +9,7 @@ use std::error::Error as _;
 use common::acts::{Act, play};
 use common::{all_slots_free, ask, client, dead_uri, soon};
 use h2::Reason;
-use pool_tonic::{CallError, ChannelPool, ConnectError, PooledChannel, ServedBy};
+use pool_tonic::{CallError, ChannelPool, ConnectError, PooledChannel, SentTo, ServedBy};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::Do;
@@ -171,6 +171,29 @@ async fn every_response_says_who_served_it() {
     assert_eq!(served_by.address(), server.addr().to_string());
     let answers = soon(client(&pool).server_stream(ask(Do::Echo))).await.unwrap();
     assert_eq!(answers.extensions().get(), Some(served_by));
+}
+
+#[tokio::test]
+async fn the_caller_can_know_who_sent_a_status() {
+    let peer = Peer::listen().await.unwrap();
+    let address = peer.addr().to_string();
+    let pool = ChannelPool::builder(peer.uri()).build().unwrap();
+    let acts = [Act::Fail(Code::NotFound), Act::FailLate(Code::NotFound), Act::Answer];
+    let _calls = play(peer, &acts);
+    for act in acts {
+        let sent_to = SentTo::default();
+        let mut request = tonic::Request::new(ask(Do::Echo));
+        request.extensions_mut().insert(sent_to.clone());
+        let _ = soon(client(&pool).unary(request)).await;
+        assert_eq!(sent_to.served_by().unwrap().address(), address, "{act:?}");
+    }
+    let (uri, _port) = dead_uri();
+    let pool = ChannelPool::builder(uri).build().unwrap();
+    let sent_to = SentTo::default();
+    let mut request = tonic::Request::new(ask(Do::Echo));
+    request.extensions_mut().insert(sent_to.clone());
+    soon(client(&pool).unary(request)).await.unwrap_err();
+    assert_eq!(sent_to.served_by(), None, "there was no connection");
 }
 
 /// What a layer around the channel does.

@@ -9,7 +9,8 @@ use crate::options::ServedBy;
 
 /// Where a call was when it failed, and why: the [source](std::error::Error::source) of the
 /// [`tonic::Status`] of every call that was sent to a server and did not get a status from it. (A status that the
-/// server sent has no source; the address is in the [extensions](ServedBy) of the response then.)
+/// server sent has no source. The address is in the [extensions](ServedBy) of the response then, which a layer sees,
+/// and the caller has it by [`SentTo`](crate::SentTo).)
 ///
 /// Its own source is HTTP/2's error, if that is what it was.
 ///

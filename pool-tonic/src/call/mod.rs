@@ -52,7 +52,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::connection::SendError;
-use crate::options::{Dedicated, ServedBy, WaitForReady};
+use crate::options::{Dedicated, SentTo, ServedBy, WaitForReady};
 use crate::pool::Shared;
 use deadline::{Deadline, Passed, within};
 use outcome::Outcome;
@@ -84,6 +84,7 @@ pub(crate) fn call(
         Some(WaitForReady(wait)) => *wait,
         None => config.wait_for_ready,
     };
+    let sent_to = extensions.get::<SentTo>().cloned();
     let source = match source {
         Source::Shared if extensions.get::<Dedicated>().is_some() => Source::Dedicated,
         source => source,
@@ -101,6 +102,7 @@ pub(crate) fn call(
         deadline,
         timer: None,
         wait_for_ready,
+        sent_to,
         late: false,
         waited: Duration::ZERO,
         retries: 0,
@@ -135,6 +137,8 @@ struct Call {
     timer: Option<Pin<Box<Sleep>>>,
     /// Failures to connect do not end it.
     wait_for_ready: bool,
+    /// Of the caller, who wants to know.
+    sent_to: Option<SentTo>,
     /// Time has passed since the caller set `grpc-timeout`.
     late: bool,
     /// How long it has waited for slots: the wait timeout bounds the sum.
@@ -229,6 +233,9 @@ impl Call {
                 return Err(Failed::Final(status::broken(error, &lease, None)));
             }
         };
+        if let Some(sent_to) = &self.sent_to {
+            sent_to.set(lease.served_by());
+        }
         if self.timer.is_none()
             && let Some(deadline) = &self.deadline
         {
