@@ -118,7 +118,7 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// Idle resources that are to be replaced before they expire, and when there will be more of them.
     aging: usize,
     next_aging: Moment,
-    /// It ticks while a resource is idle that may still turn stale. The coarse clock itself, by which
+    /// It ticks while a resource is lent, or idle and may still turn stale. The coarse clock itself, by which
     /// returns are stamped, is in the front; it is set by every event that knows the time.
     ticking: bool,
     /// Whether the time is kept for those that join, since when, and how many had joined then.

@@ -128,7 +128,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Sets the coarse clock, and stops it when no idle resource can turn from fresh to stale.
+    /// Sets the coarse clock, and stops it when no idle resource can turn from fresh to stale. While some are
+    /// lent it goes on: their returns are stamped by it, and each one would start it anew.
     pub(super) fn set_clock(&mut self, now: Moment) {
         self.front.set_coarse(self.front.coarse().max(now));
         let Some(tick) = self.times.tick() else {
@@ -142,7 +143,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             CheckPolicy::Always | CheckPolicy::Never => tick * 2,
         };
         let latest = self.store.latest_return();
-        self.ticking = latest.is_some_and(|at| at.after(span) > now);
+        self.ticking = self.store.in_use() > 0 || latest.is_some_and(|at| at.after(span) > now);
         self.front.set_fresh_after(self.stale_before(now));
     }
 
