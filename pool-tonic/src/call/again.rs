@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use h2::RecvStream;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -125,7 +126,10 @@ impl Call {
     }
 
     /// There is an answer: is it the caller's?
-    async fn reconsider(&mut self, answer: Answer) -> Result<Option<Answer>, Status> {
+    async fn reconsider(
+        &mut self,
+        answer: (http::Response<RecvStream>, Held),
+    ) -> Result<Option<Answer>, Status> {
         let (response, mut held) = answer;
         let foreign = status::from_http(&response, held.slot.lease().served_by());
         // Of an HTTP error the body says no more than the headers.
@@ -146,8 +150,7 @@ impl Call {
         if let Some(status) = foreign {
             return Err(status);
         }
-        held.commit();
-        Ok(Some((response, held)))
+        Ok(Some(self.respond(response, held)))
     }
 
     /// Says after which time the call may be sent again, if its policy lets it.

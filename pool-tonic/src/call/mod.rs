@@ -38,18 +38,17 @@ mod status;
 mod wait;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use h2::RecvStream;
-use http::StatusCode;
+use http::{Extensions, StatusCode};
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{GrpcMethod, Status};
 
 use crate::connection::SendError;
 use crate::options::{Dedicated, SentTo, ServedBy, WaitForReady};
@@ -76,17 +75,14 @@ pub(crate) fn call(
     source: Source,
     request: http::Request<Body>,
 ) -> impl Future<Output = Result<http::Response<Body>, Status>> + Send {
-    let mut outcome = Outcome::begin(Arc::clone(shared.totals()));
+    let outcome = Outcome::begin(Arc::clone(shared.totals()));
     let Split { head, deadline, body, mut extensions } =
         Split::new(request, &shared.calls().user_agent);
     let config = shared.calls();
-    let wait_for_ready = match extensions.get() {
-        Some(WaitForReady(wait)) => *wait,
-        None => config.wait_for_ready,
-    };
-    let sent_to = extensions.get::<SentTo>().cloned();
+    let asked = Asked::by(&extensions);
+    let wait_for_ready = asked.wait_for_ready.unwrap_or(config.wait_for_ready);
     let source = match source {
-        Source::Shared if extensions.get::<Dedicated>().is_some() => Source::Dedicated,
+        Source::Shared if asked.dedicated => Source::Dedicated,
         source => source,
     };
     let retry = match &config.retry {
@@ -94,33 +90,43 @@ pub(crate) fn call(
         None => None,
     };
     extensions.clear();
-    let mut call = Call {
+    let call = Call {
         shared,
         source,
+        outcome: Some(outcome),
+        extensions,
         head,
         payload: Payload::Unread(body),
         deadline,
         timer: None,
         wait_for_ready,
-        sent_to,
+        sent_to: asked.sent_to,
         late: false,
         waited: Duration::ZERO,
         retries: 0,
         retry,
     };
-    async move {
-        match call.answer().await {
-            Ok((mut response, held)) => {
-                // The request's map, emptied: a new one would cost three allocations.
-                extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
-                *response.extensions_mut() = extensions;
-                let deadline = call.deadline.zip(call.timer.take());
-                Ok(ResponseBody::respond(response, held, outcome, deadline))
-            }
-            Err(status) => {
-                outcome.end(status.code());
-                Err(status)
-            }
+    call.run()
+}
+
+/// What a caller asks for in the request's extensions.
+#[derive(Default)]
+struct Asked {
+    wait_for_ready: Option<bool>,
+    sent_to: Option<SentTo>,
+    dedicated: bool,
+}
+
+impl Asked {
+    fn by(extensions: &Extensions) -> Self {
+        // What generated clients put there is all that most calls have.
+        if extensions.len() == usize::from(extensions.get::<GrpcMethod<'static>>().is_some()) {
+            return Self::default();
+        }
+        Self {
+            wait_for_ready: extensions.get().map(|WaitForReady(wait)| *wait),
+            sent_to: extensions.get().cloned(),
+            dedicated: extensions.get::<Dedicated>().is_some(),
         }
     }
 }
@@ -130,6 +136,10 @@ pub(crate) fn call(
 struct Call {
     shared: Arc<Shared>,
     source: Source,
+    /// Until the answer has it.
+    outcome: Option<Outcome>,
+    /// The request's map, emptied, for the answer: a new one would cost three allocations.
+    extensions: Extensions,
     head: request::Head,
     payload: Payload,
     deadline: Option<Deadline>,
@@ -160,7 +170,7 @@ enum Failed {
     },
     /// There is an answer, but it may not be what the caller gets: an HTTP error, or nothing but headers
     /// where there is a retry policy.
-    Answered(Box<Answer>),
+    Answered(Box<(http::Response<RecvStream>, Held)>),
     /// It fails, unless a retry policy says otherwise.
     Broken(Status),
     Final(Status),
@@ -172,54 +182,69 @@ impl From<Status> for Failed {
     }
 }
 
-type Answer = (http::Response<RecvStream>, Held);
+/// An attempt under way.
+struct Begun {
+    response: h2::client::ResponseFuture,
+    held: Held,
+    /// What the connection had tried to write before.
+    writes: u64,
+}
+
+/// What the caller gets.
+type Answer = http::Response<Body>;
 
 impl Call {
-    async fn answer(&mut self) -> Result<Answer, Status> {
+    /// One future from end to end: an answer is moved once for each that it goes through.
+    async fn run(mut self) -> Result<Answer, Status> {
         loop {
             let lease = match self.try_slot() {
                 Some(lease) => Ok(lease),
                 None => Box::pin(self.wait()).await,
             };
-            let failed = match lease {
-                Ok(lease) => match self.attempt(lease).await {
-                    Ok(answer) => return Ok(answer),
-                    Err(failed) => failed,
-                },
+            let failed = match lease.and_then(|lease| self.begin(lease)) {
+                Ok(Begun { mut response, held, writes }) => {
+                    match within(self.timer.as_mut(), &mut response).await {
+                        Ok(Ok(response)) if self.is_final(&response) => {
+                            return Ok(self.respond(response, held));
+                        }
+                        Ok(Ok(response)) => Failed::Answered(Box::new((response, held))),
+                        Ok(Err(error)) => Box::pin(self.failed(error, held, writes)).await,
+                        Err(Passed) => {
+                            let served_by = held.slot.lease().served_by();
+                            Failed::Final(self.passed_at(served_by, "to answer"))
+                        }
+                    }
+                }
                 Err(failed) => failed,
             };
-            if let Some(answer) = Box::pin(self.again(failed)).await? {
-                return Ok(answer);
+            match Box::pin(self.again(failed)).await {
+                Ok(Some(answer)) => return Ok(answer),
+                Ok(None) => self.late = true,
+                Err(status) => {
+                    if let Some(outcome) = &mut self.outcome {
+                        outcome.end(status.code());
+                    }
+                    return Err(status);
+                }
             }
-            self.late = true;
         }
     }
 
-    /// Sends the request, and waits for the headers of the answer.
-    async fn attempt(&mut self, lease: Lease) -> Result<Answer, Failed> {
+    /// Begins an attempt.
+    fn begin(&mut self, lease: Lease) -> Result<Begun, Failed> {
         if let Some(deadline) = self.deadline {
             self.tell_deadline(&deadline)?;
         }
-        let limit = self.shared.calls().retry_buffer_size;
-        poll_fn(|cx| Poll::Ready(self.payload.look(cx, limit))).await?;
+        self.payload.look(self.shared.calls().retry_buffer_size)?;
         let writes = lease.writes();
-        let (mut response, mut held) = self.send(lease)?;
-        let answer = within(self.timer.as_mut(), &mut response).await;
-        match answer {
-            Ok(Ok(response)) => {
-                let is_over = self.retry.is_some() && response.body().is_end_stream();
-                if is_over || response.status() != StatusCode::OK {
-                    return Err(Failed::Answered(Box::new((response, held))));
-                }
-                held.commit();
-                Ok((response, held))
-            }
-            Ok(Err(error)) => Err(Box::pin(self.failed(error, held, writes)).await),
-            Err(Passed) => {
-                let served_by = held.slot.lease().served_by();
-                Err(Failed::Final(self.passed_at(served_by, "to answer")))
-            }
-        }
+        let (response, held) = self.send(lease)?;
+        Ok(Begun { response, held, writes })
+    }
+
+    /// Whether an answer is the caller's, whatever there is of a retry policy.
+    fn is_final(&self, response: &http::Response<RecvStream>) -> bool {
+        let may_be_retried = self.retry.is_some() && response.body().is_end_stream();
+        !may_be_retried && response.status() == StatusCode::OK
     }
 
     /// Sends what is there of the request, and starts what sends the rest.
@@ -258,6 +283,16 @@ impl Call {
             upload = Upload::large(send, data.len());
         }
         Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
+    }
+
+    /// Makes the caller's answer of h2's: the request will not be sent again.
+    fn respond(&mut self, mut response: http::Response<RecvStream>, mut held: Held) -> Answer {
+        held.commit();
+        self.extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
+        *response.extensions_mut() = std::mem::take(&mut self.extensions);
+        let Some(outcome) = self.outcome.take() else { unreachable!("bug: a second answer") };
+        let deadline = self.deadline.zip(self.timer.take());
+        ResponseBody::respond(response, held, outcome, deadline)
     }
 
     fn passed(&self, what: &fmt::Arguments<'_>) -> Status {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -194,10 +194,12 @@ impl Payload {
     /// # Errors
     ///
     /// The body's own error. Nothing was sent then.
-    pub(crate) fn look(&mut self, cx: &mut Context<'_>, replay_limit: usize) -> Result<(), Status> {
+    pub(crate) fn look(&mut self, replay_limit: usize) -> Result<(), Status> {
         let Self::Unread(body) = self else {
             return Ok(());
         };
+        // What is not there yet is asked for again, by the pump.
+        let cx = &mut Context::from_waker(Waker::noop());
         let first = match read(body, cx)? {
             Poll::Ready(Piece::End(None)) => {
                 *self = Self::Whole(None);

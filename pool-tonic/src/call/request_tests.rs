@@ -27,8 +27,7 @@ impl http_body::Body for Script {
 fn looked_at(script: &[Option<&'static str>], limit: usize) -> Result<Payload, Status> {
     let body = Body::new(Script(script.iter().copied().collect()));
     let mut payload = Payload::Unread(body);
-    let mut cx = Context::from_waker(Waker::noop());
-    payload.look(&mut cx, limit).map(|()| payload)
+    payload.look(limit).map(|()| payload)
 }
 
 /// Everything that a stream hands out; `None` where it is not ready.

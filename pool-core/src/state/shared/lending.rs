@@ -192,6 +192,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn take_back(&mut self, lent: Arc<Share<R>>, returned: Option<Moment>) -> Option<Ended<R>> {
         let key = self.release(lent, returned);
+        self.rows[key].draining?;
         self.end_if_unused(key)
     }
 
