@@ -260,6 +260,13 @@ impl ChannelPool {
                         })
                         .await;
                     }
+                    Err(pool_core::Error::QueueFull { .. }) => {
+                        // Those that wait see to it that it is connected.
+                        let is_over = |state| {
+                            matches!(state, ConnectivityState::Ready | ConnectivityState::Shutdown)
+                        };
+                        self.watch().wait_for(is_over).await;
+                    }
                     Err(_) => return false,
                 }
             }

@@ -225,3 +225,18 @@ async fn a_server_that_finds_pings_too_many_is_asked_half_as_often_from_then_on(
     }
     assert_eq!(pool.counters().goaways, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_exclusive_connection_without_a_call_is_not_pinged() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(10 * SECOND).build().unwrap();
+    let held = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.exclusive().await }
+    });
+    let mut peer = network.accept(100).await;
+    let held = eventually(held).await.unwrap().unwrap();
+    pass(3600).await;
+    assert!(is_not_pinged(&mut peer).await);
+    drop(held);
+}

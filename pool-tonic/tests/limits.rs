@@ -15,7 +15,7 @@ use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::Do;
-use pool_tonic_testing::raw::code;
+use pool_tonic_testing::raw::{code, message};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -207,4 +207,82 @@ async fn the_places_that_a_refusal_took_off_come_back_without_traffic() {
     for call in calls {
         eventually(call).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_goes_to_another_connection_though_that_has_more_to_do() {
+    let (pool, mut network) = memory::in_memory();
+    let pool = pool.min_connections(2).max_connections(2).build().unwrap();
+    let mut streaming = client(&pool);
+    let streaming = tokio::spawn(async move { streaming.server_stream(ask(Do::Echo)).await });
+    let (mut one, mut other) = (network.accept(100).await, network.accept(100).await);
+    let at_one = tokio::select! {
+        _ = one.request() => true,
+        _ = other.request() => false,
+    };
+    let (mut busy, mut idle) = if at_one { (one, other) } else { (other, one) };
+    let mut unary = client(&pool);
+    let unary = tokio::spawn(async move { unary.unary(ask(Do::Echo)).await });
+    // The idle one is the less loaded, however often it refuses.
+    let (refused, _) = eventually(idle.request()).await;
+    idle.reset(refused, code::REFUSED_STREAM).await.unwrap();
+    let (stream, _) = eventually(busy.request()).await;
+    busy.answer(stream).await.unwrap();
+    eventually(unary).await.unwrap().unwrap();
+    assert_eq!(pool.counters().streams_refused, 1);
+    streaming.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_small_messages_that_nobody_reads_ends_no_other_call() {
+    let (pool, mut network) = memory::in_memory();
+    let pool = pool.max_connections(1).keepalive_time(None).build().unwrap();
+    let mut streaming = client(&pool);
+    let streaming = tokio::spawn(async move { streaming.server_stream(ask(Do::Echo)).await });
+    let mut peer = network.accept(100).await;
+    let (stream, _) = eventually(peer.request()).await;
+    peer.headers(stream).await.unwrap();
+    let answers = eventually(streaming).await.unwrap().unwrap();
+    for _ in 0..20_000 {
+        peer.data(stream, &message("a small one")).await.unwrap();
+    }
+    let mut unary = client(&pool);
+    let unary = tokio::spawn(async move { unary.unary(ask(Do::Echo)).await });
+    let (stream, _) = eventually(peer.request()).await;
+    peer.answer(stream).await.unwrap();
+    eventually(unary).await.unwrap().unwrap();
+    drop(answers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_replaced_before_h2_gives_it_up_for_calls_that_were_cancelled() {
+    let (pool, mut network) = memory::in_memory();
+    let pool = pool.max_connections(1).keepalive_time(None).max_connection_age(None);
+    let pool = pool.build().unwrap();
+    let call = || {
+        let mut client = client(&pool);
+        tokio::spawn(async move { client.unary(ask(Do::Echo)).await })
+    };
+    let running = call();
+    let mut peer = network.accept(100).await;
+    peer.window_update(0, 1 << 30).await.unwrap();
+    let (running_at, _) = eventually(peer.request()).await;
+    let successor = loop {
+        let call = call();
+        let stream = tokio::select! {
+            (stream, _) = eventually(peer.request()) => stream,
+            successor = network.accept(100) => break successor,
+        };
+        call.abort();
+        eventually(peer.reset_of(stream)).await;
+        // It was under way already.
+        peer.answer(stream).await.unwrap();
+    };
+    peer.answer(running_at).await.unwrap();
+    eventually(running).await.unwrap().unwrap();
+    tokio::spawn(memory::answer_all(successor));
+    eventually(call()).await.unwrap().unwrap();
+    let counters = pool.counters();
+    assert_eq!(counters.connections_lost, 0);
+    assert!((10_000..10_010).contains(&counters.calls_started), "{counters:?}");
 }

@@ -14,6 +14,7 @@ use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 
 fn waiting(wait: bool) -> Request<Ask> {
@@ -93,6 +94,22 @@ async fn those_that_wait_are_counted_and_bounded() {
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     first.abort();
     until(|| pool.status().waiting == 0).await;
+}
+
+#[tokio::test]
+async fn the_pool_is_waited_for_beside_a_full_queue() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).max_waiting_calls(1).build().unwrap();
+    let first = start(&pool, waiting(true));
+    until(|| pool.status().waiting == 1).await;
+    let ready = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.wait_ready(Instant::now() + Duration::from_secs(30)).await }
+    });
+    until(|| pool.connections().counters().gets_rejected == 1).await;
+    let _raw = soon(peer.accept_raw(100)).await.unwrap();
+    soon(ready).await.unwrap().unwrap();
+    first.abort();
 }
 
 #[tokio::test]

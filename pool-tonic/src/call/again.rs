@@ -35,6 +35,7 @@ impl Call {
         let status = status::broken(error, lease, self.deadline.as_ref());
         if not_processed && refused {
             lease.refused();
+            self.refused_by = held.slot.lease().id();
         }
         if not_sent || not_processed || self.retry.is_some() {
             self.take_back(&mut held).await;
@@ -148,6 +149,7 @@ impl Call {
             }
         }
         if let Some(status) = foreign {
+            drop(response);
             return Err(status);
         }
         Ok(Some(self.respond(response, held)))

@@ -45,6 +45,7 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use http::{Extensions, StatusCode};
+use pool_core::ResourceId;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use tonic::body::Body;
@@ -104,6 +105,7 @@ pub(crate) fn call(
         late: false,
         waited: Duration::ZERO,
         retries: 0,
+        refused_by: None,
         retry,
     };
     call.run()
@@ -155,6 +157,8 @@ struct Call {
     waited: Duration,
     /// Times that it was sent again because it had not been processed.
     retries: u32,
+    /// The connection that refused it last.
+    refused_by: Option<ResourceId>,
     /// What is sent again although it may have been.
     retry: Option<Box<Retry>>,
 }
@@ -184,8 +188,8 @@ impl From<Status> for Failed {
 
 /// An attempt under way.
 struct Begun {
-    response: h2::client::ResponseFuture,
     held: Held,
+    response: h2::client::ResponseFuture,
     /// What the connection had tried to write before.
     writes: u64,
 }
@@ -202,7 +206,8 @@ impl Call {
                 None => Box::pin(self.wait()).await,
             };
             let failed = match lease.and_then(|lease| self.begin(lease)) {
-                Ok(Begun { mut response, held, writes }) => {
+                // What is bound last is dropped first: the stream is over when the slot is free.
+                Ok(Begun { held, mut response, writes }) => {
                     match within(self.timer.as_mut(), &mut response).await {
                         Ok(Ok(response)) if self.is_final(&response) => {
                             return Ok(self.respond(response, held));
@@ -238,7 +243,7 @@ impl Call {
         self.payload.look(self.shared.calls().retry_buffer_size)?;
         let writes = lease.writes();
         let (response, held) = self.send(lease)?;
-        Ok(Begun { response, held, writes })
+        Ok(Begun { held, response, writes })
     }
 
     /// Whether an answer is the caller's, whatever there is of a retry policy.

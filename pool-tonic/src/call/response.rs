@@ -34,6 +34,7 @@ impl Stream {
     /// The answer is complete.
     fn finish(self) {
         drop(self.recv);
+        self.held.slot.lease().finish();
         if let Some(pump) = self.held.pump {
             pump.finish();
         }

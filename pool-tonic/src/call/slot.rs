@@ -2,10 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use pool_core::SharedLease;
+use pool_core::{ResourceId, SharedLease};
 
 use super::pump::PumpHandle;
 use crate::connection::Connection;
@@ -23,7 +24,10 @@ pub(crate) enum Source {
 }
 
 /// A reserved stream slot, whose connection knows of it.
-pub(crate) struct Lease(Reserved);
+pub(crate) struct Lease {
+    reserved: Reserved,
+    finished: AtomicBool,
+}
 
 enum Reserved {
     Pooled(SharedLease<'static, ConnectionManager>),
@@ -40,15 +44,28 @@ impl Lease {
     }
 
     fn of(reserved: Reserved) -> Self {
-        let lease = Self(reserved);
+        let lease = Self { reserved, finished: AtomicBool::new(false) };
         lease.call_begins();
         lease
+    }
+
+    /// The answer is complete.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// The resource that it is of; none of an exclusive one.
+    pub(super) fn id(&self) -> Option<ResourceId> {
+        match &self.reserved {
+            Reserved::Pooled(lease) => Some(lease.id()),
+            Reserved::Exclusive(_) => None,
+        }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.call_ends();
+        self.call_ends(self.finished.load(Ordering::Relaxed));
     }
 }
 
@@ -56,7 +73,7 @@ impl Deref for Lease {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        match &self.0 {
+        match &self.reserved {
             Reserved::Pooled(lease) => lease,
             Reserved::Exclusive(turn) => turn.connection(),
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_core::{Error, GetOptions, SharedLease, SharedPool};
+use pool_core::{Error, GetOptions, ResourceId, SharedLease, SharedPool};
 use tokio::time::Instant;
 use tonic::Status;
 
@@ -13,12 +13,41 @@ use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
 use crate::pool::Shared;
 
+/// Slots that a call takes at once, on its way past a connection that refused it.
+const MOST_TAKEN: usize = 128;
+
 /// What no timer can tell: a header that is off by less is right.
 const TICK: Duration = Duration::from_millis(1);
 
 impl Call {
     /// A slot that is free now.
     pub(super) fn try_slot(&self) -> Option<Lease> {
+        match self.refused_by {
+            None => self.try_any_slot(),
+            Some(refused_by) => self.try_other_slot(refused_by),
+        }
+    }
+
+    /// A slot that is free now, of another connection than this if there is one: by its load alone one that
+    /// refuses what it gets looks best. Its slots are taken until another one looks better, or all are.
+    #[cold]
+    fn try_other_slot(&self, refused_by: ResourceId) -> Option<Lease> {
+        let mut refusing = Vec::new();
+        while let Some(lease) = self.try_any_slot() {
+            if lease.id() != Some(refused_by) {
+                return Some(lease);
+            }
+            // No call is cancelled by giving it back.
+            lease.finish();
+            refusing.push(lease);
+            if refusing.len() == MOST_TAKEN {
+                break;
+            }
+        }
+        refusing.pop()
+    }
+
+    fn try_any_slot(&self) -> Option<Lease> {
         match &self.source {
             Source::Shared => self.shared.pool().try_get_owned().map(Lease::pooled),
             Source::Dedicated => self.shared.dedicated().try_get_owned().map(Lease::pooled),

@@ -59,6 +59,11 @@ impl fmt::Display for CutBy {
     }
 }
 
+/// Calls that may end before their answers, by their callers mostly, until their connection is replaced. For what
+/// comes late of their answers h2 sends resets, of which it allows a number in a connection's life, and counts
+/// small frames, for ever; this many are far below either.
+const MAX_UNFINISHED: usize = 10_000;
+
 /// Orders to a driver. They are given before the bell is rung, and the driver hangs up its bell before it
 /// looks at them, so none is missed.
 #[derive(Debug, Default)]
@@ -69,6 +74,8 @@ pub(crate) struct Control {
     used_up: AtomicBool,
     /// Calls that have a slot of it.
     calls: AtomicUsize,
+    /// Calls that ended before their answers did.
+    unfinished: AtomicUsize,
     /// Set before the calls learn of the end.
     cut_by: OnceLock<CutBy>,
 }
@@ -105,7 +112,7 @@ impl Control {
         self.cut_by.get().copied()
     }
 
-    /// The connection is to take no more streams, for want of ids.
+    /// The connection is to take no more streams, for want of ids or of what h2 forgives.
     pub(super) fn use_up(&self) {
         if !self.used_up.swap(true, Ordering::SeqCst) {
             self.ring();
@@ -120,8 +127,16 @@ impl Control {
         self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn call_ends(&self) {
+    pub(super) fn call_ends(&self, finished: bool) {
         self.calls.fetch_sub(1, Ordering::Relaxed);
+        if !finished && self.unfinished.fetch_add(1, Ordering::Relaxed) == MAX_UNFINISHED {
+            self.use_up();
+        }
+    }
+
+    /// Has it calls, as far as this thread knows?
+    pub(super) fn has_calls(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
     }
 
     /// Has it several calls, as far as this thread knows?

@@ -51,6 +51,12 @@ const REMEMBERED_RESETS: usize = 1024;
 /// the bound is kept, against a peer that does nothing else.
 const LIBRARY_RESETS: usize = 1 << 16;
 
+/// What small DATA frames may cost beyond their bytes, at up to 256 for each that was not read, until h2 gives
+/// the connection up. Its own bound, half the connection's window, is reached by a stream of small messages
+/// that is read slowly. With this one a stream's window may be full of messages of 20 bytes, and of smaller ones
+/// to a half, in tens of MiB.
+const SMALL_FRAMES: usize = 64 << 20;
+
 /// What HTTP/2 is told.
 #[derive(Clone, Debug)]
 pub(crate) struct Http2 {
@@ -259,6 +265,7 @@ where
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_reset_streams(REMEMBERED_RESETS)
         .max_local_error_reset_streams(Some(LIBRARY_RESETS))
+        .data_frame_budget(SMALL_FRAMES)
         .enable_push(false)
         .handshake(io)
         .await?;

@@ -67,6 +67,17 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What servers give as the reason of a GOAWAY when keepalive asks too often (gRFC A8).
 const TOO_MANY_PINGS: &str = "too_many_pings";
 
+/// See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gathering {
+    /// What was woken first runs first here.
+    Never,
+    /// The others go first, the next time.
+    Due,
+    /// They have gone first.
+    Done,
+}
+
 pub(super) struct Driver<I> {
     /// First, so that the socket is closed when the register forgets the connection.
     pub(super) connection: client::Connection<Watched<I>, Bytes>,
@@ -80,10 +91,9 @@ pub(super) struct Driver<I> {
     pub(super) recovery: Option<Pin<Box<Sleep>>>,
     /// Present while open, where the server is asked.
     pub(super) health: Option<HealthWatch>,
-    /// Whether what was woken last runs first here.
-    pub(super) gathers: bool,
-    /// It has let the others go first.
-    pub(super) gathered: bool,
+    /// The bell was rung, and keepalive has not looked since.
+    pub(super) rung: bool,
+    pub(super) gathering: Gathering,
     pub(super) peer_limit: usize,
     pub(super) places: Arc<Places>,
     /// The server has complained of too many pings.
@@ -199,18 +209,9 @@ where
             return ControlFlow::Break(());
         }
         if self.control.is_used_up() && self.probe.is_some() {
-            self.drain("its stream ids are nearly used up".to_owned());
-        }
-        if let Some(pulse) = &mut self.pulse
-            && let Err(Silent) = pulse.attend(&mut cx, || self.places.handle().leases() > 0)
-        {
-            let by = CutBy::Keepalive(pulse.timeout());
-            self.control.set_cut_by(by);
-            self.totals.keepalive_timeouts.fetch_add(1, Ordering::Relaxed);
-            if self.close_timeout.is_none() {
-                self.lost(by.to_string());
-            }
-            return ControlFlow::Break(());
+            self.drain(
+                "its stream ids, or calls that it may cancel, are nearly used up".to_owned(),
+            );
         }
         if let Some(health) = &mut self.health {
             health.poll(&mut cx);
@@ -231,9 +232,27 @@ where
         ControlFlow::Continue(())
     }
 
+    /// Does what keepalive's timer or a pong rang for. After h2 was polled: a process that was stopped for long
+    /// finds the timer at its end and what came meanwhile unread.
+    fn attend_pulse(&mut self, task: &Waker) -> ControlFlow<()> {
+        let Some(pulse) = &mut self.pulse else { return ControlFlow::Continue(()) };
+        let bell = Waker::from(Arc::clone(self.control.bell(task)));
+        let attended = pulse.attend(&mut Context::from_waker(&bell), || self.control.has_calls());
+        if let Err(Silent) = attended {
+            let by = CutBy::Keepalive(pulse.timeout());
+            self.control.set_cut_by(by);
+            self.totals.keepalive_timeouts.fetch_add(1, Ordering::Relaxed);
+            if self.close_timeout.is_none() {
+                self.lost(by.to_string());
+            }
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Looks whether a silence has ended.
     fn listen(&mut self, task: &Waker) {
-        let has_calls = || self.places.handle().leases() > 0;
+        let has_calls = || self.control.has_calls();
         if let Some(pulse) = &mut self.pulse
             && pulse.listens()
             && pulse.listen(has_calls)
@@ -263,22 +282,30 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        let was_rung = this.control.bell(cx.waker()).was_rung();
-        if was_rung && this.attend(cx.waker()).is_break() {
-            return Poll::Ready(());
+        if this.control.bell(cx.waker()).was_rung() {
+            this.rung = true;
+            if this.attend(cx.waker()).is_break() {
+                return Poll::Ready(());
+            }
         }
-        if this.gathers && !this.gathered && this.control.is_shared() {
-            this.gathered = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
+        match this.gathering {
+            Gathering::Due if this.control.is_shared() => {
+                this.gathering = Gathering::Done;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Gathering::Done => this.gathering = Gathering::Due,
+            Gathering::Due | Gathering::Never => {}
         }
-        this.gathered = false;
         if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
             this.ended(result, cx);
             return Poll::Ready(());
         }
         this.observe_limit();
         this.observe_goaway(cx);
+        if std::mem::take(&mut this.rung) && this.attend_pulse(cx.waker()).is_break() {
+            return Poll::Ready(());
+        }
         this.listen(cx.waker());
         Poll::Pending
     }

@@ -15,7 +15,7 @@ use tonic::Status;
 use super::Connection;
 use super::control::Hold;
 use super::dial::{Starting, Upkeep};
-use super::driver::Driver;
+use super::driver::{Driver, Gathering};
 use super::health::{Health, HealthWatch};
 use super::places::Places;
 use super::pulse::Pulse;
@@ -115,8 +115,11 @@ where
             recovery: None,
             complained: false,
             health,
-            gathers: Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread,
-            gathered: false,
+            gathering: match Handle::current().runtime_flavor() {
+                RuntimeFlavor::CurrentThread => Gathering::Never,
+                _ => Gathering::Due,
+            },
+            rung: false,
             // No peer can announce this, so the first look publishes.
             peer_limit: usize::MAX - 1,
             places: Arc::clone(&places),

@@ -115,7 +115,10 @@ impl Keepalive {
             }
             Phase::Busy(last) | Phase::Quiet(last) => {
                 if self.config.without_calls || has_calls() {
-                    self.ping(last.after + self.config.time + self.config.timeout)
+                    let until = last.after + self.config.time + self.config.timeout;
+                    // A look that comes late, after the process was stopped, gives the ping its whole time.
+                    let is_late = now > last.by + self.config.time + self.config.tick();
+                    self.ping(if is_late { now + self.config.timeout } else { until })
                 } else {
                     self.phase = Phase::Dormant;
                     Next::Sleep
@@ -168,6 +171,16 @@ mod tests {
         assert_eq!(keepalive.look(first, false, || true), Next::Look(start + config.time));
         assert!(!keepalive.is_busy());
         keepalive
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_look_that_comes_late_the_ping_has_its_whole_timeout() {
+        let start = Instant::now();
+        let mut keepalive = quiet(CONFIG, start);
+        let late = start + secs(600.0);
+        let until = late + CONFIG.timeout;
+        assert_eq!(keepalive.look(late, false, || true), Next::Ping(until));
+        assert_eq!(keepalive.look(until, false, || true), Next::Silent);
     }
 
     #[tokio::test(start_paused = true)]

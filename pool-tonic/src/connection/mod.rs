@@ -115,9 +115,9 @@ impl Connection {
         self.hold.0.call_begins();
     }
 
-    /// That slot is given back.
-    pub(crate) fn call_ends(&self) {
-        self.hold.0.call_ends();
+    /// That slot is given back; its call has had its whole answer, or not.
+    pub(crate) fn call_ends(&self, finished: bool) {
+        self.hold.0.call_ends(finished);
     }
 
     /// How often it was tried to write anything to it. A request of which nothing was written is opened after one
