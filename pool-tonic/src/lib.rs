@@ -127,6 +127,7 @@
 mod address;
 mod address_book;
 mod backoff;
+mod balance;
 mod call;
 mod channel;
 mod close;
