@@ -36,6 +36,7 @@
 mod addresses;
 mod guards;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,7 +51,8 @@ use crate::register::Register;
 use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
 
-use addresses::{Addresses, Entry, Key};
+pub(crate) use addresses::Key;
+use addresses::{Addresses, Entry};
 pub(crate) use guards::{Dial, Live};
 
 /// Messages name as many addresses, and say how many more there are.
@@ -70,7 +72,7 @@ impl AddressBook {
     pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
         let mut addresses = Addresses::default();
         for address in list {
-            addresses.list(address);
+            addresses.list(Arc::new(address));
         }
         Arc::new(Self {
             addresses: Mutex::new(addresses),
@@ -144,6 +146,15 @@ impl AddressBook {
         .map_err(|last| ConnectError::backing_off(address, last))
     }
 
+    /// Begins an attempt at this address, unless it is in back-off or not listed any more.
+    pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
+        let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
+        self.dial_picked(|addresses, now| addresses.take(key, now)).map_err(|last| match address {
+            Some(address) => ConnectError::backing_off(address, last),
+            None => ConnectError::abandoned(self),
+        })
+    }
+
     fn dial_picked<E>(
         self: &Arc<Self>,
         pick: impl FnOnce(&mut Addresses, Instant) -> Result<Key, E>,
@@ -159,6 +170,25 @@ impl AddressBook {
 
     pub(crate) fn retry_in(&self) -> Duration {
         self.lock().retry_in(Instant::now())
+    }
+
+    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now.
+    pub(crate) fn relist(
+        &self,
+        added: impl IntoIterator<Item = Arc<Address>>,
+        removed: &[Key],
+    ) -> Vec<Key> {
+        self.change(|addresses| {
+            let keys = added.into_iter().map(|address| addresses.list(address)).collect();
+            removed.iter().for_each(|key| addresses.unlist(*key));
+            keys
+        })
+    }
+
+    /// Those whose last attempt failed, without a connection that is ready since.
+    pub(crate) fn failing(&self) -> HashSet<Key> {
+        let addresses = self.lock();
+        addresses.iter().filter(|(_, entry)| entry.failing).map(|(key, _)| key).collect()
     }
 
     /// The error with which a call that finds no connection fails at once; `None` if it may wait.

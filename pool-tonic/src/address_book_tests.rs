@@ -230,8 +230,8 @@ fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_f
     assert!(!addresses.fails_fast(now + Duration::from_secs(2)), "it may be back");
 }
 
-fn address(n: Key) -> Address {
-    Address::parse(&format!("http://a:{n}")).unwrap()
+fn address(n: Key) -> Arc<Address> {
+    Arc::new(Address::parse(&format!("http://a:{n}")).unwrap())
 }
 
 #[test]

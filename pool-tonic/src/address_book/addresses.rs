@@ -97,8 +97,7 @@ pub(super) struct Addresses {
 impl Addresses {
     /// Lists an address, unless it is; says what it goes by. One that was listed before keeps its back-off for as
     /// long as something of it is counted.
-    pub(super) fn list(&mut self, address: Address) -> Key {
-        let address = Arc::new(address);
+    pub(super) fn list(&mut self, address: Arc<Address>) -> Key {
         let mut entry = Entry::new(Arc::clone(&address));
         if let Some(key) = self.by_address.get(&address)
             && let Some(known) = self.entries.get(key)

@@ -83,7 +83,7 @@ impl Dial {
         self.counted()
     }
 
-    pub(super) fn counted(&mut self) -> Live {
+    pub(crate) fn counted(&mut self) -> Live {
         self.stage = Attempt::Over;
         self.book.change(|addresses| addresses.connected(self.key));
         Live {

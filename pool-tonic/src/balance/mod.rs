@@ -5,3 +5,4 @@
 
 mod outlier;
 mod select;
+mod spread;
