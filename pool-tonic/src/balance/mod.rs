@@ -3,6 +3,8 @@
 // Reached by their tests alone as yet.
 #![allow(dead_code, unreachable_pub)]
 
+mod affinity;
+mod monitor;
 mod outlier;
 mod select;
 mod spread;
