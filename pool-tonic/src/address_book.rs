@@ -36,6 +36,7 @@
 mod addresses;
 mod guards;
 
+#[cfg(test)]
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +46,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
+use crate::balance::{Measures, Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::register::Register;
@@ -63,23 +65,27 @@ const ADDRESSES_IN_MESSAGES: usize = 10;
 pub(crate) struct AddressBook {
     addresses: Mutex<Addresses>,
     register: Arc<Register>,
+    /// What is measured of endpoints, if they are compared.
+    measures: Option<Measures>,
+    /// A connection takes no more calls: perhaps none is left whose endpoint is not ejected.
+    lone: Arc<Notify>,
     /// The back-off was reset.
     reset: Notify,
     state: watch::Sender<ConnectivityState>,
 }
 
 impl AddressBook {
-    pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
-        let mut addresses = Addresses::default();
-        for address in list {
-            addresses.list(Arc::new(address));
-        }
-        Arc::new(Self {
-            addresses: Mutex::new(addresses),
+    pub(crate) fn new(list: Vec<Address>, measures: Option<Measures>) -> Arc<Self> {
+        let book = Self {
+            addresses: Mutex::default(),
             register: Arc::default(),
+            measures,
+            lone: Arc::default(),
             reset: Notify::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
-        })
+        };
+        book.relist(list.into_iter().map(Arc::new), &[]);
+        Arc::new(book)
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -147,6 +153,7 @@ impl AddressBook {
     }
 
     /// Begins an attempt at this address, unless it is in back-off or not listed any more.
+    #[cfg(test)]
     pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
         let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
         self.dial_picked(|addresses, now| addresses.take(key, now)).map_err(|last| match address {
@@ -178,14 +185,26 @@ impl AddressBook {
         added: impl IntoIterator<Item = Arc<Address>>,
         removed: &[Key],
     ) -> Vec<Key> {
+        let list = |addresses: &mut Addresses, address| {
+            let key = addresses.list(address);
+            addresses.change(key, |entry| {
+                if let (None, Some(measures)) = (&entry.monitor, self.measures) {
+                    entry.monitor = Some(Arc::new(Monitor::new(measures, Instant::now())));
+                }
+            });
+            key
+        };
         self.change(|addresses| {
-            let keys = added.into_iter().map(|address| addresses.list(address)).collect();
-            removed.iter().for_each(|key| addresses.unlist(*key));
+            let keys = added.into_iter().map(|address| list(addresses, address)).collect();
+            for key in removed {
+                addresses.unlist(*key);
+            }
             keys
         })
     }
 
     /// Those whose last attempt failed, without a connection that is ready since.
+    #[cfg(test)]
     pub(crate) fn failing(&self) -> HashSet<Key> {
         let addresses = self.lock();
         addresses.iter().filter(|(_, entry)| entry.failing).map(|(key, _)| key).collect()
@@ -215,6 +234,37 @@ impl AddressBook {
         self.lock().last_error()
     }
 
+    pub(crate) fn lone(&self) -> Arc<Notify> {
+        Arc::clone(&self.lone)
+    }
+
+    /// Those that are ejected.
+    pub(crate) fn ejected(&self) -> Vec<Key> {
+        let addresses = self.lock();
+        let ejected = addresses.iter().filter(|(_, entry)| entry.ejected.is_some());
+        ejected.map(|(key, _)| key).collect()
+    }
+
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        self.lock().tallies()
+    }
+
+    pub(crate) fn all_ready_are_ejected(&self) -> bool {
+        self.lock().all_ready_are_ejected()
+    }
+
+    /// An endpoint gets no calls until then, or does again. Says its address, if it is there.
+    pub(crate) fn set_ejected(&self, key: Key, until: Option<Instant>) -> Option<String> {
+        let (address, monitor) = {
+            let mut addresses = self.lock();
+            addresses.change(key, |entry| entry.ejected = until);
+            let entry = addresses.get(key)?;
+            (Arc::clone(&entry.address), entry.monitor.clone())
+        };
+        monitor?.set_ejected(until.is_some());
+        Some(address.to_string())
+    }
+
     pub(crate) fn shutdown(&self) {
         self.change(|addresses| addresses.shutdown = true);
     }
@@ -230,6 +280,7 @@ impl AddressBook {
             draining: entry.draining,
             retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
             last_error: entry.last_error.clone(),
+            ejected: entry.ejected.map(|until| until.saturating_duration_since(now)),
         };
         addresses.iter().map(of).collect()
     }

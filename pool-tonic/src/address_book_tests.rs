@@ -147,7 +147,7 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(vec![Address::parse("http://a:1").unwrap()]);
+    let book = AddressBook::new(vec![Address::parse("http://a:1").unwrap()], None);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
     let mut next = |watch: &mut StateWatch| {

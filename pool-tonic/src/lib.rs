@@ -149,6 +149,9 @@ mod state_watch;
 mod stats;
 mod transport;
 
+pub use balance::{
+    EjectedBy, EndpointEvent, EndpointObserver, FailurePercentage, OutlierDetection, SuccessRate,
+};
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
 pub use code::code_name;

@@ -16,6 +16,7 @@ use pool_core::{CreateContext, CreateReason, Manager, ResourceId, SharedManager}
 
 use crate::address::Address;
 use crate::address_book::{AddressBook, Dial};
+use crate::balance::Ejector;
 use crate::connection::{self, Connection, DialConfig, Dialled};
 use crate::error::ConnectError;
 use crate::stats::Totals;
@@ -30,6 +31,7 @@ pub struct ConnectionManager {
     book: Arc<AddressBook>,
     config: DialConfig,
     totals: Arc<Totals>,
+    ejector: Option<Arc<Ejector>>,
     /// How often the pool has been rotated.
     generation: AtomicU64,
     /// What the rotation that goes on is about to replace.
@@ -39,11 +41,17 @@ pub struct ConnectionManager {
 }
 
 impl ConnectionManager {
-    pub(crate) fn new(book: Arc<AddressBook>, config: DialConfig, totals: Arc<Totals>) -> Self {
+    pub(crate) fn new(
+        book: Arc<AddressBook>,
+        config: DialConfig,
+        totals: Arc<Totals>,
+        ejector: Option<Arc<Ejector>>,
+    ) -> Self {
         Self {
             book,
             config,
             totals,
+            ejector,
             generation: AtomicU64::new(0),
             replaced: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
@@ -113,6 +121,9 @@ impl Manager for ConnectionManager {
                 break dialled;
             }
         };
+        if let Some(ejector) = &self.ejector {
+            ejector.begin(&self.book);
+        }
         Ok(dialled.start(&self.config, cx.handle(), &self.totals))
     }
 

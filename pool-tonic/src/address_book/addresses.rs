@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
+use crate::balance::{Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 
@@ -35,6 +36,10 @@ pub(super) struct Entry {
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
+    /// Where endpoints are compared.
+    pub(super) monitor: Option<Arc<Monitor>>,
+    /// It gets no calls until then, since it answers worse than the others.
+    pub(super) ejected: Option<Instant>,
 }
 
 impl Entry {
@@ -51,6 +56,8 @@ impl Entry {
             failing: false,
             retry_at: None,
             last_error: None,
+            monitor: None,
+            ejected: None,
         }
     }
 
@@ -125,7 +132,6 @@ impl Addresses {
     }
 
     /// It is dialled no more, and what is left of it does not make the pool ready.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(super) fn unlist(&mut self, key: Key) {
         if self.get(key).is_some_and(|entry| entry.listed) {
             self.listed -= 1;
@@ -215,7 +221,7 @@ impl Addresses {
         // A failing address is tried by one attempt at a time.
         let rank = |entry: &Entry| {
             let connections = entry.connecting + entry.ready + entry.unhealthy;
-            let is_failing = entry.failing || entry.unhealthy > 0;
+            let is_failing = entry.failing || entry.unhealthy > 0 || entry.ejected.is_some();
             (is_failing && (sure || entry.connecting > 0), connections)
         };
         let free = || self.iter().filter(|(_, entry)| entry.retry_in(now).is_zero());
@@ -313,6 +319,19 @@ impl Addresses {
             entry.failures = 0;
             entry.retry_at = None;
         }
+    }
+
+    /// What the endpoints' calls have shown since this was asked last.
+    pub(super) fn tallies(&self) -> Vec<Tally> {
+        let tally = |(key, entry): (Key, &Entry)| {
+            let (ok, failed) = entry.monitor.as_ref()?.take_outcomes();
+            Some(Tally { key, ok, failed, ready: entry.ready > 0 })
+        };
+        self.iter().filter_map(tally).collect()
+    }
+
+    pub(super) fn all_ready_are_ejected(&self) -> bool {
+        self.listed().all(|entry| entry.ready == 0 || entry.ejected.is_some())
     }
 
     /// The error of the address that will be tried next, which is the most telling one.

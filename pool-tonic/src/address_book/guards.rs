@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::AddressBook;
 use super::addresses::{Addresses, Entry, Key};
 use crate::address::Address;
+use crate::balance::Monitor;
 use crate::connection::{Control, Health};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
@@ -163,6 +164,11 @@ impl Live {
         &self.address
     }
 
+    /// Of the endpoint, where it is compared with others.
+    pub(crate) fn monitor(&self) -> Option<Arc<Monitor>> {
+        self.book.lock().get(self.key).and_then(|entry| entry.monitor.clone())
+    }
+
     pub(crate) fn is_draining(&self) -> bool {
         self.stage == Stage::Draining
     }
@@ -180,6 +186,10 @@ impl Live {
                 stage.count(entry).into_iter().for_each(|count| *count += 1);
             });
         });
+        if before == Stage::Ready {
+            // Perhaps all that are ready now are ejected.
+            self.book.lone.notify_one();
+        }
         if let Some(registered) = &self.registered {
             registered.set_state(match stage {
                 Stage::Ready | Stage::Draining => ConnectivityState::Ready,

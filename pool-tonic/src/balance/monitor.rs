@@ -4,8 +4,9 @@
 //! endpoint that got no calls for being slow is tried again. The one who fades them ([`Monitor::fade`]) has the clock,
 //! and so picking needs none.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -91,6 +92,15 @@ pub(crate) struct Monitor {
     ok: AtomicU32,
     failed: AtomicU32,
     gauge: Mutex<Gauge>,
+    ejected: AtomicBool,
+    /// The connections, whose places rest on `ejected`.
+    placed: Mutex<Vec<Weak<dyn Placed>>>,
+}
+
+/// A connection, which takes no calls while its endpoint is ejected.
+pub(crate) trait Placed: fmt::Debug + Send + Sync {
+    /// Its endpoint is ejected, or is not any more.
+    fn look_again(&self);
 }
 
 impl Monitor {
@@ -102,6 +112,32 @@ impl Monitor {
             ok: AtomicU32::new(0),
             failed: AtomicU32::new(0),
             gauge: Mutex::new(gauge),
+            ejected: AtomicBool::new(false),
+            placed: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn is_ejected(&self) -> bool {
+        self.ejected.load(Ordering::SeqCst)
+    }
+
+    fn placed(&self) -> MutexGuard<'_, Vec<Weak<dyn Placed>>> {
+        self.placed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is a connection more. It looks for itself when this is done.
+    pub(crate) fn add(&self, connection: Weak<dyn Placed>) {
+        let mut placed = self.placed();
+        placed.retain(|connection| connection.strong_count() > 0);
+        placed.push(connection);
+    }
+
+    pub(crate) fn set_ejected(&self, ejected: bool) {
+        self.ejected.store(ejected, Ordering::SeqCst);
+        // Outside the lock: it tells the pool, whose observer is the user's.
+        let placed: Vec<_> = self.placed().iter().filter_map(Weak::upgrade).collect();
+        for connection in placed {
+            connection.look_again();
         }
     }
 

@@ -155,8 +155,15 @@ impl Detector {
         Self { config, records: BTreeMap::new() }
     }
 
-    pub(crate) fn interval(&self) -> Duration {
-        self.config.interval
+    /// Every endpoint that is ejected gets calls again, since no other can take them.
+    pub(crate) fn return_all(&mut self) -> Vec<Verdict> {
+        let ejected = self.records.iter_mut().filter(|(_, record)| record.until.is_some());
+        ejected
+            .map(|(key, record)| {
+                record.until = None;
+                Verdict::Return { key: *key }
+            })
+            .collect()
     }
 
     /// Looks at what an interval has shown of all endpoints that are used. `percent` draws from `0..100`.
@@ -291,7 +298,7 @@ mod tests {
     fn what_is_within_the_deviations_stays() {
         // Half of them fail half of their calls: 0.75 in the mean, 0.25 off it.
         let tallies: Vec<_> =
-            (0..10).map(|key| tally(key, 1000, 1000 * (key as u32 % 2))).collect();
+            (0..10).map(|key| tally(key, 1000, if key % 2 == 0 { 0 } else { 1000 })).collect();
         assert_eq!(sweep(rate_alone(), &tallies), []);
     }
 
@@ -378,6 +385,15 @@ mod tests {
             now = until;
             assert_eq!(keys(&detector.sweep(&[tally(100, 0, 0)], now, || 0)), [(100, None)]);
         }
+    }
+
+    #[test]
+    fn those_that_are_ejected_return_when_no_other_can_take_calls() {
+        let mut detector = Detector::new(failures_alone());
+        detector.sweep(&beside(9, &[(0, 100)]), Instant::now(), || 0);
+        assert_eq!(keys(&detector.return_all()), [(100, None)]);
+        assert!(!detector.is_ejected(100));
+        assert_eq!(detector.return_all(), []);
     }
 
     #[test]

@@ -155,7 +155,9 @@ mod tests {
         // One of the widened works: they stay.
         candidates[4].failing = false;
         assert_eq!(select(&candidates, 3), upto(6));
-        candidates.iter_mut().for_each(|it| it.failing = true);
+        for candidate in &mut candidates {
+            candidate.failing = true;
+        }
         assert_eq!(select(&candidates, 3), upto(24), "but not for ever");
     }
 }

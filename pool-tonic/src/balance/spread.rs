@@ -183,7 +183,7 @@ mod tests {
 
     /// A book of nothing, and what uses at most so many.
     fn spread(bound: usize) -> (Arc<AddressBook>, Spread) {
-        let book = AddressBook::new(Vec::new());
+        let book = AddressBook::new(Vec::new(), None);
         let spread = Spread::new(Arc::clone(&book), bound, 7);
         (book, spread)
     }
