@@ -36,7 +36,6 @@
 mod addresses;
 mod guards;
 
-#[cfg(test)]
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +59,9 @@ pub(crate) use guards::{Dial, Live};
 /// Messages name as many addresses, and say how many more there are.
 const ADDRESSES_IN_MESSAGES: usize = 10;
 
+/// Why a connection takes no more calls whose address is not listed any more.
+const NOT_USED: &str = "its endpoint is not used any more";
+
 /// The addresses of a pool, shared by its manager, its connections and its handles.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
@@ -75,17 +77,16 @@ pub(crate) struct AddressBook {
 }
 
 impl AddressBook {
-    pub(crate) fn new(list: Vec<Address>, measures: Option<Measures>) -> Arc<Self> {
-        let book = Self {
+    /// A book without an address yet.
+    pub(crate) fn new(measures: Option<Measures>) -> Arc<Self> {
+        Arc::new(Self {
             addresses: Mutex::default(),
             register: Arc::default(),
             measures,
             lone: Arc::default(),
             reset: Notify::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
-        };
-        book.relist(list.into_iter().map(Arc::new), &[]);
-        Arc::new(book)
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -179,7 +180,8 @@ impl AddressBook {
         self.lock().retry_in(Instant::now())
     }
 
-    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now.
+    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The connections of
+    /// the others finish their calls.
     pub(crate) fn relist(
         &self,
         added: impl IntoIterator<Item = Arc<Address>>,
@@ -194,17 +196,18 @@ impl AddressBook {
             });
             key
         };
-        self.change(|addresses| {
+        let (keys, connections) = self.change(|addresses| {
             let keys = added.into_iter().map(|address| list(addresses, address)).collect();
-            for key in removed {
-                addresses.unlist(*key);
-            }
-            keys
-        })
+            let unlisted = removed.iter().flat_map(|key| addresses.unlist(*key));
+            (keys, unlisted.collect::<Vec<_>>())
+        });
+        for connection in connections {
+            connection.drain(NOT_USED);
+        }
+        keys
     }
 
     /// Those whose last attempt failed, without a connection that is ready since.
-    #[cfg(test)]
     pub(crate) fn failing(&self) -> HashSet<Key> {
         let addresses = self.lock();
         addresses.iter().filter(|(_, entry)| entry.failing).map(|(key, _)| key).collect()

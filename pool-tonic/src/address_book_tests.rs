@@ -147,7 +147,8 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(vec![Address::parse("http://a:1").unwrap()], None);
+    let book = AddressBook::new(None);
+    book.relist([address(1)], &[]);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
     let mut next = |watch: &mut StateWatch| {
@@ -313,7 +314,7 @@ fn the_sums_are_those_of_the_listed_entries() {
         let key = random.u64(..addresses.next_key);
         match random.u32(..6) {
             0 => _ = addresses.list(address(random.u64(..6))),
-            1 => addresses.unlist(key),
+            1 => _ = addresses.unlist(key),
             2 => _ = addresses.take(key, now),
             3 => addresses.change(key, |entry| {
                 if entry.connecting > 0 {

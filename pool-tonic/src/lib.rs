@@ -155,7 +155,7 @@ pub use balance::{
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
 pub use code::code_name;
-pub use config::ChannelPoolBuilder;
+pub use config::{ChannelPoolBuilder, Subset};
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};

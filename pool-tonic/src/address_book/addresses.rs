@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
 use crate::address::Address;
@@ -36,6 +37,9 @@ pub(super) struct Entry {
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
+    /// Its connections, by whether they carry one call at a time and their numbers, to be drained when it is not
+    /// listed any more.
+    pub(super) connections: BTreeMap<(bool, ResourceId), ResourceHandle>,
     /// Where endpoints are compared.
     pub(super) monitor: Option<Arc<Monitor>>,
     /// It gets no calls until then, since it answers worse than the others.
@@ -56,6 +60,7 @@ impl Entry {
             failing: false,
             retry_at: None,
             last_error: None,
+            connections: BTreeMap::new(),
             monitor: None,
             ejected: None,
         }
@@ -131,12 +136,18 @@ impl Addresses {
         key
     }
 
-    /// It is dialled no more, and what is left of it does not make the pool ready.
-    pub(super) fn unlist(&mut self, key: Key) {
+    /// It is dialled no more, and what is left of it does not make the pool ready. Its connections are to be
+    /// drained.
+    pub(super) fn unlist(&mut self, key: Key) -> Vec<ResourceHandle> {
+        let mut connections = Vec::new();
         if self.get(key).is_some_and(|entry| entry.listed) {
             self.listed -= 1;
-            self.change(key, |entry| entry.listed = false);
+            self.change(key, |entry| {
+                entry.listed = false;
+                connections.extend(std::mem::take(&mut entry.connections).into_values());
+            });
         }
+        connections
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Entry> {

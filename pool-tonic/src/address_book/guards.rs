@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::ResourceId;
+use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
-use super::AddressBook;
 use super::addresses::{Addresses, Entry, Key};
+use super::{AddressBook, NOT_USED};
 use crate::address::Address;
 use crate::balance::Monitor;
 use crate::connection::{Control, Health};
@@ -71,17 +71,35 @@ impl Dial {
         self.stage = Attempt::Settled;
     }
 
-    /// The connection is the pool's, by this number: READY. It can be cut by `control`.
+    /// Is its address still one that is used?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.book.lock().get(self.key).is_some_and(|entry| entry.listed)
+    }
+
+    /// The connection is the pool's, by this handle: READY. It can be cut by `control`.
     pub(crate) fn connected(
         mut self,
-        id: ResourceId,
+        handle: &ResourceHandle,
         dedicated: bool,
         control: Arc<Control>,
     ) -> Live {
         if let Some(registered) = &self.registered {
-            registered.driven(id, dedicated, control);
+            registered.driven(handle.id(), dedicated, control);
         }
-        self.counted()
+        let mut live = self.counted();
+        let connection = (dedicated, handle.id());
+        let mut is_listed = false;
+        self.book.lock().change(self.key, |entry| {
+            is_listed = entry.listed;
+            if is_listed {
+                entry.connections.insert(connection, handle.clone());
+            }
+        });
+        if !is_listed {
+            handle.drain(NOT_USED);
+        }
+        live.connection = Some(connection);
+        live
     }
 
     pub(crate) fn counted(&mut self) -> Live {
@@ -93,6 +111,7 @@ impl Dial {
             address: Arc::clone(&self.address),
             started: self.started,
             stage: Stage::Ready,
+            connection: None,
             registered: self.registered.take(),
         }
     }
@@ -156,6 +175,8 @@ pub(crate) struct Live {
     address: Arc<Address>,
     started: Instant,
     stage: Stage,
+    /// What it is among the connections of its address.
+    connection: Option<(bool, ResourceId)>,
     registered: Option<Registered>,
 }
 
@@ -231,7 +252,12 @@ impl Live {
     /// It closes, or has ended.
     pub(crate) fn leave(&mut self) {
         if self.is_counted() {
-            self.pass(Stage::Left, |_| {});
+            let (key, connection) = (self.key, self.connection);
+            self.pass(Stage::Left, |addresses| {
+                addresses.change(key, |entry| {
+                    connection.and_then(|connection| entry.connections.remove(&connection));
+                });
+            });
         }
     }
 

@@ -15,10 +15,7 @@ mod ejector;
 mod monitor;
 mod observer;
 mod outlier;
-// These, too.
-#[cfg(test)]
 mod select;
-#[cfg(test)]
 mod spread;
 
 pub(crate) use ejector::Ejector;
@@ -27,3 +24,5 @@ pub(crate) use observer::Observed;
 pub use observer::{EndpointEvent, EndpointObserver};
 pub(crate) use outlier::Tally;
 pub use outlier::{EjectedBy, FailurePercentage, OutlierDetection, SuccessRate};
+pub(crate) use select::Nearness;
+pub(crate) use spread::{Site, Spread};

@@ -167,8 +167,15 @@ impl Spread {
 mod tests {
     use std::time::Duration;
 
+    use pool_tonic_testing::EchoServer;
+    use pool_tonic_testing::proto::echo_client::EchoClient;
+    use pool_tonic_testing::proto::{Ask, Do};
+
     use super::*;
+    use crate::connectivity::ConnectivityState;
     use crate::error::ConnectError;
+    use crate::options::ServedBy;
+    use crate::pool::ChannelPool;
 
     const ONE: NonZero<u32> = NonZero::<u32>::MIN;
 
@@ -183,7 +190,7 @@ mod tests {
 
     /// A book of nothing, and what uses at most so many.
     fn spread(bound: usize) -> (Arc<AddressBook>, Spread) {
-        let book = AddressBook::new(Vec::new(), None);
+        let book = AddressBook::new(None);
         let spread = Spread::new(Arc::clone(&book), bound, 7);
         (book, spread)
     }
@@ -268,5 +275,41 @@ mod tests {
         drop(book.dial_in(0).unwrap().counted());
         let chosen = spread.look_again(|_| {}).unwrap();
         assert_eq!((chosen.taken, chosen.removed), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_used_any_more_finishes_its_calls_and_gets_no_new_ones() {
+        let (old, new) = (EchoServer::start().await.unwrap(), EchoServer::start().await.unwrap());
+        let servers = [old.uri(), new.uri()];
+        let pool = ChannelPool::endpoints(servers).max_endpoints(1).build().unwrap();
+        let spread = pool.connections().manager().spread().unwrap();
+        let set = |server: &EchoServer| {
+            let address = Arc::new(Address::parse(&server.uri()).unwrap());
+            spread.set(vec![Site { address, weight: ONE, nearness: Nearness::Zone }], drop);
+        };
+        let call = |r#do: Do| {
+            let ask = Ask { text: "hello".to_owned(), r#do: r#do.into(), answers: 1 };
+            let mut client = EchoClient::new(pool.channel());
+            async move {
+                let answer = client.unary(ask).await.unwrap();
+                answer.extensions().get::<ServedBy>().unwrap().address().to_owned()
+            }
+        };
+        set(&old);
+        let long = tokio::spawn(call(Do::Wait));
+        while pool.status().streams == 0 {
+            tokio::task::yield_now().await;
+        }
+        set(&new);
+        assert_eq!(pool.state(), ConnectivityState::Idle, "the old one takes no calls");
+        for _ in 0..20 {
+            assert_eq!(call(Do::Echo).await, new.addr().to_string());
+        }
+        assert_eq!(pool.status().draining, 1);
+        old.open_gate();
+        assert_eq!(long.await.unwrap(), old.addr().to_string());
+        while pool.connection_list().len() > 1 {
+            tokio::task::yield_now().await;
+        }
     }
 }

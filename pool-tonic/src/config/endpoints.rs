@@ -1,16 +1,46 @@
 //! Settings of how calls are spread over several endpoints.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use super::ChannelPoolBuilder;
-use crate::balance::{EndpointObserver, Measures, Observed, OutlierDetection};
+use crate::address::Address;
+use crate::address_book::AddressBook;
+use crate::balance::{
+    EndpointObserver, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
+};
 use crate::error::ConfigError;
 
 /// Settings of how calls are spread over several endpoints.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Endpointing {
     outliers: Option<OutlierDetection>,
     pub(super) observer: Observed,
+    max_endpoints: usize,
+    subset: Subset,
+}
+
+impl Default for Endpointing {
+    fn default() -> Self {
+        Self {
+            outliers: None,
+            observer: Observed::default(),
+            max_endpoints: 100,
+            subset: Subset::Random,
+        }
+    }
+}
+
+/// Which endpoints are used where there are more than
+/// [`max_endpoints`](ChannelPoolBuilder::max_endpoints).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Subset {
+    /// Others for each pool.
+    #[default]
+    Random,
+    /// The same ones for the same number, also after a restart.
+    Seeded(u64),
 }
 
 impl Endpointing {
@@ -19,6 +49,9 @@ impl Endpointing {
         &self,
         addresses: usize,
     ) -> Result<(Option<Measures>, Option<OutlierDetection>), ConfigError> {
+        if self.max_endpoints == 0 {
+            return Err(ConfigError::Zero { setting: "max_endpoints" });
+        }
         let outliers = self.outliers.as_ref().filter(|_| addresses > 1);
         if let Some(outliers) = &self.outliers
             && outliers.interval.is_zero()
@@ -30,7 +63,60 @@ impl Endpointing {
     }
 }
 
+impl Endpointing {
+    /// What chooses among the addresses, and lists in the book those that it has chosen. `None`, and all are listed,
+    /// if there are not too many.
+    pub(super) fn choose(
+        &self,
+        book: &Arc<AddressBook>,
+        addresses: Vec<Address>,
+    ) -> Option<Arc<Spread>> {
+        let addresses = addresses.into_iter().map(Arc::new);
+        if addresses.len() <= self.max_endpoints {
+            book.relist(addresses, &[]);
+            return None;
+        }
+        let seed = match self.subset {
+            Subset::Random => fastrand::u64(..),
+            Subset::Seeded(seed) => seed,
+        };
+        let spread = Arc::new(Spread::new(Arc::clone(book), self.max_endpoints, seed));
+        let site =
+            |address| Site { address, weight: NonZero::<u32>::MIN, nearness: Nearness::Elsewhere };
+        spread.set(addresses.map(site).collect(), drop);
+        Some(spread)
+    }
+}
+
 impl ChannelPoolBuilder {
+    /// Uses no more than this many endpoints at a time. Default 100.
+    ///
+    /// Where there are more, a [`subset`](Self::subset) of them is used: each of many clients another one, so that
+    /// every server has its share of them (gRFC A68). While all endpoints of the subset fail, others are used beside
+    /// them, at most eight times as many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    ///
+    /// let servers = (0..1000).map(|n| format!("http://server-{n}:50051"));
+    /// let pool = ChannelPool::endpoints(servers).max_endpoints(20).build()?;
+    /// assert_eq!(pool.addresses().len(), 20);
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn max_endpoints(mut self, endpoints: usize) -> Self {
+        self.endpointing.max_endpoints = endpoints;
+        self
+    }
+
+    /// Which endpoints are used where there are more than [`max_endpoints`](Self::max_endpoints). Default: others for
+    /// each pool.
+    pub fn subset(mut self, subset: Subset) -> Self {
+        self.endpointing.subset = subset;
+        self
+    }
+
     /// Takes calls away from endpoints that answer worse than the others, for a while
     /// ([gRFC A50](https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md)). Default: none is
     /// taken out for what it answers.

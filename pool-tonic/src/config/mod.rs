@@ -25,6 +25,7 @@ use crate::stats::Totals;
 
 use self::calls::Calls;
 use self::endpoints::Endpointing;
+pub use self::endpoints::Subset;
 use self::life::Life;
 use self::transport::Transport;
 
@@ -180,14 +181,16 @@ impl ChannelPoolBuilder {
         let upkeep = self.life.upkeep()?;
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
         let (measures, outliers) = self.endpointing.build(addresses.len())?;
-        let book = AddressBook::new(addresses, measures);
+        let book = AddressBook::new(measures);
+        let spread = self.endpointing.choose(&book, addresses);
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let ejector = outliers.map(|outliers| {
             let observer = self.endpointing.observer.clone();
             Arc::new(Ejector::new(outliers, Arc::clone(&totals), observer))
         });
         let manager = |dial| {
-            ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals), ejector.clone())
+            let (book, totals) = (Arc::clone(&book), Arc::clone(&totals));
+            ConnectionManager::new(book, dial, totals, ejector.clone(), spread.clone())
         };
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, dedicated: true, ..dial.clone() };
