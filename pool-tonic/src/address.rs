@@ -135,6 +135,11 @@ impl Address {
         &self.target
     }
 
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }

@@ -39,6 +39,14 @@ fn a_seed_chooses_the_same_and_pools_without_one_do_not() {
     assert_ne!(chosen(Subset::Random), chosen(Subset::Random));
 }
 
+#[test]
+fn an_address_that_is_given_twice_is_one() {
+    let fleet = Fleet::new(2);
+    let twice = || ChannelPool::endpoints([fleet.uris(), fleet.uris()].concat());
+    assert_eq!(twice().build().unwrap().addresses().len(), 2);
+    assert_eq!(twice().max_endpoints(1).build().unwrap().addresses().len(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn while_all_of_the_subset_are_gone_others_are_used_and_no_call_fails() {
     let fleet = Fleet::new(20);

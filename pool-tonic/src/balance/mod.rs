@@ -5,6 +5,7 @@
 //! - `monitor.rs`: what calls tell of their endpoint
 //! - `outlier.rs`: which answers worse than the others; pure. `ejector.rs`: the task that acts on it
 //! - `affinity.rs`: which endpoint a key belongs to; pure
+//! - `sim.rs`: a thousand clients and two hundred servers, on a clock of their own
 
 // Reached by its tests alone as yet.
 #[cfg(test)]
@@ -16,6 +17,8 @@ mod monitor;
 mod observer;
 mod outlier;
 mod select;
+#[cfg(test)]
+mod sim;
 mod spread;
 
 pub(crate) use ejector::Ejector;

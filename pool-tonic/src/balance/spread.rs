@@ -60,12 +60,19 @@ pub(crate) struct Spread {
 
 #[derive(Debug, Default)]
 struct Inner {
-    sites: Vec<(Site, u64)>,
-    used: HashMap<Arc<Address>, (Key, NonZero<u32>)>,
+    sites: Vec<Ranked>,
     /// Decided, and not yet with the pools.
     pending: Vec<Change>,
     /// Somebody brings changes to the pools.
     brings: bool,
+}
+
+#[derive(Debug)]
+struct Ranked {
+    site: Site,
+    rank: u64,
+    /// Its number in the book, while it is used.
+    used: Option<Key>,
 }
 
 impl Spread {
@@ -78,16 +85,24 @@ impl Spread {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes another set.
+    /// Takes another set, of addresses that differ.
     pub(crate) fn set(&self, sites: Vec<Site>, bring: impl FnMut(Vec<Change>)) -> Chosen {
-        let ranked = |site: Site| {
-            let rank = rank(&site.address.to_string(), self.seed);
-            (site, rank)
-        };
-        let sites = sites.into_iter().map(ranked).collect();
         let mut inner = self.lock();
-        inner.sites = sites;
-        let chosen = self.choose(&mut inner);
+        let used = inner.sites.drain(..).filter_map(|it| Some((it.site, it.used?)));
+        let mut used: HashMap<_, _> =
+            used.map(|(site, key)| (site.address, (key, site.weight))).collect();
+        for site in sites {
+            let known = used.remove(&site.address);
+            if let Some((key, weight)) = known
+                && weight != site.weight
+            {
+                inner.pending.push(Change::Use(key, site.weight));
+            }
+            let rank = rank(site.address.name(), self.seed);
+            inner.sites.push(Ranked { site, rank, used: known.map(|(key, _)| key) });
+        }
+        let gone = used.into_values().map(|(key, _)| key).collect();
+        let chosen = self.choose(&mut inner, gone);
         drop(inner);
         self.bring(bring);
         chosen
@@ -98,51 +113,50 @@ impl Spread {
         if !self.is_partial.load(Ordering::SeqCst) {
             return None;
         }
-        let chosen = self.choose(&mut self.lock());
+        let chosen = self.choose(&mut self.lock(), Vec::new());
         self.bring(bring);
         (chosen.added + chosen.removed > 0).then_some(chosen)
     }
 
-    fn choose(&self, inner: &mut Inner) -> Chosen {
+    /// `gone` are used, and not in the set any more.
+    fn choose(&self, inner: &mut Inner, mut gone: Vec<Key>) -> Chosen {
         let failing = self.book.failing();
-        let candidate = |(site, rank): &(Site, u64)| Candidate {
-            rank: *rank,
-            nearness: site.nearness,
-            failing: inner.used.get(&site.address).is_some_and(|(key, _)| failing.contains(key)),
+        let candidate = |it: &Ranked| Candidate {
+            rank: it.rank,
+            nearness: it.site.nearness,
+            failing: it.used.is_some_and(|key| failing.contains(&key)),
         };
         let candidates: Vec<_> = inner.sites.iter().map(candidate).collect();
         let selected = select(&candidates, self.bound);
-        let (mut new, mut used) = (Vec::new(), HashMap::with_capacity(selected.len()));
-        let mut changes = Vec::new();
-        for index in selected {
-            let Site { address, weight, .. } = &inner.sites[index].0;
-            match inner.used.remove(address) {
-                Some((key, before)) => {
-                    if before != *weight {
-                        changes.push(Change::Use(key, *weight));
-                    }
-                    used.insert(Arc::clone(address), (key, *weight));
-                }
-                None => new.push((Arc::clone(address), *weight)),
+        let mut is_selected = vec![false; inner.sites.len()];
+        for index in &selected {
+            is_selected[*index] = true;
+        }
+        for (ranked, selected) in inner.sites.iter_mut().zip(is_selected) {
+            if !selected {
+                gone.extend(ranked.used.take());
             }
         }
-        // What is left is used no more.
-        let gone: Vec<_> = inner.used.drain().map(|(_, (key, _))| key).collect();
-        let keys = self.book.relist(new.iter().map(|(address, _)| Arc::clone(address)), &gone);
-        let added = new.len();
-        for ((address, weight), key) in new.into_iter().zip(keys) {
-            changes.push(Change::Use(key, weight));
-            used.insert(address, (key, weight));
+        let new: Vec<_> =
+            selected.iter().copied().filter(|at| inner.sites[*at].used.is_none()).collect();
+        let addresses = new.iter().map(|index| Arc::clone(&inner.sites[*index].site.address));
+        let keys = self.book.relist(addresses, &gone);
+        let chosen = Chosen {
+            of: inner.sites.len(),
+            taken: selected.len(),
+            added: new.len(),
+            removed: gone.len(),
+        };
+        if chosen.added + chosen.removed > 0 {
+            inner.pending.push(Change::Used(chosen.taken));
         }
         // First what comes, so that nothing is missing for what goes.
-        changes.extend(gone.iter().map(|key| Change::Retire(*key)));
-        let chosen =
-            Chosen { of: inner.sites.len(), taken: used.len(), added, removed: gone.len() };
-        if added + chosen.removed > 0 {
-            changes.insert(0, Change::Used(chosen.taken));
+        for (index, key) in new.into_iter().zip(keys) {
+            let ranked = &mut inner.sites[index];
+            ranked.used = Some(key);
+            inner.pending.push(Change::Use(key, ranked.site.weight));
         }
-        inner.used = used;
-        inner.pending.append(&mut changes);
+        inner.pending.extend(gone.into_iter().map(Change::Retire));
         self.is_partial.store(chosen.taken < chosen.of, Ordering::SeqCst);
         chosen
     }
@@ -164,152 +178,5 @@ impl Spread {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use pool_tonic_testing::EchoServer;
-    use pool_tonic_testing::proto::echo_client::EchoClient;
-    use pool_tonic_testing::proto::{Ask, Do};
-
-    use super::*;
-    use crate::connectivity::ConnectivityState;
-    use crate::error::ConnectError;
-    use crate::options::ServedBy;
-    use crate::pool::ChannelPool;
-
-    const ONE: NonZero<u32> = NonZero::<u32>::MIN;
-
-    fn site(n: u64) -> Site {
-        let address = Arc::new(Address::parse(&format!("http://a:{n}")).unwrap());
-        Site { address, weight: ONE, nearness: Nearness::Elsewhere }
-    }
-
-    fn sites(ports: impl IntoIterator<Item = u64>) -> Vec<Site> {
-        ports.into_iter().map(site).collect()
-    }
-
-    /// A book of nothing, and what uses at most so many.
-    fn spread(bound: usize) -> (Arc<AddressBook>, Spread) {
-        let book = AddressBook::new(None);
-        let spread = Spread::new(Arc::clone(&book), bound, 7);
-        (book, spread)
-    }
-
-    fn set(spread: &Spread, ports: impl IntoIterator<Item = u64>) -> Vec<Change> {
-        let mut brought = Vec::new();
-        spread.set(sites(ports), |mut changes| brought.append(&mut changes));
-        brought
-    }
-
-    fn addresses(book: &AddressBook) -> Vec<String> {
-        book.snapshot().into_iter().map(|status| status.address).collect()
-    }
-
-    #[test]
-    fn the_first_set_is_listed_and_used() {
-        let (book, spread) = spread(10);
-        let uses = [Change::Used(2), Change::Use(0, ONE), Change::Use(1, ONE)];
-        let brought = set(&spread, [1, 2]);
-        assert_eq!(brought[0], uses[0]);
-        assert!(uses[1..].iter().all(|change| brought.contains(change)), "{brought:?}");
-        assert_eq!(addresses(&book).len(), 2);
-    }
-
-    #[test]
-    fn the_same_set_changes_nothing() {
-        let (_, spread) = spread(10);
-        set(&spread, [1, 2]);
-        assert_eq!(set(&spread, [2, 1]), []);
-    }
-
-    #[test]
-    fn what_is_new_comes_before_what_is_gone_goes() {
-        let (book, spread) = spread(10);
-        set(&spread, [1]);
-        let brought = set(&spread, [2]);
-        assert_eq!(brought, [Change::Used(1), Change::Use(1, ONE), Change::Retire(0)]);
-        assert_eq!(addresses(&book), ["a:2"]);
-        // Back again, it is another one for the pools.
-        let brought = set(&spread, [1]);
-        assert_eq!(brought, [Change::Used(1), Change::Use(2, ONE), Change::Retire(1)]);
-    }
-
-    #[test]
-    fn another_weight_is_told_and_no_more() {
-        let (_, spread) = spread(10);
-        set(&spread, [1]);
-        let three = NonZero::new(3).unwrap();
-        let mut brought = Vec::new();
-        let heavier = Site { weight: three, ..site(1) };
-        spread.set(vec![heavier], |mut changes| brought.append(&mut changes));
-        assert_eq!(brought, [Change::Use(0, three)]);
-    }
-
-    #[test]
-    fn changes_decided_while_others_are_brought_come_after_them() {
-        let (_, spread) = spread(10);
-        let mut brought = Vec::new();
-        spread.set(sites([1]), |mut changes| {
-            if brought.is_empty() {
-                assert_eq!(set(&spread, [2]), [], "left to the one who brings already");
-            }
-            brought.append(&mut changes);
-        });
-        let last = [Change::Used(1), Change::Use(1, ONE), Change::Retire(0)];
-        assert_eq!(brought, [&[Change::Used(1), Change::Use(0, ONE)][..], &last].concat());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn others_are_used_while_the_chosen_fail_and_not_when_they_are_back() {
-        let (book, spread) = spread(2);
-        let chosen = spread.set(sites(0..10), |_| {});
-        assert_eq!((chosen.of, chosen.taken), (10, 2));
-        assert_eq!(spread.look_again(|_| {}), None);
-        for key in 0..2 {
-            book.dial_in(key).unwrap().failed(ConnectError::abandoned("a"));
-        }
-        let chosen = spread.look_again(|_| {}).unwrap();
-        assert_eq!((chosen.taken, chosen.added, chosen.removed), (4, 2, 0));
-        assert!(!book.is_down(), "there is something to hope for");
-        tokio::time::advance(Duration::from_secs(2)).await;
-        drop(book.dial_in(0).unwrap().counted());
-        let chosen = spread.look_again(|_| {}).unwrap();
-        assert_eq!((chosen.taken, chosen.removed), (2, 2));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_used_any_more_finishes_its_calls_and_gets_no_new_ones() {
-        let (old, new) = (EchoServer::start().await.unwrap(), EchoServer::start().await.unwrap());
-        let servers = [old.uri(), new.uri()];
-        let pool = ChannelPool::endpoints(servers).max_endpoints(1).build().unwrap();
-        let spread = pool.connections().manager().spread().unwrap();
-        let set = |server: &EchoServer| {
-            let address = Arc::new(Address::parse(&server.uri()).unwrap());
-            spread.set(vec![Site { address, weight: ONE, nearness: Nearness::Zone }], drop);
-        };
-        let call = |r#do: Do| {
-            let ask = Ask { text: "hello".to_owned(), r#do: r#do.into(), answers: 1 };
-            let mut client = EchoClient::new(pool.channel());
-            async move {
-                let answer = client.unary(ask).await.unwrap();
-                answer.extensions().get::<ServedBy>().unwrap().address().to_owned()
-            }
-        };
-        set(&old);
-        let long = tokio::spawn(call(Do::Wait));
-        while pool.status().streams == 0 {
-            tokio::task::yield_now().await;
-        }
-        set(&new);
-        assert_eq!(pool.state(), ConnectivityState::Idle, "the old one takes no calls");
-        for _ in 0..20 {
-            assert_eq!(call(Do::Echo).await, new.addr().to_string());
-        }
-        assert_eq!(pool.status().draining, 1);
-        old.open_gate();
-        assert_eq!(long.await.unwrap(), old.addr().to_string());
-        while pool.connection_list().len() > 1 {
-            tokio::task::yield_now().await;
-        }
-    }
-}
+#[path = "spread_tests.rs"]
+mod tests;

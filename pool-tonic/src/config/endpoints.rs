@@ -1,5 +1,6 @@
 //! Settings of how calls are spread over several endpoints.
 
+use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -69,8 +70,10 @@ impl Endpointing {
     pub(super) fn choose(
         &self,
         book: &Arc<AddressBook>,
-        addresses: Vec<Address>,
+        mut addresses: Vec<Address>,
     ) -> Option<Arc<Spread>> {
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
         let addresses = addresses.into_iter().map(Arc::new);
         if addresses.len() <= self.max_endpoints {
             book.relist(addresses, &[]);
