@@ -76,6 +76,11 @@ static KEEPALIVE_TIMEOUTS: Family = Family::counter(
     "HTTP/2 connections that were ended because a ping was not answered; among the lost ones.",
 );
 
+static EJECTIONS: Family = Family::counter(
+    "grpc_pool_ejections_total",
+    "Times that an endpoint was ejected, since it answered worse than the others.",
+);
+
 // The next two are gRFC A94's.
 
 static ATTEMPTS_SUCCEEDED: Family = Family::counter(
@@ -137,6 +142,7 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     sample.set(&GOAWAYS, counters.goaways);
     sample.set(&CONNECTIONS_LOST, counters.connections_lost);
     sample.set(&KEEPALIVE_TIMEOUTS, counters.keepalive_timeouts);
+    sample.set(&EJECTIONS, counters.endpoints_ejected);
     sample.set(&ATTEMPTS_SUCCEEDED, counters.connections_opened);
     sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
 }

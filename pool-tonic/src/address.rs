@@ -16,7 +16,7 @@ const DEFAULT_HTTPS_PORT: u16 = 443;
 const UNIX_AUTHORITY: &str = "localhost";
 
 /// One server: where to connect to, and what requests to it carry as `:scheme` and `:authority`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Address {
     target: Target,
     /// With TLS.
@@ -29,7 +29,7 @@ pub(crate) struct Address {
 }
 
 /// Where to connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// `uri` is what a connector is given.
     Tcp {
@@ -133,6 +133,11 @@ impl Address {
 
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(crate) fn is_secure(&self) -> bool {

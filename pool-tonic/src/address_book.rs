@@ -3,6 +3,10 @@
 //! Two layers. [`Addresses`] decides and is pure: the clock and what is random come in. [`AddressBook`]
 //! puts it under a lock, gives out [guards] for what is counted, and publishes the state.
 //!
+//! An address is *listed* while connections to it are wanted. Entries come and go with the sets that a resolver
+//! gives; what is still counted of one that is not listed any more (an attempt, a connection that finishes its
+//! calls) keeps its entry until it is over, and makes the pool neither ready nor connecting.
+//!
 //! An address goes through
 //!
 //! ```text
@@ -24,13 +28,15 @@
 //! `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses are failing.
 //!
 //! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready`, `unhealthy` or `draining`; both
-//! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. The watch channel always ends with the state of the last change, because the value is
-//! computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
+//! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
+//! is there while it is listed or counted, and the sums that make the state are those of the listed ones. The
+//! watch channel always ends with the state of the last change, because the value is computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
 //! waker runs under the latter.
 
 mod addresses;
 mod guards;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,33 +45,45 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
+use crate::balance::{Measures, Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::register::Register;
 use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
 
+pub(crate) use addresses::Key;
 use addresses::{Addresses, Entry};
 pub(crate) use guards::{Dial, Live};
+
+/// Messages name as many addresses, and say how many more there are.
+const ADDRESSES_IN_MESSAGES: usize = 10;
+
+/// Why a connection takes no more calls whose address is not listed any more.
+const NOT_USED: &str = "its endpoint is not used any more";
 
 /// The addresses of a pool, shared by its manager, its connections and its handles.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
-    list: Vec<Address>,
     addresses: Mutex<Addresses>,
     register: Arc<Register>,
+    /// What is measured of endpoints, if they are compared.
+    measures: Option<Measures>,
+    /// A connection takes no more calls: perhaps none is left whose endpoint is not ejected.
+    lone: Arc<Notify>,
     /// The back-off was reset.
     reset: Notify,
     state: watch::Sender<ConnectivityState>,
 }
 
 impl AddressBook {
-    pub(crate) fn new(list: Vec<Address>) -> Arc<Self> {
-        let addresses = Mutex::new(Addresses::new(list.len()));
+    /// A book without an address yet.
+    pub(crate) fn new(measures: Option<Measures>) -> Arc<Self> {
         Arc::new(Self {
-            list,
-            addresses,
+            addresses: Mutex::default(),
             register: Arc::default(),
+            measures,
+            lone: Arc::default(),
             reset: Notify::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
         })
@@ -119,40 +137,80 @@ impl AddressBook {
 
     /// Begins an attempt; see [`Addresses::pick`].
     pub(crate) fn dial(self: &Arc<Self>, sure: bool) -> Result<Dial, ConnectError> {
-        let now = Instant::now();
-        let picked = self.change(|addresses| {
-            addresses
-                .pick(now, sure, |n| fastrand::usize(..n))
-                .ok_or_else(|| addresses.last_error())
-        });
-        match picked {
-            Ok(index) => Ok(self.begin(index, now)),
-            Err(last) => Err(ConnectError::backing_off(self, last)),
-        }
+        self.dial_picked(|addresses, now| {
+            let picked = addresses.pick(now, sure, |n| fastrand::usize(..n));
+            picked.ok_or_else(|| addresses.last_error())
+        })
+        .map_err(|last| ConnectError::backing_off(self, last))
     }
 
     /// Begins an attempt at the address of a connection that is to be replaced, unless it is in back-off.
     pub(crate) fn dial_again(self: &Arc<Self>, address: &Address) -> Result<Dial, ConnectError> {
+        self.dial_picked(|addresses, now| {
+            let Some(key) = addresses.find(address) else { return Err(None) };
+            addresses.take(key, now)
+        })
+        .map_err(|last| ConnectError::backing_off(address, last))
+    }
+
+    /// Begins an attempt at this address, unless it is in back-off or not listed any more.
+    #[cfg(test)]
+    pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
+        let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
+        self.dial_picked(|addresses, now| addresses.take(key, now)).map_err(|last| match address {
+            Some(address) => ConnectError::backing_off(address, last),
+            None => ConnectError::abandoned(self),
+        })
+    }
+
+    fn dial_picked<E>(
+        self: &Arc<Self>,
+        pick: impl FnOnce(&mut Addresses, Instant) -> Result<Key, E>,
+    ) -> Result<Dial, E> {
         let now = Instant::now();
-        let index = self.list.iter().position(|other| other == address);
-        let begun = self.change(|addresses| {
-            let entry = index.and_then(|index| addresses.entries.get_mut(index));
-            match entry {
-                Some(entry) if entry.retry_in(now).is_zero() => {
-                    entry.connecting += 1;
-                    Ok(())
-                }
-                entry => Err(entry.and_then(|entry| entry.last_error.clone())),
-            }
-        });
-        match (index, begun) {
-            (Some(index), Ok(())) => Ok(self.begin(index, now)),
-            (_, begun) => Err(ConnectError::backing_off(address, begun.err().flatten())),
-        }
+        let (key, address) = self.change(|addresses| {
+            let key = pick(addresses, now)?;
+            let entry = addresses.get(key).expect("bug: an address is picked that is not there");
+            Ok((key, Arc::clone(&entry.address)))
+        })?;
+        Ok(self.begin(key, address, now))
     }
 
     pub(crate) fn retry_in(&self) -> Duration {
         self.lock().retry_in(Instant::now())
+    }
+
+    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The connections of
+    /// the others finish their calls.
+    pub(crate) fn relist(
+        &self,
+        added: impl IntoIterator<Item = Arc<Address>>,
+        removed: &[Key],
+    ) -> Vec<Key> {
+        let list = |addresses: &mut Addresses, address| {
+            let key = addresses.list(address);
+            addresses.change(key, |entry| {
+                if let (None, Some(measures)) = (&entry.monitor, self.measures) {
+                    entry.monitor = Some(Arc::new(Monitor::new(measures, Instant::now())));
+                }
+            });
+            key
+        };
+        let (keys, connections) = self.change(|addresses| {
+            let keys = added.into_iter().map(|address| list(addresses, address)).collect();
+            let unlisted = removed.iter().flat_map(|key| addresses.unlist(*key));
+            (keys, unlisted.collect::<Vec<_>>())
+        });
+        for connection in connections {
+            connection.drain(NOT_USED);
+        }
+        keys
+    }
+
+    /// Those whose last attempt failed, without a connection that is ready since.
+    pub(crate) fn failing(&self) -> HashSet<Key> {
+        let addresses = self.lock();
+        addresses.iter().filter(|(_, entry)| entry.failing).map(|(key, _)| key).collect()
     }
 
     /// The error with which a call that finds no connection fails at once; `None` if it may wait.
@@ -179,6 +237,37 @@ impl AddressBook {
         self.lock().last_error()
     }
 
+    pub(crate) fn lone(&self) -> Arc<Notify> {
+        Arc::clone(&self.lone)
+    }
+
+    /// Those that are ejected.
+    pub(crate) fn ejected(&self) -> Vec<Key> {
+        let addresses = self.lock();
+        let ejected = addresses.iter().filter(|(_, entry)| entry.ejected.is_some());
+        ejected.map(|(key, _)| key).collect()
+    }
+
+    pub(crate) fn tallies(&self) -> Vec<Tally> {
+        self.lock().tallies()
+    }
+
+    pub(crate) fn all_ready_are_ejected(&self) -> bool {
+        self.lock().all_ready_are_ejected()
+    }
+
+    /// An endpoint gets no calls until then, or does again. Says its address, if it is there.
+    pub(crate) fn set_ejected(&self, key: Key, until: Option<Instant>) -> Option<String> {
+        let (address, monitor) = {
+            let mut addresses = self.lock();
+            addresses.change(key, |entry| entry.ejected = until);
+            let entry = addresses.get(key)?;
+            (Arc::clone(&entry.address), entry.monitor.clone())
+        };
+        monitor?.set_ejected(until.is_some());
+        Some(address.to_string())
+    }
+
     pub(crate) fn shutdown(&self) {
         self.change(|addresses| addresses.shutdown = true);
     }
@@ -186,27 +275,38 @@ impl AddressBook {
     pub(crate) fn snapshot(&self) -> Vec<AddressStatus> {
         let now = Instant::now();
         let addresses = self.lock();
-        let of = |(address, entry): (&Address, &Entry)| AddressStatus {
-            address: address.to_string(),
+        let of = |(_, entry): (Key, &Entry)| AddressStatus {
+            address: entry.address.to_string(),
             state: entry.state(now),
             connecting: entry.connecting,
             ready: entry.ready,
             draining: entry.draining,
             retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
             last_error: entry.last_error.clone(),
+            ejected: entry.ejected.map(|until| until.saturating_duration_since(now)),
         };
-        self.list.iter().zip(&addresses.entries).map(of).collect()
+        addresses.iter().map(of).collect()
     }
 }
 
-/// All addresses, for messages.
+/// The addresses, or the first of them, for messages.
 impl fmt::Display for AddressBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, address) in self.list.iter().enumerate() {
+        let (first, more) = {
+            let addresses = self.lock();
+            let first = addresses.iter().take(ADDRESSES_IN_MESSAGES);
+            let first: Vec<_> = first.map(|(_, entry)| Arc::clone(&entry.address)).collect();
+            let more = addresses.len() - first.len();
+            (first, more)
+        };
+        for (index, address) in first.iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;
             }
             write!(f, "{address}")?;
+        }
+        if more > 0 {
+            write!(f, " and {more} more")?;
         }
         Ok(())
     }

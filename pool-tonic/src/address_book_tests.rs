@@ -10,6 +10,15 @@ fn first(_: usize) -> usize {
     0
 }
 
+/// A book of as many addresses, which go by the numbers from 0.
+fn of(len: Key) -> Addresses {
+    let mut addresses = Addresses::default();
+    for n in 0..len {
+        assert_eq!(addresses.list(address(n)), n);
+    }
+    addresses
+}
+
 /// Fails the next dial of each address at `now`, without jitter.
 fn fail_all(addresses: &mut Addresses, now: Instant) {
     while let Some(index) = addresses.pick(now, false, first) {
@@ -20,11 +29,11 @@ fn fail_all(addresses: &mut Addresses, now: Instant) {
 #[test]
 fn the_address_with_the_fewest_connections_is_dialled() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(3);
+    let mut addresses = of(3);
     let mut dialled = [0; 3];
     for n in 0..9 {
         let index = addresses.pick(now, true, |ties| n % ties).unwrap();
-        dialled[index] += 1;
+        dialled[usize::try_from(index).unwrap()] += 1;
         addresses.connected(index);
     }
     assert_eq!(dialled, [3, 3, 3]);
@@ -32,7 +41,7 @@ fn the_address_with_the_fewest_connections_is_dialled() {
 
 #[test]
 fn ties_are_broken_by_the_draw() {
-    let mut addresses = Addresses::new(3);
+    let mut addresses = of(3);
     let picked = addresses.pick(Instant::now(), true, |ties| {
         assert_eq!(ties, 3);
         2
@@ -43,7 +52,7 @@ fn ties_are_broken_by_the_draw() {
 #[test]
 fn a_failed_address_is_left_alone_for_its_back_off() {
     let moment = Duration::from_nanos(1);
-    let mut addresses = Addresses::new(1);
+    let mut addresses = of(1);
     let mut now = Instant::now();
     for millis in [1000, 1600, 2560] {
         assert_eq!(addresses.pick(now, true, first), Some(0));
@@ -61,7 +70,7 @@ fn a_failed_address_is_left_alone_for_its_back_off() {
 #[test]
 fn ready_ends_back_off_and_failure() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(1);
+    let mut addresses = of(1);
     fail_all(&mut addresses, now);
     let later = now + Duration::from_secs(1);
     assert_eq!(addresses.pick(later, true, first), Some(0));
@@ -70,14 +79,14 @@ fn ready_ends_back_off_and_failure() {
     assert_eq!(addresses.state(), Ready);
     assert!(addresses.retry_in(later).is_zero());
     assert!(addresses.last_error().is_none());
-    addresses.entries[0].ready -= 1;
+    addresses.change(0, |entry| entry.ready -= 1);
     assert_eq!(addresses.state(), Idle);
 }
 
 #[test]
 fn another_address_is_free_while_one_is_in_back_off() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(2);
+    let mut addresses = of(2);
     let index = addresses.pick(now, true, first).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now).is_zero());
@@ -88,7 +97,7 @@ fn another_address_is_free_while_one_is_in_back_off() {
 #[test]
 fn a_waiting_call_gets_the_address_that_did_not_fail() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(2);
+    let mut addresses = of(2);
     let index = addresses.pick(now, true, first).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
     for _ in 0..3 {
@@ -109,7 +118,7 @@ fn a_waiting_call_gets_the_address_that_did_not_fail() {
 #[test]
 fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(2);
+    let mut addresses = of(2);
     assert!(!addresses.fails_fast(now));
     let index = addresses.pick(now, true, first).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
@@ -125,20 +134,21 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
 #[test]
 fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(1);
+    let mut addresses = of(1);
     addresses.pick(now, true, first).unwrap();
     addresses.connected(0);
     let lived = Duration::from_millis(10);
     addresses.ended(0, now + lived, (lived, STABLE_AFTER), error(), 0.5);
     assert_eq!(addresses.retry_in(now + lived), Duration::from_millis(990));
-    addresses.entries[0].retry_at = None;
+    addresses.change(0, |entry| entry.retry_at = None);
     addresses.ended(0, now + STABLE_AFTER, (STABLE_AFTER, STABLE_AFTER), error(), 0.5);
     assert!(addresses.retry_in(now + STABLE_AFTER).is_zero());
 }
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(vec![Address::parse("http://a:1").unwrap()]);
+    let book = AddressBook::new(None);
+    book.relist([address(1)], &[]);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
     let mut next = |watch: &mut StateWatch| {
@@ -175,14 +185,14 @@ async fn guards_take_themselves_back_and_the_state_follows() {
 #[test]
 fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(2);
+    let mut addresses = of(2);
     let first_down = addresses.pick(now, true, first).unwrap();
     addresses.failed(first_down, (now, now), error(), 0.5);
     let up = addresses.pick(now, true, first).unwrap();
     addresses.connected(up);
     // Ten seconds on, the first server is back and the other one goes.
     let later = now + Duration::from_secs(10);
-    addresses.entries[up].ready -= 1;
+    addresses.change(up, |entry| entry.ready -= 1);
     assert_eq!(addresses.pick(later, true, first), Some(up));
     addresses.failed(up, (later, later), error(), 0.5);
     assert_eq!(addresses.state(), Idle);
@@ -197,7 +207,7 @@ fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for(
 #[test]
 fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reached() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(1);
+    let mut addresses = of(1);
     addresses.pick(now, true, first).unwrap();
     addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
     assert_eq!(addresses.state(), TransientFailure);
@@ -206,10 +216,10 @@ fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reache
 #[test]
 fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_for() {
     let now = Instant::now();
-    let mut addresses = Addresses::new(2);
+    let mut addresses = of(2);
     assert_eq!(addresses.pick(now, true, first), Some(0));
     addresses.connected(0);
-    (addresses.entries[0].ready, addresses.entries[0].unhealthy) = (0, 1);
+    addresses.change(0, |entry| (entry.ready, entry.unhealthy) = (0, 1));
     assert_eq!(addresses.state(), Idle);
     assert!(!addresses.fails_fast(now));
 
@@ -219,4 +229,110 @@ fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_f
     assert_eq!(addresses.state(), TransientFailure);
     assert!(addresses.fails_fast(now));
     assert!(!addresses.fails_fast(now + Duration::from_secs(2)), "it may be back");
+}
+
+fn address(n: Key) -> Arc<Address> {
+    Arc::new(Address::parse(&format!("http://a:{n}")).unwrap())
+}
+
+#[test]
+fn what_is_listed_twice_is_one_address() {
+    let mut addresses = of(2);
+    assert_eq!(addresses.list(address(0)), 0);
+    assert_eq!(addresses.len(), 2);
+}
+
+#[test]
+fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled() {
+    let now = Instant::now();
+    let mut addresses = of(2);
+    assert_eq!(addresses.take(0, now).unwrap(), 0);
+    addresses.connected(0);
+    addresses.unlist(0);
+    assert_eq!((addresses.state(), addresses.len()), (Idle, 1));
+    assert!(addresses.take(0, now).is_err());
+    assert_eq!(addresses.pick(now, true, first), Some(1));
+    addresses.unlist(1);
+    assert_eq!(addresses.pick(now, true, first), None);
+    // Its attempt goes on, and does not count for the state.
+    addresses.connected(1);
+    assert_eq!(addresses.state(), Idle);
+}
+
+#[test]
+fn an_entry_is_there_until_nothing_of_it_is_counted() {
+    let now = Instant::now();
+    let mut addresses = of(1);
+    addresses.pick(now, true, first).unwrap();
+    addresses.connected(0);
+    addresses.unlist(0);
+    assert!(addresses.get(0).is_some());
+    addresses.change(0, |entry| entry.ready -= 1);
+    assert!(addresses.get(0).is_none() && addresses.find(&address(0)).is_none());
+    // One of which nothing is counted goes at once.
+    let key = addresses.list(address(7));
+    addresses.unlist(key);
+    assert!(addresses.get(key).is_none());
+}
+
+#[test]
+fn an_address_that_comes_back_has_a_new_number_and_its_old_back_off() {
+    let now = Instant::now();
+    let mut addresses = of(1);
+    addresses.pick(now, true, first).unwrap();
+    addresses.pick(now, false, first).unwrap();
+    addresses.failed(0, (now, now), error(), 0.5);
+    addresses.unlist(0);
+    assert_eq!(addresses.list(address(0)), 1);
+    assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
+    // What is left of the time before changes nothing of it.
+    addresses.connected(0);
+    assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
+    addresses.change(0, |entry| entry.ready -= 1);
+    assert_eq!(addresses.find(&address(0)), Some(1));
+}
+
+#[test]
+fn a_new_address_is_something_to_hope_for() {
+    let now = Instant::now();
+    let mut addresses = of(2);
+    fail_all(&mut addresses, now);
+    assert!(addresses.fails_fast(now));
+    addresses.list(address(2));
+    assert!(!addresses.fails_fast(now));
+    addresses.pick(now, true, first).unwrap();
+    assert_eq!(addresses.state(), Connecting);
+    assert!(!addresses.fails_fast(now), "calls wait for it");
+}
+
+#[test]
+fn the_sums_are_those_of_the_listed_entries() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let now = Instant::now();
+    let mut addresses = of(4);
+    for _ in 0..2000 {
+        let key = random.u64(..addresses.next_key);
+        match random.u32(..6) {
+            0 => _ = addresses.list(address(random.u64(..6))),
+            1 => _ = addresses.unlist(key),
+            2 => _ = addresses.take(key, now),
+            3 => addresses.change(key, |entry| {
+                if entry.connecting > 0 {
+                    (entry.connecting, entry.ready) = (entry.connecting - 1, entry.ready + 1);
+                }
+            }),
+            4 => addresses.change(key, |entry| {
+                (entry.unhealthy, entry.ready) = (entry.unhealthy + entry.ready, 0);
+            }),
+            _ => addresses.change(key, |entry| entry.unhealthy = 0),
+        }
+        let sum = |of: fn(&Entry) -> usize| addresses.iter().map(|(_, entry)| of(entry)).sum();
+        let sums: [usize; 4] = [
+            sum(|_| 1),
+            sum(|entry| entry.connecting),
+            sum(|entry| entry.ready),
+            sum(|entry| entry.unhealthy),
+        ];
+        assert_eq!(addresses.sums(), sums);
+    }
 }

@@ -127,6 +127,7 @@
 mod address;
 mod address_book;
 mod backoff;
+mod balance;
 mod call;
 mod channel;
 mod close;
@@ -148,10 +149,13 @@ mod state_watch;
 mod stats;
 mod transport;
 
+pub use balance::{
+    EjectedBy, EndpointEvent, EndpointObserver, FailurePercentage, OutlierDetection, SuccessRate,
+};
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};
 pub use code::code_name;
-pub use config::ChannelPoolBuilder;
+pub use config::{ChannelPoolBuilder, Subset};
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;
 pub use error::{ConfigError, ConnectError, NotReady};

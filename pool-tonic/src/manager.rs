@@ -16,6 +16,7 @@ use pool_core::{CreateContext, CreateReason, Manager, ResourceId, SharedManager}
 
 use crate::address::Address;
 use crate::address_book::{AddressBook, Dial};
+use crate::balance::{Ejector, Spread};
 use crate::connection::{self, Connection, DialConfig, Dialled};
 use crate::error::ConnectError;
 use crate::stats::Totals;
@@ -30,6 +31,9 @@ pub struct ConnectionManager {
     book: Arc<AddressBook>,
     config: DialConfig,
     totals: Arc<Totals>,
+    ejector: Option<Arc<Ejector>>,
+    /// Present where not all endpoints are used.
+    spread: Option<Arc<Spread>>,
     /// How often the pool has been rotated.
     generation: AtomicU64,
     /// What the rotation that goes on is about to replace.
@@ -39,11 +43,19 @@ pub struct ConnectionManager {
 }
 
 impl ConnectionManager {
-    pub(crate) fn new(book: Arc<AddressBook>, config: DialConfig, totals: Arc<Totals>) -> Self {
+    pub(crate) fn new(
+        book: Arc<AddressBook>,
+        config: DialConfig,
+        totals: Arc<Totals>,
+        ejector: Option<Arc<Ejector>>,
+        spread: Option<Arc<Spread>>,
+    ) -> Self {
         Self {
             book,
             config,
             totals,
+            ejector,
+            spread,
             generation: AtomicU64::new(0),
             replaced: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
@@ -77,6 +89,19 @@ impl ConnectionManager {
         self.config.connect_timeout
     }
 
+    #[cfg(test)]
+    pub(crate) fn spread(&self) -> Option<&Arc<Spread>> {
+        self.spread.as_ref()
+    }
+
+    /// An attempt has failed or succeeded: are others to be used?
+    fn choose_again(&self) {
+        if let Some(spread) = &self.spread {
+            // The pools below do not tell endpoints apart, and the book drains what is not used any more.
+            spread.look_again(drop);
+        }
+    }
+
     /// Begins an attempt at the address that the new connection is to have.
     fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
         let replaced = self.replaced().clone();
@@ -107,13 +132,25 @@ impl Manager for ConnectionManager {
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
         let dialled = loop {
-            let dialled = self.dial(self.begin(cx)?).await?;
+            let dialled = match self.dial(self.begin(cx)?).await {
+                Ok(dialled) => dialled,
+                Err(error) => {
+                    // Before the pool asks whether there is anything left to hope for.
+                    self.choose_again();
+                    return Err(error);
+                }
+            };
             // One that was begun before a rotation may have the old certificates.
-            if dialled.generation() == self.generation() {
+            if dialled.generation() == self.generation() && dialled.is_wanted() {
                 break dialled;
             }
         };
-        Ok(dialled.start(&self.config, cx.handle(), &self.totals))
+        if let Some(ejector) = &self.ejector {
+            ejector.begin(&self.book);
+        }
+        let connection = dialled.start(&self.config, cx.handle(), &self.totals);
+        self.choose_again();
+        Ok(connection)
     }
 
     fn is_fatal(&self, _: &ConnectError) -> bool {

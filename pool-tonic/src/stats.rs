@@ -138,6 +138,10 @@ pub struct AddressStatus {
     pub retry_in: Option<Duration>,
     /// Why the last attempt failed, if none has succeeded since.
     pub last_error: Option<ConnectError>,
+    /// How long it gets no calls for, since it answers worse than the others
+    /// ([`outlier_detection`](crate::ChannelPoolBuilder::outlier_detection)); zero from then until the interval ends in which it
+    /// returns. `None` if it is not ejected.
+    pub ejected: Option<Duration>,
 }
 
 /// What a channel pool has done since it was built. Every field only grows.
@@ -167,6 +171,8 @@ pub struct ChannelCounters {
     pub connections_lost: u64,
     /// Connections that keepalive ended, since nothing came within the timeout of a ping.
     pub keepalive_timeouts: u64,
+    /// Times that an endpoint was ejected, since it answered worse than the others.
+    pub endpoints_ejected: u64,
 }
 
 /// How one connection stands, from the begin of its attempt until its socket is closed.
@@ -242,6 +248,7 @@ pub(crate) struct Totals {
     pub(crate) connections_failed: AtomicU64,
     pub(crate) connections_lost: AtomicU64,
     pub(crate) keepalive_timeouts: AtomicU64,
+    pub(crate) endpoints_ejected: AtomicU64,
 }
 
 impl Totals {
@@ -262,6 +269,7 @@ impl Totals {
             connections_failed: read(&self.connections_failed),
             connections_lost: read(&self.connections_lost),
             keepalive_timeouts: read(&self.keepalive_timeouts),
+            endpoints_ejected: read(&self.endpoints_ejected),
         }
     }
 }

@@ -1,17 +1,28 @@
 //! The decisions about addresses: which is dialled, how long its back-off is, what state all that makes. The
 //! clock and what is random come in.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
+use crate::address::Address;
 use crate::backoff;
+use crate::balance::{Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 
+/// What an address goes by from its listing on; never used twice.
+pub(crate) type Key = u64;
+
 /// What is known of one address.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Entry {
+    pub(super) address: Arc<Address>,
+    /// Connections to it are wanted. It is there until nothing of it is counted any more.
+    pub(super) listed: bool,
     pub(super) connecting: usize,
     pub(super) ready: usize,
     /// Connected, and its server says that it does not serve.
@@ -26,9 +37,39 @@ pub(super) struct Entry {
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
+    /// Its connections, by whether they carry one call at a time and their numbers, to be drained when it is not
+    /// listed any more.
+    pub(super) connections: BTreeMap<(bool, ResourceId), ResourceHandle>,
+    /// Where endpoints are compared.
+    pub(super) monitor: Option<Arc<Monitor>>,
+    /// It gets no calls until then, since it answers worse than the others.
+    pub(super) ejected: Option<Instant>,
 }
 
 impl Entry {
+    fn new(address: Arc<Address>) -> Self {
+        Self {
+            address,
+            listed: true,
+            connecting: 0,
+            ready: 0,
+            unhealthy: 0,
+            draining: 0,
+            calmed: 0,
+            failures: 0,
+            failing: false,
+            retry_at: None,
+            last_error: None,
+            connections: BTreeMap::new(),
+            monitor: None,
+            ejected: None,
+        }
+    }
+
+    fn is_counted(&self) -> bool {
+        self.connecting + self.ready + self.unhealthy + self.draining > 0
+    }
+
     /// Out of its back-off, a failed address is idle again: the next call may dial it.
     pub(super) fn state(&self, now: Instant) -> ConnectivityState {
         let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
@@ -49,28 +90,121 @@ impl Entry {
 }
 
 /// The decisions about addresses.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Addresses {
-    pub(super) entries: Vec<Entry>,
+    entries: BTreeMap<Key, Entry>,
+    /// The last entry of each address, listed or not.
+    by_address: HashMap<Arc<Address>, Key>,
+    pub(super) next_key: Key,
+    /// Sums over the listed ones, so that the state takes no look at each.
+    listed: usize,
+    connecting: usize,
+    ready: usize,
+    unhealthy: usize,
     /// An attempt failed with nothing left to hope for, and no connection is ready since.
     pub(super) down: bool,
     pub(super) shutdown: bool,
 }
 
 impl Addresses {
-    pub(super) fn new(len: usize) -> Self {
-        let entries = (0..len).map(|_| Entry::default()).collect();
-        Self { entries, down: false, shutdown: false }
+    /// Lists an address, unless it is; says what it goes by. One that was listed before keeps its back-off for as
+    /// long as something of it is counted.
+    pub(super) fn list(&mut self, address: Arc<Address>) -> Key {
+        let mut entry = Entry::new(Arc::clone(&address));
+        if let Some(key) = self.by_address.get(&address)
+            && let Some(known) = self.entries.get(key)
+        {
+            if known.listed {
+                return *key;
+            }
+            entry = Entry {
+                calmed: known.calmed,
+                failures: known.failures,
+                failing: known.failing,
+                retry_at: known.retry_at,
+                last_error: known.last_error.clone(),
+                ..entry
+            };
+        }
+        // Something to hope for, if it did not fail just now.
+        self.down &= entry.failing;
+        let key = self.next_key;
+        self.next_key += 1;
+        self.listed += 1;
+        self.entries.insert(key, entry);
+        self.by_address.insert(address, key);
+        key
+    }
+
+    /// It is dialled no more, and what is left of it does not make the pool ready. Its connections are to be
+    /// drained.
+    pub(super) fn unlist(&mut self, key: Key) -> Vec<ResourceHandle> {
+        let mut connections = Vec::new();
+        if self.get(key).is_some_and(|entry| entry.listed) {
+            self.listed -= 1;
+            self.change(key, |entry| {
+                entry.listed = false;
+                connections.extend(std::mem::take(&mut entry.connections).into_values());
+            });
+        }
+        connections
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<&Entry> {
+        self.entries.get(&key)
+    }
+
+    pub(super) fn find(&self, address: &Address) -> Option<Key> {
+        self.by_address.get(address).copied()
+    }
+
+    /// The listed ones, in the order in which they were.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Entry)> {
+        self.entries.iter().filter(|(_, entry)| entry.listed).map(|(key, entry)| (*key, entry))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.listed
+    }
+
+    #[cfg(test)]
+    pub(super) fn sums(&self) -> [usize; 4] {
+        [self.listed, self.connecting, self.ready, self.unhealthy]
+    }
+
+    fn listed(&self) -> impl Iterator<Item = &Entry> {
+        self.iter().map(|(_, entry)| entry)
+    }
+
+    /// Changes an entry, and the sums with it. One that is neither listed nor counted goes.
+    pub(super) fn change(&mut self, key: Key, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        if entry.listed {
+            self.connecting -= entry.connecting;
+            self.ready -= entry.ready;
+            self.unhealthy -= entry.unhealthy;
+        }
+        change(entry);
+        if entry.listed {
+            self.connecting += entry.connecting;
+            self.ready += entry.ready;
+            self.unhealthy += entry.unhealthy;
+        } else if !entry.is_counted() {
+            if self.by_address.get(&entry.address) == Some(&key) {
+                self.by_address.remove(&entry.address);
+            }
+            self.entries.remove(&key);
+        }
     }
 
     pub(super) fn state(&self) -> ConnectivityState {
         if self.shutdown {
             ConnectivityState::Shutdown
-        } else if self.entries.iter().any(|entry| entry.ready > 0) {
+        } else if self.ready > 0 {
             ConnectivityState::Ready
         } else if self.down {
             ConnectivityState::TransientFailure
-        } else if self.is_connecting() {
+        } else if self.connecting > 0 {
             ConnectivityState::Connecting
         } else if self.is_unhealthy() {
             ConnectivityState::TransientFailure
@@ -81,12 +215,7 @@ impl Addresses {
 
     /// A server says that it does not serve, and there is no other address to hope for.
     fn is_unhealthy(&self) -> bool {
-        self.entries.iter().any(|entry| entry.unhealthy > 0)
-            && self.entries.iter().all(|entry| entry.unhealthy > 0 || entry.failing)
-    }
-
-    pub(super) fn is_connecting(&self) -> bool {
-        self.entries.iter().any(|entry| entry.connecting > 0)
+        self.unhealthy > 0 && self.listed().all(|entry| entry.unhealthy > 0 || entry.failing)
     }
 
     /// Takes the address to dial: one that is not in back-off, with the fewest connections, a random one
@@ -99,75 +228,91 @@ impl Addresses {
         now: Instant,
         sure: bool,
         pick: impl FnOnce(usize) -> usize,
-    ) -> Option<usize> {
+    ) -> Option<Key> {
         // A failing address is tried by one attempt at a time.
-        let key = |entry: &Entry| {
+        let rank = |entry: &Entry| {
             let connections = entry.connecting + entry.ready + entry.unhealthy;
-            let is_failing = entry.failing || entry.unhealthy > 0;
+            let is_failing = entry.failing || entry.unhealthy > 0 || entry.ejected.is_some();
             (is_failing && (sure || entry.connecting > 0), connections)
         };
-        let free =
-            || self.entries.iter().enumerate().filter(|(_, entry)| entry.retry_in(now).is_zero());
-        let best = free().map(|(_, entry)| key(entry)).min()?;
-        let ties = || free().filter(|(_, entry)| key(entry) == best);
-        let (index, _) = ties().nth(pick(ties().count()))?;
-        self.entries[index].connecting += 1;
-        Some(index)
+        let free = || self.iter().filter(|(_, entry)| entry.retry_in(now).is_zero());
+        let best = free().map(|(_, entry)| rank(entry)).min()?;
+        let ties = || free().filter(|(_, entry)| rank(entry) == best);
+        let (key, _) = ties().nth(pick(ties().count()))?;
+        self.begin(key);
+        Some(key)
+    }
+
+    /// Takes this address to dial, if it is listed and not in back-off. If not: why it is in back-off.
+    pub(super) fn take(&mut self, key: Key, now: Instant) -> Result<Key, Option<ConnectError>> {
+        match self.get(key) {
+            Some(entry) if entry.listed && entry.retry_in(now).is_zero() => {
+                self.begin(key);
+                Ok(key)
+            }
+            entry => Err(entry.and_then(|entry| entry.last_error.clone())),
+        }
+    }
+
+    fn begin(&mut self, key: Key) {
+        self.change(key, |entry| entry.connecting += 1);
     }
 
     /// How long until some address may be dialled.
     pub(super) fn retry_in(&self, now: Instant) -> Duration {
-        self.entries.iter().map(|entry| entry.retry_in(now)).min().unwrap_or_default()
+        self.listed().map(|entry| entry.retry_in(now)).min().unwrap_or_default()
     }
 
-    pub(super) fn connected(&mut self, index: usize) {
-        let entry = &mut self.entries[index];
-        entry.connecting -= 1;
-        entry.ready += 1;
-        entry.failures = 0;
-        entry.failing = false;
-        entry.retry_at = None;
-        entry.last_error = None;
-        self.down = false;
+    pub(super) fn connected(&mut self, key: Key) {
+        self.change(key, |entry| {
+            entry.connecting -= 1;
+            entry.ready += 1;
+            entry.failures = 0;
+            entry.failing = false;
+            entry.retry_at = None;
+            entry.last_error = None;
+        });
+        self.down &= self.ready == 0;
     }
 
     /// An attempt that began at `started` has failed by `now`.
     pub(super) fn failed(
         &mut self,
-        index: usize,
+        key: Key,
         (started, now): (Instant, Instant),
         error: ConnectError,
         random: f64,
     ) {
-        let entry = &mut self.entries[index];
-        entry.connecting -= 1;
-        entry.failures = entry.failures.saturating_add(1);
-        entry.failing = true;
-        let retry_at = started + backoff::delay(entry.failures, random);
-        entry.retry_at = entry.retry_at.max(Some(retry_at));
-        entry.last_error = Some(error);
-        // This one has just shown that it cannot be reached, even if its back-off is over by now.
-        self.down |= self.entries.iter().enumerate().all(|(at, entry)| {
-            let is_hopeless = at == index || !entry.retry_in(now).is_zero();
-            entry.ready == 0 && entry.connecting == 0 && is_hopeless
+        self.change(key, |entry| {
+            entry.connecting -= 1;
+            entry.failures = entry.failures.saturating_add(1);
+            entry.failing = true;
+            let retry_at = started + backoff::delay(entry.failures, random);
+            entry.retry_at = entry.retry_at.max(Some(retry_at));
+            entry.last_error = Some(error);
         });
+        // This one has just shown that it cannot be reached, even if its back-off is over by now.
+        self.down |= self.ready == 0
+            && self.connecting == 0
+            && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero());
     }
 
     /// A ready connection ended, `lived` after it was dialled. If it was shorter than `stable`, that
     /// counts for the back-off, though not as a failure.
     pub(super) fn ended(
         &mut self,
-        index: usize,
+        key: Key,
         now: Instant,
         (lived, stable): (Duration, Duration),
         error: ConnectError,
         random: f64,
     ) {
         if lived < stable {
-            let entry = &mut self.entries[index];
-            let retry_at = now + backoff::delay(1, random).saturating_sub(lived);
-            entry.retry_at = entry.retry_at.max(Some(retry_at));
-            entry.last_error = Some(error);
+            self.change(key, |entry| {
+                let retry_at = now + backoff::delay(1, random).saturating_sub(lived);
+                entry.retry_at = entry.retry_at.max(Some(retry_at));
+                entry.last_error = Some(error);
+            });
         }
     }
 
@@ -176,21 +321,33 @@ impl Addresses {
     pub(super) fn fails_fast(&self, now: Instant) -> bool {
         let may_be_dialled = |entry: &Entry| entry.unhealthy == 0 && entry.retry_in(now).is_zero();
         self.state() == ConnectivityState::TransientFailure
-            && (self.is_connecting() || !self.entries.iter().any(may_be_dialled))
+            && (self.connecting > 0 || !self.listed().any(may_be_dialled))
     }
 
     /// Every address may be dialled now.
     pub(super) fn reset_backoff(&mut self) {
-        for entry in &mut self.entries {
+        for entry in self.entries.values_mut() {
             entry.failures = 0;
             entry.retry_at = None;
         }
     }
 
+    /// What the endpoints' calls have shown since this was asked last.
+    pub(super) fn tallies(&self) -> Vec<Tally> {
+        let tally = |(key, entry): (Key, &Entry)| {
+            let (ok, failed) = entry.monitor.as_ref()?.take_outcomes();
+            Some(Tally { key, ok, failed, ready: entry.ready > 0 })
+        };
+        self.iter().filter_map(tally).collect()
+    }
+
+    pub(super) fn all_ready_are_ejected(&self) -> bool {
+        self.listed().all(|entry| entry.ready == 0 || entry.ejected.is_some())
+    }
+
     /// The error of the address that will be tried next, which is the most telling one.
     pub(super) fn last_error(&self) -> Option<ConnectError> {
-        self.entries
-            .iter()
+        self.listed()
             .filter(|entry| entry.last_error.is_some())
             .min_by_key(|entry| entry.retry_at)
             .and_then(|entry| entry.last_error.clone())

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::ResourceId;
+use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
-use super::AddressBook;
-use super::addresses::{Addresses, Entry};
+use super::addresses::{Addresses, Entry, Key};
+use super::{AddressBook, NOT_USED};
 use crate::address::Address;
+use crate::balance::Monitor;
 use crate::connection::{Control, Health};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
@@ -27,13 +28,14 @@ const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(60 * 60 * 24);
 
 impl AddressBook {
     /// The attempt that was counted just now.
-    pub(super) fn begin(self: &Arc<Self>, index: usize, now: Instant) -> Dial {
+    pub(super) fn begin(self: &Arc<Self>, key: Key, address: Arc<Address>, now: Instant) -> Dial {
         Dial {
             book: Arc::clone(self),
-            index,
+            key,
             started: now,
             stage: Attempt::Goes,
-            registered: Some(self.register.enter(self.list[index].to_string())),
+            registered: Some(self.register.enter(address.to_string())),
+            address,
         }
     }
 }
@@ -51,7 +53,8 @@ enum Attempt {
 #[derive(Debug)]
 pub(crate) struct Dial {
     book: Arc<AddressBook>,
-    index: usize,
+    key: Key,
+    address: Arc<Address>,
     started: Instant,
     stage: Attempt,
     /// Present until there is a connection.
@@ -60,7 +63,7 @@ pub(crate) struct Dial {
 
 impl Dial {
     pub(crate) fn address(&self) -> &Address {
-        &self.book.list[self.index]
+        &self.address
     }
 
     /// The server's settings are here.
@@ -68,27 +71,47 @@ impl Dial {
         self.stage = Attempt::Settled;
     }
 
-    /// The connection is the pool's, by this number: READY. It can be cut by `control`.
+    /// Is its address still one that is used?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.book.lock().get(self.key).is_some_and(|entry| entry.listed)
+    }
+
+    /// The connection is the pool's, by this handle: READY. It can be cut by `control`.
     pub(crate) fn connected(
         mut self,
-        id: ResourceId,
+        handle: &ResourceHandle,
         dedicated: bool,
         control: Arc<Control>,
     ) -> Live {
         if let Some(registered) = &self.registered {
-            registered.driven(id, dedicated, control);
+            registered.driven(handle.id(), dedicated, control);
         }
-        self.counted()
+        let mut live = self.counted();
+        let connection = (dedicated, handle.id());
+        let mut is_listed = false;
+        self.book.lock().change(self.key, |entry| {
+            is_listed = entry.listed;
+            if is_listed {
+                entry.connections.insert(connection, handle.clone());
+            }
+        });
+        if !is_listed {
+            handle.drain(NOT_USED);
+        }
+        live.connection = Some(connection);
+        live
     }
 
-    pub(super) fn counted(&mut self) -> Live {
+    pub(crate) fn counted(&mut self) -> Live {
         self.stage = Attempt::Over;
-        self.book.change(|addresses| addresses.connected(self.index));
+        self.book.change(|addresses| addresses.connected(self.key));
         Live {
             book: Arc::clone(&self.book),
-            index: self.index,
+            key: self.key,
+            address: Arc::clone(&self.address),
             started: self.started,
             stage: Stage::Ready,
+            connection: None,
             registered: self.registered.take(),
         }
     }
@@ -101,7 +124,7 @@ impl Dial {
         self.stage = Attempt::Over;
         self.book.change(|addresses| {
             let times = (self.started, Instant::now());
-            addresses.failed(self.index, times, error, fastrand::f64());
+            addresses.failed(self.key, times, error, fastrand::f64());
         });
     }
 }
@@ -114,7 +137,9 @@ impl Drop for Dial {
                 self.fail(error);
             }
             Attempt::Settled => {
-                self.book.change(|addresses| addresses.entries[self.index].connecting -= 1);
+                self.book.change(|addresses| {
+                    addresses.change(self.key, |entry| entry.connecting -= 1);
+                });
             }
             Attempt::Over => {}
         }
@@ -146,15 +171,23 @@ impl Stage {
 #[derive(Debug)]
 pub(crate) struct Live {
     book: Arc<AddressBook>,
-    index: usize,
+    key: Key,
+    address: Arc<Address>,
     started: Instant,
     stage: Stage,
+    /// What it is among the connections of its address.
+    connection: Option<(bool, ResourceId)>,
     registered: Option<Registered>,
 }
 
 impl Live {
     pub(crate) fn address(&self) -> &Address {
-        &self.book.list[self.index]
+        &self.address
+    }
+
+    /// Of the endpoint, where it is compared with others.
+    pub(crate) fn monitor(&self) -> Option<Arc<Monitor>> {
+        self.book.lock().get(self.key).and_then(|entry| entry.monitor.clone())
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -168,11 +201,16 @@ impl Live {
     fn pass(&mut self, stage: Stage, and: impl FnOnce(&mut Addresses)) {
         let before = std::mem::replace(&mut self.stage, stage);
         self.book.change(|addresses| {
-            let entry = &mut addresses.entries[self.index];
-            before.count(entry).into_iter().for_each(|count| *count -= 1);
-            stage.count(entry).into_iter().for_each(|count| *count += 1);
             and(addresses);
+            addresses.change(self.key, |entry| {
+                before.count(entry).into_iter().for_each(|count| *count -= 1);
+                stage.count(entry).into_iter().for_each(|count| *count += 1);
+            });
         });
+        if before == Stage::Ready {
+            // Perhaps all that are ready now are ejected.
+            self.book.lone.notify_one();
+        }
         if let Some(registered) = &self.registered {
             registered.set_state(match stage {
                 Stage::Ready | Stage::Draining => ConnectivityState::Ready,
@@ -192,14 +230,14 @@ impl Live {
 
     /// The server says that it takes no calls, or does not say so any more.
     pub(crate) fn set_health(&mut self, health: Health) {
-        let (index, error) = (self.index, ConnectError::unhealthy(self.address(), health));
+        let (key, error) = (self.key, ConnectError::unhealthy(self.address(), health));
         match (self.stage, health.refuses()) {
             (Stage::Unhealthy, false) => self.pass(Stage::Ready, |addresses| {
-                addresses.entries[index].last_error = None;
+                addresses.change(key, |entry| entry.last_error = None);
                 addresses.down = false;
             }),
             (Stage::Ready, true) => self.pass(Stage::Unhealthy, |addresses| {
-                addresses.entries[index].last_error = Some(error);
+                addresses.change(key, |entry| entry.last_error = Some(error));
             }),
             _ => {}
         }
@@ -214,30 +252,34 @@ impl Live {
     /// It closes, or has ended.
     pub(crate) fn leave(&mut self) {
         if self.is_counted() {
-            self.pass(Stage::Left, |_| {});
+            let (key, connection) = (self.key, self.connection);
+            self.pass(Stage::Left, |addresses| {
+                addresses.change(key, |entry| {
+                    connection.and_then(|connection| entry.connections.remove(&connection));
+                });
+            });
         }
     }
 
     /// The server complained of too many pings: the next connections ask it half as often.
     pub(crate) fn too_many_pings(&self) {
         self.book.change(|addresses| {
-            let calmed = &mut addresses.entries[self.index].calmed;
-            *calmed = calmed.saturating_add(1);
+            addresses.change(self.key, |entry| entry.calmed = entry.calmed.saturating_add(1));
         });
     }
 
     /// The keepalive time for this connection, where `time` is set: doubled for each complaint.
     pub(crate) fn keepalive_time(&self, time: Duration) -> Duration {
-        let calmed = self.book.lock().entries[self.index].calmed;
+        let calmed = self.book.lock().get(self.key).map_or(0, |entry| entry.calmed);
         time.saturating_mul(1_u32.checked_shl(calmed).unwrap_or(u32::MAX)).min(MAX_KEEPALIVE_TIME)
     }
 
     fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {
-        let index = self.index;
+        let key = self.key;
         let now = Instant::now();
         let error = ConnectError::lost(self.address(), reason);
         let lived = now.saturating_duration_since(self.started);
-        move |addresses| addresses.ended(index, now, (lived, stable), error, fastrand::f64())
+        move |addresses| addresses.ended(key, now, (lived, stable), error, fastrand::f64())
     }
 }
 

@@ -33,6 +33,9 @@ impl Call {
         let not_processed = status::never_processed(&error);
         let refused = status::is_refused(&error);
         let status = status::broken(error, lease, self.deadline.as_ref());
+        if refused || !(not_sent || not_processed) {
+            lease.attempt_ended(status.code());
+        }
         if not_processed && refused {
             lease.refused();
             self.refused_by = held.slot.lease().id();
@@ -143,12 +146,14 @@ impl Call {
             {
                 self.take_back(&mut held).await;
                 if self.payload.rewind() {
+                    held.slot.lease().attempt_ended(said.code());
                     drop((response, held));
                     return self.back_off(delay, &said).await.map(|()| None);
                 }
             }
         }
         if let Some(status) = foreign {
+            held.slot.lease().attempt_ended(status.code());
             drop(response);
             return Err(status);
         }

@@ -49,7 +49,7 @@ use pool_core::ResourceId;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use tonic::body::Body;
-use tonic::{GrpcMethod, Status};
+use tonic::{Code, GrpcMethod, Status};
 
 use crate::connection::SendError;
 use crate::options::{Dedicated, SentTo, ServedBy, WaitForReady};
@@ -215,8 +215,9 @@ impl Call {
                         Ok(Ok(response)) => Failed::Answered(Box::new((response, held))),
                         Ok(Err(error)) => Box::pin(self.failed(error, held, writes)).await,
                         Err(Passed) => {
-                            let served_by = held.slot.lease().served_by();
-                            Failed::Final(self.passed_at(served_by, "to answer"))
+                            let lease = held.slot.lease();
+                            lease.attempt_ended(Code::DeadlineExceeded);
+                            Failed::Final(self.passed_at(lease.served_by(), "to answer"))
                         }
                     }
                 }

@@ -36,12 +36,14 @@ impl Outcome {
         }
     }
 
-    /// Ends with what the server said in its trailers, or in the headers of an answer without a body.
-    pub(crate) fn end_with(&mut self, trailers: &HeaderMap) {
+    /// Ends with what the server said in its trailers, or in the headers of an answer without a body; says what
+    /// that was.
+    pub(crate) fn end_with(&mut self, trailers: &HeaderMap) -> Code {
         // A pass over the few there are costs less than a look-up.
         let status = trailers.iter().find(|(name, _)| **name == GRPC_STATUS);
         let code = status.map_or(Code::Unknown, |(_, code)| Code::from_bytes(code.as_bytes()));
         self.end(code);
+        code
     }
 }
 

@@ -58,7 +58,8 @@ impl ResponseBody {
         deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     ) -> http::Response<Body> {
         if response.body().is_end_stream() {
-            outcome.end_with(response.headers());
+            let code = outcome.end_with(response.headers());
+            held.slot.lease().attempt_ended(code);
             return response.map(|recv| {
                 Stream { recv, held }.finish();
                 Body::empty()
@@ -129,16 +130,16 @@ impl http_body::Body for ResponseBody {
             return Poll::Ready(None);
         };
         let result = ready!(Self::poll_stream(stream, &mut this.deadline, cx));
-        match &result {
+        let code = match &result {
             Ok(Some(frame)) if frame.is_data() => return Poll::Ready(result.transpose()),
-            Ok(Some(frame)) => {
-                if let Some(trailers) = frame.trailers_ref() {
-                    this.outcome.end_with(trailers);
-                }
-            }
+            Ok(Some(frame)) => frame.trailers_ref().map(|it| this.outcome.end_with(it)),
             // The end without trailers: the server owes a status.
-            Ok(None) => this.outcome.end(Code::Unknown),
-            Err(status) => this.outcome.end(status.code()),
+            Ok(None) => Some(Code::Unknown),
+            Err(status) => Some(status.code()),
+        };
+        if let Some(code) = code {
+            this.outcome.end(code);
+            stream.held.slot.lease().attempt_ended(code);
         }
         if let Some(stream) = this.stream.take() {
             match &result {

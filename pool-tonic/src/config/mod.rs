@@ -1,6 +1,7 @@
 //! The builder of a [`ChannelPool`].
 
 mod calls;
+mod endpoints;
 mod http2;
 mod life;
 #[cfg(feature = "service-config")]
@@ -15,6 +16,7 @@ use std::time::Duration;
 use pool_core::{CheckPolicy, Observer, SharedPool};
 
 use crate::address_book::AddressBook;
+use crate::balance::Ejector;
 use crate::connection::DialConfig;
 use crate::error::ConfigError;
 use crate::manager::ConnectionManager;
@@ -22,6 +24,8 @@ use crate::pool::ChannelPool;
 use crate::stats::Totals;
 
 use self::calls::Calls;
+use self::endpoints::Endpointing;
+pub use self::endpoints::Subset;
 use self::life::Life;
 use self::transport::Transport;
 
@@ -66,6 +70,7 @@ pub struct ChannelPoolBuilder {
     transport: Transport,
     life: Life,
     calls: Calls,
+    endpointing: Endpointing,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
 }
@@ -91,6 +96,7 @@ impl ChannelPoolBuilder {
             transport: Transport::default(),
             life: Life::default(),
             calls: Calls::default(),
+            endpointing: Endpointing::default(),
             observer: None,
             runtime: None,
         }
@@ -174,9 +180,18 @@ impl ChannelPoolBuilder {
         let connect_timeout = self.transport.connect_timeout;
         let upkeep = self.life.upkeep()?;
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
-        let book = AddressBook::new(addresses);
+        let (measures, outliers) = self.endpointing.build(addresses.len())?;
+        let book = AddressBook::new(measures);
+        let spread = self.endpointing.choose(&book, addresses);
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
-        let manager = |dial| ConnectionManager::new(Arc::clone(&book), dial, Arc::clone(&totals));
+        let ejector = outliers.map(|outliers| {
+            let observer = self.endpointing.observer.clone();
+            Arc::new(Ejector::new(outliers, Arc::clone(&totals), observer))
+        });
+        let manager = |dial| {
+            let (book, totals) = (Arc::clone(&book), Arc::clone(&totals));
+            ConnectionManager::new(book, dial, totals, ejector.clone(), spread.clone())
+        };
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, dedicated: true, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))

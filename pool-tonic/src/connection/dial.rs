@@ -152,6 +152,11 @@ impl Dialled {
         self.generation
     }
 
+    /// Is its address still one that is used?
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.dial.is_wanted()
+    }
+
     /// Makes it the resource that has this handle.
     pub(crate) fn start(
         self,
@@ -162,7 +167,7 @@ impl Dialled {
         totals.connections_opened.fetch_add(1, Ordering::Relaxed);
         let Self { dial, start, generation } = self;
         let control = Arc::new(Control::default());
-        let live = dial.connected(handle.id(), config.dedicated, Arc::clone(&control));
+        let live = dial.connected(&handle, config.dedicated, Arc::clone(&control));
         start(Starting { live, control, handle, config, totals, generation })
     }
 }

@@ -100,7 +100,12 @@ where
     {
         let Self { sender, mut connection, traffic, health } = self;
         let Starting { live, control, handle, config, totals, generation } = starting;
-        let places = Arc::new(Places::new(handle, config.max_streams));
+        let monitor = live.monitor();
+        let places = Arc::new(Places::new(handle, config.max_streams, monitor.clone()));
+        if let Some(monitor) = &monitor {
+            let weak = Arc::downgrade(&places);
+            monitor.add(weak);
+        }
         let address = live.address().clone();
         let pulse = config.upkeep.keepalive.and_then(|mut keepalive| {
             keepalive.time = live.keepalive_time(keepalive.time);
@@ -135,6 +140,7 @@ where
             address,
             generation,
             places,
+            monitor,
             totals: Arc::clone(totals),
             traffic,
             last_stream: config.upkeep.last_stream,

@@ -28,8 +28,11 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use tokio::time::Instant;
+use tonic::Code;
 
 use crate::address::Address;
+use crate::balance::Monitor;
 use crate::options::ServedBy;
 use crate::stats::Totals;
 use control::Hold;
@@ -57,6 +60,8 @@ pub struct Connection {
     /// How often the pool had been rotated when it was dialled.
     generation: u64,
     places: Arc<Places>,
+    /// Of its endpoint, where it is compared with others.
+    monitor: Option<Arc<Monitor>>,
     totals: Arc<Totals>,
     traffic: Traffic,
     last_stream: u32,
@@ -124,6 +129,13 @@ impl Connection {
     /// look at this and has failed before another that shows the same.
     pub(crate) fn writes(&self) -> u64 {
         self.traffic.writes()
+    }
+
+    /// An attempt of a call on it has ended like this.
+    pub(crate) fn attempt_ended(&self, code: Code) {
+        if let Some(monitor) = &self.monitor {
+            monitor.ended(code, Instant::now);
+        }
     }
 
     /// Why this side ended the connection under its calls, if it did.

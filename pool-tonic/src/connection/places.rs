@@ -5,11 +5,14 @@
 //! calls [`Places::publish`], which tells the pool until what it told is what holds, so that of two that
 //! race the last word is the right one.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pool_core::ResourceHandle;
 use tokio::time::Instant;
+
+use crate::balance::{Monitor, Placed};
 
 /// How long a refused stream keeps the places of its connection down. A server that counts later than
 /// it announces catches up within a round trip; one that is overloaded refuses again, which renews it.
@@ -25,6 +28,8 @@ pub(super) struct Places {
     peer_limit: AtomicUsize,
     /// The server's health lets it take calls.
     serving: AtomicBool,
+    /// Present where endpoints are compared: one that is ejected takes no calls.
+    monitor: Option<Arc<Monitor>>,
     /// Places taken off since streams were refused.
     refused: AtomicUsize,
     /// When the last stream was refused, in milliseconds since `epoch`.
@@ -33,8 +38,13 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(handle: ResourceHandle, own_cap: usize) -> Self {
+    pub(super) fn new(
+        handle: ResourceHandle,
+        own_cap: usize,
+        monitor: Option<Arc<Monitor>>,
+    ) -> Self {
         Self {
+            monitor,
             handle,
             own_cap,
             watched: AtomicBool::new(false),
@@ -57,7 +67,8 @@ impl Places {
     }
 
     fn current(&self) -> usize {
-        if !self.serving.load(Ordering::SeqCst) {
+        let is_ejected = self.monitor.as_ref().is_some_and(|monitor| monitor.is_ejected());
+        if is_ejected || !self.serving.load(Ordering::SeqCst) {
             return 0;
         }
         let limit = self.limit();
@@ -129,5 +140,11 @@ impl Places {
 
     fn millis(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Placed for Places {
+    fn look_again(&self) {
+        self.publish();
     }
 }

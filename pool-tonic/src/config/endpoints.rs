@@ -1,0 +1,153 @@
+//! Settings of how calls are spread over several endpoints.
+
+use std::collections::HashSet;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use super::ChannelPoolBuilder;
+use crate::address::Address;
+use crate::address_book::AddressBook;
+use crate::balance::{
+    EndpointObserver, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
+};
+use crate::error::ConfigError;
+
+/// Settings of how calls are spread over several endpoints.
+#[derive(Debug)]
+pub(super) struct Endpointing {
+    outliers: Option<OutlierDetection>,
+    pub(super) observer: Observed,
+    max_endpoints: usize,
+    subset: Subset,
+}
+
+impl Default for Endpointing {
+    fn default() -> Self {
+        Self {
+            outliers: None,
+            observer: Observed::default(),
+            max_endpoints: 100,
+            subset: Subset::Random,
+        }
+    }
+}
+
+/// Which endpoints are used where there are more than
+/// [`max_endpoints`](ChannelPoolBuilder::max_endpoints).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Subset {
+    /// Others for each pool.
+    #[default]
+    Random,
+    /// The same ones for the same number, also after a restart.
+    Seeded(u64),
+}
+
+impl Endpointing {
+    /// For so many addresses. One alone is compared with nobody.
+    pub(super) fn build(
+        &self,
+        addresses: usize,
+    ) -> Result<(Option<Measures>, Option<OutlierDetection>), ConfigError> {
+        if self.max_endpoints == 0 {
+            return Err(ConfigError::Zero { setting: "max_endpoints" });
+        }
+        let outliers = self.outliers.as_ref().filter(|_| addresses > 1);
+        if let Some(outliers) = &self.outliers
+            && outliers.interval.is_zero()
+        {
+            return Err(ConfigError::ZeroTime { setting: "outlier_detection's interval" });
+        }
+        let measures = outliers.map(|_| Measures { outcomes: true, ..Measures::default() });
+        Ok((measures, outliers.cloned()))
+    }
+}
+
+impl Endpointing {
+    /// What chooses among the addresses, and lists in the book those that it has chosen. `None`, and all are listed,
+    /// if there are not too many.
+    pub(super) fn choose(
+        &self,
+        book: &Arc<AddressBook>,
+        mut addresses: Vec<Address>,
+    ) -> Option<Arc<Spread>> {
+        let mut seen = HashSet::new();
+        addresses.retain(|address| seen.insert(address.clone()));
+        let addresses = addresses.into_iter().map(Arc::new);
+        if addresses.len() <= self.max_endpoints {
+            book.relist(addresses, &[]);
+            return None;
+        }
+        let seed = match self.subset {
+            Subset::Random => fastrand::u64(..),
+            Subset::Seeded(seed) => seed,
+        };
+        let spread = Arc::new(Spread::new(Arc::clone(book), self.max_endpoints, seed));
+        let site =
+            |address| Site { address, weight: NonZero::<u32>::MIN, nearness: Nearness::Elsewhere };
+        spread.set(addresses.map(site).collect(), drop);
+        Some(spread)
+    }
+}
+
+impl ChannelPoolBuilder {
+    /// Uses no more than this many endpoints at a time. Default 100.
+    ///
+    /// Where there are more, a [`subset`](Self::subset) of them is used: each of many clients another one, so that
+    /// every server has its share of them (gRFC A68). While all endpoints of the subset fail, others are used beside
+    /// them, at most eight times as many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    ///
+    /// let servers = (0..1000).map(|n| format!("http://server-{n}:50051"));
+    /// let pool = ChannelPool::endpoints(servers).max_endpoints(20).build()?;
+    /// assert_eq!(pool.addresses().len(), 20);
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn max_endpoints(mut self, endpoints: usize) -> Self {
+        self.endpointing.max_endpoints = endpoints;
+        self
+    }
+
+    /// Which endpoints are used where there are more than [`max_endpoints`](Self::max_endpoints). Default: others for
+    /// each pool.
+    pub fn subset(mut self, subset: Subset) -> Self {
+        self.endpointing.subset = subset;
+        self
+    }
+
+    /// Takes calls away from endpoints that answer worse than the others, for a while
+    /// ([gRFC A50](https://github.com/grpc/proposal/blob/master/A50-xds-outlier-detection.md)). Default: none is
+    /// taken out for what it answers.
+    ///
+    /// Without effect on a pool of one address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::{ChannelPool, OutlierDetection};
+    /// use std::time::Duration;
+    ///
+    /// let mut outliers = OutlierDetection::default();
+    /// outliers.interval = Duration::from_secs(5);
+    /// outliers.max_ejection_percent = 30;
+    /// let pool = ChannelPool::endpoints(["http://a:50051", "http://b:50051", "http://c:50051"])
+    ///     .outlier_detection(outliers)
+    ///     .build()?;
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn outlier_detection(mut self, outliers: OutlierDetection) -> Self {
+        self.endpointing.outliers = Some(outliers);
+        self
+    }
+
+    /// Is told what becomes of endpoints.
+    pub fn endpoint_observer(mut self, observer: Arc<dyn EndpointObserver>) -> Self {
+        self.endpointing.observer = Observed(Some(observer));
+        self
+    }
+}
