@@ -42,8 +42,8 @@ const NO_SETTINGS_YET: usize = (1 << 31) + 1;
 /// Bytes that h2 buffers per stream before the request body has to wait, as in hyper.
 const SEND_BUFFER: usize = 1 << 20;
 
-/// Streams reset by this side that are remembered, so that frames still on their way to them are
-/// ignored. A burst of cancelled calls on a full connection fits.
+/// Streams reset by this side that are remembered, for h2's second, so that frames still on their way to them
+/// are ignored. What comes for a forgotten one costs a reset by the library.
 const REMEMBERED_RESETS: usize = 1024;
 
 /// Resets by the library itself (for frames to streams that it has forgotten) until it gives the
