@@ -143,6 +143,7 @@ mod manager;
 mod options;
 mod pool;
 mod register;
+pub mod resolve;
 mod retry;
 mod rotate;
 mod state_watch;
