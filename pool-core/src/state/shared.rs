@@ -1,8 +1,10 @@
 //! The store of a shared pool: resources with several places each.
 //!
-//! A place is picked by the power of two choices: of two random resources with a free place, the one
+//! Two tables: of resources, each of one *group*, and of groups. Where nobody speaks of groups there is one.
+//!
+//! A place is picked by the power of two choices: of two random resources of a group with a free place, the one
 //! with fewer leases per place. That spreads the load nearly as well as looking at all of them, at a
-//! cost that does not grow with their number. `open` holds the active resources with a free place.
+//! cost that does not grow with their number. A group holds its resources with a free place before its others.
 //!
 //! A resource is *active*, then *draining*, then gone:
 //!
@@ -14,6 +16,7 @@
 //!                  reclaim (one that was shrunk)
 //! ```
 
+mod groups;
 mod lending;
 
 use std::sync::Arc;
@@ -21,6 +24,7 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+use self::groups::Groups;
 use super::share::Share;
 use super::store::Ended;
 use crate::config::Limits;
@@ -35,25 +39,33 @@ const MAX_PLACES: usize = if usize::BITS > 32 { u32::MAX as usize } else { u16::
 struct Row<R> {
     share: Arc<Share<R>>,
     in_use: usize,
-    /// A holder has given it back.
-    served: bool,
-    /// How many look at it without a lease.
-    held: usize,
     places: usize,
+    /// When a holder gave it back last.
+    returned: Moment,
+    group: u32,
+    /// Its position in its group.
+    at: u32,
+    /// How many look at it without a lease.
+    held: u32,
     /// Why it is being used up, if it is.
     draining: Option<EndReason>,
     /// That it is, is told.
     told: bool,
-    /// When a holder gave it back last.
-    returned: Moment,
-    /// Its position in `open`.
-    open_at: Option<usize>,
+    /// A holder has given it back.
+    served: bool,
+}
+
+impl<R> Row<R> {
+    fn is_open(&self) -> bool {
+        self.draining.is_none() && self.in_use < self.places
+    }
 }
 
 pub struct ShareStore<R> {
     rows: Slab<Row<R>>,
-    /// Keys of the active rows with a free place.
-    open: Vec<usize>,
+    groups: Groups,
+    /// Keys of the rows, in the order of their resources' numbers.
+    by_number: Vec<u32>,
     draining: usize,
     /// Leases of active rows.
     active_in_use: usize,
@@ -73,7 +85,8 @@ impl<R> Default for ShareStore<R> {
     fn default() -> Self {
         Self {
             rows: Slab::new(),
-            open: Vec::new(),
+            groups: Groups::default(),
+            by_number: Vec::new(),
             draining: 0,
             active_in_use: 0,
             draining_in_use: 0,
@@ -87,26 +100,33 @@ impl<R> Default for ShareStore<R> {
 
 impl<R: Send + 'static> ShareStore<R> {
     fn find(&self, id: ResourceId) -> Option<usize> {
-        self.rows.iter().find(|(_, row)| row.share.slot.id == id).map(|(key, _)| key)
+        let &key = self.by_number.get(self.position(id))?;
+        (self.number(key) == id).then_some(key as usize)
     }
 
-    /// Puts a row into `open` or takes it out, as its state asks.
+    /// Where a resource is in `by_number`, or would be.
+    fn position(&self, id: ResourceId) -> usize {
+        // Numbers grow: the new ones are nearly always the last.
+        match self.by_number.last() {
+            Some(&last) if self.number(last) >= id => {
+                self.by_number.partition_point(|&key| self.number(key) < id)
+            }
+            _ => self.by_number.len(),
+        }
+    }
+
+    fn number(&self, key: u32) -> ResourceId {
+        self.rows[key as usize].share.slot.id
+    }
+
+    /// Puts a row among those of its group that have a free place, or takes it out, as its state asks.
     fn sort_open(&mut self, key: usize) {
-        let row = &mut self.rows[key];
-        let is_open = row.draining.is_none() && row.in_use < row.places;
-        match (is_open, row.open_at) {
-            (true, None) => {
-                row.open_at = Some(self.open.len());
-                self.open.push(key);
+        let row = &self.rows[key];
+        if let Some((from, to)) = self.groups.sort(row.group, row.at, row.is_open()) {
+            let [from, to] = [from, to].map(|at| (at, self.groups.member(row.group, at)));
+            for (at, key) in [from, to] {
+                self.rows[key].at = at;
             }
-            (false, Some(at)) => {
-                row.open_at = None;
-                self.open.swap_remove(at);
-                if let Some(&moved) = self.open.get(at) {
-                    self.rows[moved].open_at = Some(at);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -135,8 +155,13 @@ impl<R: Send + 'static> ShareStore<R> {
     fn end_if_unused(&mut self, key: usize) -> Option<Ended<R>> {
         let row = &self.rows[key];
         let reason = row.draining.filter(|_| row.in_use == 0 && row.held == 0)?;
+        let number = self.position(row.share.slot.id);
+        self.by_number.remove(number);
         let row = self.rows.remove(key);
         self.draining -= 1;
+        if let Some(moved) = self.groups.remove(row.group, row.at) {
+            self.rows[moved].at = row.at;
+        }
         // Holders give their share back under the lock, so the row's is the last one.
         let Share { mut slot, uses, .. } = Arc::into_inner(row.share)?;
         slot.uses = uses.into_inner();
@@ -151,6 +176,7 @@ impl<R: Send + 'static> ShareStore<R> {
         drop(lent);
         let row = &mut self.rows[key];
         row.in_use -= 1;
+        let was_open = self.groups.took_back(row.group, row.at);
         row.served |= now.is_some();
         // Whoever comes last may not have used it.
         row.returned = now.unwrap_or(row.returned);
@@ -160,7 +186,7 @@ impl<R: Send + 'static> ShareStore<R> {
         }
         self.active_in_use -= 1;
         self.idle += usize::from(row.in_use == 0);
-        if row.open_at.is_none() {
+        if !was_open {
             self.sort_open(key);
         }
         key

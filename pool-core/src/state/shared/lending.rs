@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::groups::{self, DEFAULT};
 use super::{MAX_PLACES, Row, ShareStore};
 use crate::config::Limits;
 use crate::manager::ResourceId;
@@ -44,7 +45,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn free(&self, max_uses: u32) -> usize {
-        let open = self.open.iter().map(|&key| &self.rows[key]);
+        let open = self.groups.open_members().map(|key| &self.rows[key]);
         let uses_left = |row: &Row<R>| max_uses.saturating_sub(Self::uses(&row.share)) as usize;
         open.map(|row| (row.places - row.in_use).min(uses_left(row))).sum()
     }
@@ -140,15 +141,17 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         rng: &mut fastrand::Rng,
         fresh_after: Moment,
     ) -> Option<(Arc<Share<R>>, bool)> {
-        let key = match self.open.len() {
-            0 => return None,
-            1 => self.open[0],
-            open => {
-                let first = rng.usize(..open);
+        let group = self.groups.pick()?;
+        let open = self.groups.lend(group);
+        let key = match open.len() {
+            1 => open[0] as usize,
+            several => {
+                let first = rng.usize(..several);
                 // One of the others, each as likely.
-                let ahead = first + rng.usize(1..open);
-                let second = if ahead < open { ahead } else { ahead - open };
-                self.less_loaded(self.open[first], self.open[second])
+                let ahead = first + rng.usize(1..several);
+                let second = if ahead < several { ahead } else { ahead - several };
+                let (first, second) = (open[first] as usize, open[second] as usize);
+                self.less_loaded(first, second)
             }
         };
         let row = &mut self.rows[key];
@@ -206,19 +209,23 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.learned = Some(places.max(1));
         self.places += places;
         self.idle += 1;
+        let number = self.position(slot.id);
         let entry = self.rows.vacant_entry();
         let key = entry.key();
+        let (group, short) = (DEFAULT, groups::short(key));
         entry.insert(Row {
             in_use: 0,
-            served: false,
-            held: 0,
             places,
+            returned: slot.returned,
+            group,
+            at: self.groups.add(group, short),
+            held: 0,
             draining: None,
             told: false,
-            returned: slot.returned,
-            open_at: None,
+            served: false,
             share: Arc::new(Share::new(*slot, key)),
         });
+        self.by_number.insert(number, short);
         self.sort_open(key);
     }
 
