@@ -181,9 +181,9 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let core = self.core;
-        let class = self.patience.options.priority;
+        let GetOptions { priority: class, through_failures, .. } = self.patience.options;
         let mut waker = Some(cx.waker().clone());
-        if self.places == 1 && class == Priority::Normal && !self.again {
+        if self.places == 1 && class == Priority::Normal && !self.again && !through_failures {
             let sampled = self.patience.sample(core.front.sampled(), &core.times);
             let (now, deadline) = if let Some(span) = sampled {
                 (span.started, span.deadline)
@@ -208,7 +208,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         }
         let now = core.clock.now();
         let deadline = self.patience.wait_until(now, &core.times, core.clock);
-        let ask = Ask { deadline, class, places: self.places, again: self.again };
+        let (places, again) = (self.places, self.again);
+        let ask = Ask { deadline, class, places, again, through_failures };
         self.request(ask, waker)
     }
 

@@ -130,7 +130,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if actions.is_empty() {
             return;
         }
-        let Actions { wake, ended, events, notify, closed, error } = actions;
+        let Actions { wake, ended, events, turned, notify, closed, error } = actions;
         for waker in wake {
             wake_up(waker);
         }
@@ -142,6 +142,9 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
         for event in &events {
             self.tell(event);
+        }
+        for id in turned {
+            self.tell_aside(id);
         }
         contain(|| drop(error));
         for ended in ended {
@@ -156,6 +159,20 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         contain(|| crate::trace::trace(std::any::type_name::<M>(), event));
         if let Some(observer) = &self.observer {
             contain(|| observer.event(event));
+        }
+    }
+
+    /// Tells the manager whether a resource is lent, until that is what holds: of two who tell it the last one is right.
+    fn tell_aside(&self, id: ResourceId) {
+        let is_aside = || !self.state().store.is_active(id);
+        let mut aside = is_aside();
+        loop {
+            contain(|| K::set_aside(&self.manager, id, aside));
+            let now = is_aside();
+            if now == aside {
+                return;
+            }
+            aside = now;
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::manager::{CreateContext, Manager, Passed, SharedManager};
+use crate::manager::{CreateContext, Manager, Passed, ResourceId, SharedManager};
 use crate::metadata::Metadata;
 
 /// The twin of [`Manager`] for a manager that is chosen at run time: `Box<dyn DynManager<...>>` and
@@ -241,6 +241,11 @@ pub trait DynSharedManager: DynManager<Resource: Sync> {
         let _ = (resource, meta);
         Box::pin(Passed(PhantomData))
     }
+
+    /// A resource that has holders gets no new ones, or does again. See [`SharedManager::set_aside`].
+    fn set_aside(&self, id: ResourceId, aside: bool) {
+        let _ = (id, aside);
+    }
 }
 
 #[async_trait]
@@ -257,6 +262,10 @@ impl<M: SharedManager> DynSharedManager for M {
         Self: 'async_trait,
     {
         Box::pin(SharedManager::check_shared(self, resource, meta))
+    }
+
+    fn set_aside(&self, id: ResourceId, aside: bool) {
+        SharedManager::set_aside(self, id, aside);
     }
 }
 
@@ -314,6 +323,10 @@ macro_rules! shared_manager_behind {
         {
             async fn check_shared(&self, resource: &R, meta: &Metadata) -> Result<(), E> {
                 DynSharedManager::check_shared(&**self, resource, meta).await
+            }
+
+            fn set_aside(&self, id: ResourceId, aside: bool) {
+                DynSharedManager::set_aside(&**self, id, aside);
             }
         }
     };

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::acquire::LATE;
 use crate::hooks::Hooks;
-use crate::manager::{Manager, SharedManager};
+use crate::manager::{Manager, ResourceId, SharedManager};
 use crate::metadata::Slot;
 use crate::moment::Clock;
 use crate::state::{IdleStore, Share, ShareStore, Store};
@@ -40,6 +40,10 @@ pub trait Kind<M: Manager>: Send + Sync + 'static + sealed::Sealed {
     /// Asks the hook, if there is one, whether the resource may stay that has come back.
     #[doc(hidden)]
     fn returned(hooks: &Hooks<M>, place: &mut Self::Place, clock: Clock) -> bool;
+
+    /// A resource that has holders is lent no more, or again.
+    #[doc(hidden)]
+    fn set_aside(manager: &M, id: ResourceId, aside: bool);
 
     /// Looks at an idle resource.
     #[doc(hidden)]
@@ -128,6 +132,8 @@ impl<M: Manager> Kind<M> for Exclusive {
         hook(resource, data, &meta).is_ok()
     }
 
+    fn set_aside(_manager: &M, _id: ResourceId, _aside: bool) {}
+
     async fn look(manager: &M, place: &mut Self::Place, clock: Clock) -> Result<(), M::Error> {
         let meta = place.metadata(place.uses, clock);
         manager.check(&mut place.resource, &meta).await
@@ -202,6 +208,10 @@ impl<M: SharedManager> Kind<M> for Shared {
         let Some(hook) = &hooks.after_return_shared else { return true };
         let meta = place.metadata(clock);
         hook(&place.slot.resource, &place.slot.data, &meta).is_ok()
+    }
+
+    fn set_aside(manager: &M, id: ResourceId, aside: bool) {
+        manager.set_aside(id, aside);
     }
 
     async fn look(manager: &M, place: &mut Self::Place, clock: Clock) -> Result<(), M::Error> {

@@ -166,6 +166,15 @@ pub trait SharedManager: Manager<Resource: Sync> {
         let _ = (resource, meta);
         Passed(PhantomData)
     }
+
+    /// A resource that has holders gets no new ones: the pool uses it up, for its age, its number or what its
+    /// [handle](ResourceHandle) said. Or it does again, since one that was to go for want of load was taken back.
+    ///
+    /// For managers that keep account of what can be lent. Called after the fact, by whoever made the change, and not
+    /// for a resource that goes at once.
+    fn set_aside(&self, id: ResourceId, aside: bool) {
+        let _ = (id, aside);
+    }
 }
 
 /// A check that has nothing to look at: a future without state, which costs a hit nothing.

@@ -25,6 +25,7 @@ pub struct GetOptions {
     pub(crate) check_timeout: Option<Duration>,
     pub(crate) recycle_timeout: Option<Duration>,
     pub(crate) priority: Priority,
+    pub(crate) through_failures: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,6 +96,13 @@ impl GetOptions {
     /// The class that this get waits in.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// This get waits on when a creation fails with a [fatal](crate::Manager::is_fatal) error, and keeps its turn:
+    /// only its time ends its wait.
+    pub fn through_failures(mut self) -> Self {
+        self.through_failures = true;
         self
     }
 }

@@ -27,6 +27,11 @@
 //! its back-off is something to hope for: its server may long be back, and nobody has asked since. It is
 //! `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses are failing.
 //!
+//! The connections of the two pools below are counted apart: one that carries one call at a time is of no use to a
+//! call that waits for a shared one, which has to fail fast nevertheless, and the other way round. Attempts and
+//! back-off are of the address, and so common. Only what takes calls is ready: not one that the pool itself is about
+//! to be rid of, for its age or its number ([`Live::set_aside`]).
+//!
 //! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready`, `unhealthy` or `draining`; both
 //! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
 //! is there while it is listed or counted, and the sums that make the state are those of the listed ones. The
@@ -35,6 +40,7 @@
 
 mod addresses;
 mod guards;
+mod side;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -55,6 +61,7 @@ use crate::stats::AddressStatus;
 pub(crate) use addresses::Key;
 use addresses::{Addresses, Entry};
 pub(crate) use guards::{Dial, Live};
+pub(crate) use side::Side;
 
 /// Messages name as many addresses, and say how many more there are.
 const ADDRESSES_IN_MESSAGES: usize = 10;
@@ -97,7 +104,7 @@ impl AddressBook {
     fn change<R>(&self, change: impl FnOnce(&mut Addresses) -> R) -> R {
         let result = change(&mut self.lock());
         self.state.send_if_modified(|state| {
-            let new = self.lock().state();
+            let new = self.lock().overall();
             let modified = *state != new;
             *state = new;
             modified
@@ -213,14 +220,10 @@ impl AddressBook {
         addresses.iter().filter(|(_, entry)| entry.failing).map(|(key, _)| key).collect()
     }
 
-    /// The error with which a call that finds no connection fails at once; `None` if it may wait.
-    pub(crate) fn refusal(&self) -> Option<ConnectError> {
-        // Read first, since it is right nearly always and costs no lock.
-        if self.state() != ConnectivityState::TransientFailure {
-            return None;
-        }
+    /// The error with which a call of this side that finds no connection fails at once; `None` if it may wait.
+    pub(crate) fn refusal(&self, side: Side) -> Option<ConnectError> {
         let addresses = self.lock();
-        if !addresses.fails_fast(Instant::now()) {
+        if !addresses.fails_fast(side, Instant::now()) {
             return None;
         }
         let last = addresses.last_error();
@@ -228,9 +231,14 @@ impl AddressBook {
         Some(last.unwrap_or_else(|| ConnectError::backing_off(self, None)))
     }
 
-    /// Is there no address left that a waiting call could hope for?
-    pub(crate) fn is_down(&self) -> bool {
-        self.lock().state() == ConnectivityState::TransientFailure
+    /// Is there no address left that a waiting call of this side could hope for?
+    pub(crate) fn is_down(&self, side: Side) -> bool {
+        self.lock().state(side) == ConnectivityState::TransientFailure
+    }
+
+    /// Has this side a connection that takes calls?
+    pub(crate) fn is_ready(&self, side: Side) -> bool {
+        self.lock().state(side) == ConnectivityState::Ready
     }
 
     pub(crate) fn last_error(&self) -> Option<ConnectError> {
@@ -279,7 +287,7 @@ impl AddressBook {
             address: entry.address.to_string(),
             state: entry.state(now),
             connecting: entry.connecting,
-            ready: entry.ready,
+            ready: entry.ready.sum(),
             draining: entry.draining,
             retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
             last_error: entry.last_error.clone(),

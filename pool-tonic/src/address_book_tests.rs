@@ -1,5 +1,6 @@
 use super::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
 use super::guards::STABLE_AFTER;
+use super::side::Side::Shared;
 use super::*;
 
 fn error() -> ConnectError {
@@ -34,7 +35,7 @@ fn the_address_with_the_fewest_connections_is_dialled() {
     for n in 0..9 {
         let index = addresses.pick(now, true, |ties| n % ties).unwrap();
         dialled[usize::try_from(index).unwrap()] += 1;
-        addresses.connected(index);
+        addresses.connected(index, Shared);
     }
     assert_eq!(dialled, [3, 3, 3]);
 }
@@ -74,13 +75,17 @@ fn ready_ends_back_off_and_failure() {
     fail_all(&mut addresses, now);
     let later = now + Duration::from_secs(1);
     assert_eq!(addresses.pick(later, true, first), Some(0));
-    assert_eq!(addresses.state(), TransientFailure, "an attempt does not show while all failed");
-    addresses.connected(0);
-    assert_eq!(addresses.state(), Ready);
+    assert_eq!(
+        addresses.state(Shared),
+        TransientFailure,
+        "an attempt does not show while all failed"
+    );
+    addresses.connected(0, Shared);
+    assert_eq!(addresses.state(Shared), Ready);
     assert!(addresses.retry_in(later).is_zero());
     assert!(addresses.last_error().is_none());
-    addresses.change(0, |entry| entry.ready -= 1);
-    assert_eq!(addresses.state(), Idle);
+    addresses.change(0, |entry| entry.ready[Shared] -= 1);
+    assert_eq!(addresses.state(Shared), Idle);
 }
 
 #[test]
@@ -91,7 +96,7 @@ fn another_address_is_free_while_one_is_in_back_off() {
     addresses.failed(index, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now).is_zero());
     assert_eq!(addresses.pick(now, true, first), Some(1 - index));
-    assert_eq!(addresses.state(), Connecting);
+    assert_eq!(addresses.state(Shared), Connecting);
 }
 
 #[test]
@@ -102,7 +107,7 @@ fn a_waiting_call_gets_the_address_that_did_not_fail() {
     addresses.failed(index, (now, now), error(), 0.5);
     for _ in 0..3 {
         let other = addresses.pick(now, true, first).unwrap();
-        addresses.connected(other);
+        addresses.connected(other, Shared);
         assert_eq!(other, 1 - index);
     }
     let later = now + Duration::from_secs(2);
@@ -119,16 +124,16 @@ fn a_waiting_call_gets_the_address_that_did_not_fail() {
 fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
     let now = Instant::now();
     let mut addresses = of(2);
-    assert!(!addresses.fails_fast(now));
+    assert!(!addresses.fails_fast(Shared, now));
     let index = addresses.pick(now, true, first).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
-    assert!(!addresses.fails_fast(now), "the other address was not tried");
+    assert!(!addresses.fails_fast(Shared, now), "the other address was not tried");
     fail_all(&mut addresses, now);
-    assert!(addresses.fails_fast(now));
+    assert!(addresses.fails_fast(Shared, now));
     let due = now + Duration::from_secs(1);
-    assert!(!addresses.fails_fast(due), "this call makes the next attempt");
+    assert!(!addresses.fails_fast(Shared, due), "this call makes the next attempt");
     addresses.pick(due, true, first).unwrap();
-    assert!(addresses.fails_fast(due), "and the others do not wait for it");
+    assert!(addresses.fails_fast(Shared, due), "and the others do not wait for it");
 }
 
 #[test]
@@ -136,7 +141,7 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
     let now = Instant::now();
     let mut addresses = of(1);
     addresses.pick(now, true, first).unwrap();
-    addresses.connected(0);
+    addresses.connected(0, Shared);
     let lived = Duration::from_millis(10);
     addresses.ended(0, now + lived, (lived, STABLE_AFTER), error(), 0.5);
     assert_eq!(addresses.retry_in(now + lived), Duration::from_millis(990));
@@ -157,7 +162,7 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     };
     let mut dial = book.dial(true).unwrap();
     next(&mut watch);
-    let mut live = dial.counted();
+    let mut live = dial.counted(Shared);
     next(&mut watch);
     live.drain("GOAWAY".to_owned());
     next(&mut watch);
@@ -169,10 +174,10 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     drop(book.dial(true).unwrap());
     next(&mut watch);
     assert!(book.dial(true).unwrap_err().to_string().contains("back-off"));
-    assert!(book.refusal().is_some());
+    assert!(book.refusal(Shared).is_some());
     tokio::time::advance(Duration::from_secs(2)).await;
-    assert!(book.refusal().is_none());
-    let live = book.dial(true).unwrap().counted();
+    assert!(book.refusal(Shared).is_none());
+    let live = book.dial(true).unwrap().counted(Shared);
     next(&mut watch);
     live.lost("reset".to_owned());
     drop(live);
@@ -189,19 +194,19 @@ fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for(
     let first_down = addresses.pick(now, true, first).unwrap();
     addresses.failed(first_down, (now, now), error(), 0.5);
     let up = addresses.pick(now, true, first).unwrap();
-    addresses.connected(up);
+    addresses.connected(up, Shared);
     // Ten seconds on, the first server is back and the other one goes.
     let later = now + Duration::from_secs(10);
-    addresses.change(up, |entry| entry.ready -= 1);
+    addresses.change(up, |entry| entry.ready[Shared] -= 1);
     assert_eq!(addresses.pick(later, true, first), Some(up));
     addresses.failed(up, (later, later), error(), 0.5);
-    assert_eq!(addresses.state(), Idle);
-    assert!(!addresses.fails_fast(later));
+    assert_eq!(addresses.state(Shared), Idle);
+    assert!(!addresses.fails_fast(Shared, later));
     // When that one fails, too, there is nothing left.
     assert_eq!(addresses.pick(later, true, first), Some(first_down));
     addresses.failed(first_down, (later, later), error(), 0.5);
-    assert_eq!(addresses.state(), TransientFailure);
-    assert!(addresses.fails_fast(later));
+    assert_eq!(addresses.state(Shared), TransientFailure);
+    assert!(addresses.fails_fast(Shared, later));
 }
 
 #[test]
@@ -210,7 +215,7 @@ fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reache
     let mut addresses = of(1);
     addresses.pick(now, true, first).unwrap();
     addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
-    assert_eq!(addresses.state(), TransientFailure);
+    assert_eq!(addresses.state(Shared), TransientFailure);
 }
 
 #[test]
@@ -218,17 +223,17 @@ fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_f
     let now = Instant::now();
     let mut addresses = of(2);
     assert_eq!(addresses.pick(now, true, first), Some(0));
-    addresses.connected(0);
-    addresses.change(0, |entry| (entry.ready, entry.unhealthy) = (0, 1));
-    assert_eq!(addresses.state(), Idle);
-    assert!(!addresses.fails_fast(now));
+    addresses.connected(0, Shared);
+    addresses.change(0, |entry| (entry.ready[Shared], entry.unhealthy[Shared]) = (0, 1));
+    assert_eq!(addresses.state(Shared), Idle);
+    assert!(!addresses.fails_fast(Shared, now));
 
     assert_eq!(addresses.pick(now, true, first), Some(1), "the other one");
-    assert_eq!(addresses.state(), Connecting);
+    assert_eq!(addresses.state(Shared), Connecting);
     addresses.failed(1, (now, now), error(), 0.5);
-    assert_eq!(addresses.state(), TransientFailure);
-    assert!(addresses.fails_fast(now));
-    assert!(!addresses.fails_fast(now + Duration::from_secs(2)), "it may be back");
+    assert_eq!(addresses.state(Shared), TransientFailure);
+    assert!(addresses.fails_fast(Shared, now));
+    assert!(!addresses.fails_fast(Shared, now + Duration::from_secs(2)), "it may be back");
 }
 
 fn address(n: Key) -> Arc<Address> {
@@ -247,16 +252,16 @@ fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled
     let now = Instant::now();
     let mut addresses = of(2);
     assert_eq!(addresses.take(0, now).unwrap(), 0);
-    addresses.connected(0);
+    addresses.connected(0, Shared);
     addresses.unlist(0);
-    assert_eq!((addresses.state(), addresses.len()), (Idle, 1));
+    assert_eq!((addresses.state(Shared), addresses.len()), (Idle, 1));
     assert!(addresses.take(0, now).is_err());
     assert_eq!(addresses.pick(now, true, first), Some(1));
     addresses.unlist(1);
     assert_eq!(addresses.pick(now, true, first), None);
     // Its attempt goes on, and does not count for the state.
-    addresses.connected(1);
-    assert_eq!(addresses.state(), Idle);
+    addresses.connected(1, Shared);
+    assert_eq!(addresses.state(Shared), Idle);
 }
 
 #[test]
@@ -264,10 +269,10 @@ fn an_entry_is_there_until_nothing_of_it_is_counted() {
     let now = Instant::now();
     let mut addresses = of(1);
     addresses.pick(now, true, first).unwrap();
-    addresses.connected(0);
+    addresses.connected(0, Shared);
     addresses.unlist(0);
     assert!(addresses.get(0).is_some());
-    addresses.change(0, |entry| entry.ready -= 1);
+    addresses.change(0, |entry| entry.ready[Shared] -= 1);
     assert!(addresses.get(0).is_none() && addresses.find(&address(0)).is_none());
     // One of which nothing is counted goes at once.
     let key = addresses.list(address(7));
@@ -286,9 +291,9 @@ fn an_address_that_comes_back_has_a_new_number_and_its_old_back_off() {
     assert_eq!(addresses.list(address(0)), 1);
     assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
     // What is left of the time before changes nothing of it.
-    addresses.connected(0);
+    addresses.connected(0, Shared);
     assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
-    addresses.change(0, |entry| entry.ready -= 1);
+    addresses.change(0, |entry| entry.ready[Shared] -= 1);
     assert_eq!(addresses.find(&address(0)), Some(1));
 }
 
@@ -297,12 +302,12 @@ fn a_new_address_is_something_to_hope_for() {
     let now = Instant::now();
     let mut addresses = of(2);
     fail_all(&mut addresses, now);
-    assert!(addresses.fails_fast(now));
+    assert!(addresses.fails_fast(Shared, now));
     addresses.list(address(2));
-    assert!(!addresses.fails_fast(now));
+    assert!(!addresses.fails_fast(Shared, now));
     addresses.pick(now, true, first).unwrap();
-    assert_eq!(addresses.state(), Connecting);
-    assert!(!addresses.fails_fast(now), "calls wait for it");
+    assert_eq!(addresses.state(Shared), Connecting);
+    assert!(!addresses.fails_fast(Shared, now), "calls wait for it");
 }
 
 #[test]
@@ -312,26 +317,29 @@ fn the_sums_are_those_of_the_listed_entries() {
     let mut addresses = of(4);
     for _ in 0..2000 {
         let key = random.u64(..addresses.next_key);
+        let side = Side::BOTH[random.usize(..2)];
         match random.u32(..6) {
             0 => _ = addresses.list(address(random.u64(..6))),
             1 => _ = addresses.unlist(key),
             2 => _ = addresses.take(key, now),
             3 => addresses.change(key, |entry| {
                 if entry.connecting > 0 {
-                    (entry.connecting, entry.ready) = (entry.connecting - 1, entry.ready + 1);
+                    entry.connecting -= 1;
+                    entry.ready[side] += 1;
                 }
             }),
             4 => addresses.change(key, |entry| {
-                (entry.unhealthy, entry.ready) = (entry.unhealthy + entry.ready, 0);
+                let ready = std::mem::take(&mut entry.ready);
+                entry.unhealthy += ready;
             }),
-            _ => addresses.change(key, |entry| entry.unhealthy = 0),
+            _ => addresses.change(key, |entry| entry.unhealthy[side] = 0),
         }
         let sum = |of: fn(&Entry) -> usize| addresses.iter().map(|(_, entry)| of(entry)).sum();
         let sums: [usize; 4] = [
             sum(|_| 1),
             sum(|entry| entry.connecting),
-            sum(|entry| entry.ready),
-            sum(|entry| entry.unhealthy),
+            sum(|entry| entry.ready.sum()),
+            sum(|entry| entry.unhealthy.sum()),
         ];
         assert_eq!(addresses.sums(), sums);
     }

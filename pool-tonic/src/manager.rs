@@ -154,7 +154,7 @@ impl Manager for ConnectionManager {
     }
 
     fn is_fatal(&self, _: &ConnectError) -> bool {
-        self.book.is_down()
+        self.book.is_down(self.config.side)
     }
 
     fn retry_in(&self, _: &ConnectError) -> Option<Duration> {
@@ -162,4 +162,10 @@ impl Manager for ConnectionManager {
     }
 }
 
-impl SharedManager for ConnectionManager {}
+impl SharedManager for ConnectionManager {
+    fn set_aside(&self, id: ResourceId, aside: bool) {
+        if let Some(control) = self.book.register().control(self.config.side, id) {
+            control.set_aside(aside);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use pool_core::{GetOptions, SharedPool};
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
-use crate::address_book::AddressBook;
+use crate::address_book::{AddressBook, Side};
 use crate::call;
 use crate::channel::PooledChannel;
 use crate::config::ChannelPoolBuilder;
@@ -54,6 +54,13 @@ impl Shared {
 
     pub(crate) fn dedicated(&self) -> &SharedPool<ConnectionManager> {
         &self.dedicated
+    }
+
+    pub(crate) fn side(&self, side: Side) -> &SharedPool<ConnectionManager> {
+        match side {
+            Side::Shared => &self.pool,
+            Side::Dedicated => &self.dedicated,
+        }
     }
 
     pub(crate) fn book(&self) -> &AddressBook {
@@ -208,7 +215,7 @@ impl ChannelPool {
         } else {
             let began = Instant::now();
             let until = began + shared.calls.wait_timeout;
-            call::slot_until(shared, &shared.dedicated, until, through_failures)
+            call::slot_until(shared, Side::Dedicated, until, through_failures)
                 .await
                 .map_err(|none| none.status(shared, None, began.elapsed()))?
         };
@@ -241,7 +248,7 @@ impl ChannelPool {
     pub async fn wait_ready(&self, deadline: Instant) -> Result<(), NotReady> {
         let ready = timeout_at(deadline, async {
             loop {
-                if self.state() == ConnectivityState::Ready {
+                if self.shared.book.is_ready(Side::Shared) {
                     return true;
                 }
                 let options = GetOptions::new().deadline(deadline);

@@ -10,6 +10,7 @@ use pool_core::{ResourceId, SharedStatus};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::address_book::Side;
 use crate::connection::Control;
 use crate::connectivity::ConnectivityState;
 use crate::stats::ConnectionStatus;
@@ -18,8 +19,8 @@ use crate::stats::ConnectionStatus;
 struct Row {
     /// Once it is the pool's.
     id: Option<ResourceId>,
-    /// It is that of the connections that carry one call at a time, whose numbers are its own.
-    dedicated: bool,
+    /// Of which pool that number is.
+    side: Side,
     address: String,
     since: Instant,
     state: ConnectivityState,
@@ -51,7 +52,7 @@ impl Register {
         let state = ConnectivityState::Connecting;
         let row = Row {
             id: None,
-            dedicated: false,
+            side: Side::Shared,
             address,
             since: Instant::now(),
             state,
@@ -63,6 +64,13 @@ impl Register {
         rows.rows.insert(key, row);
         drop(rows);
         Registered { register: Arc::clone(self), key }
+    }
+
+    /// The driver of a connection, if it has one still.
+    pub(crate) fn control(&self, side: Side, id: ResourceId) -> Option<Arc<Control>> {
+        let rows = self.rows();
+        let row = rows.rows.values().find(|row| row.id == Some(id) && row.side == side)?;
+        row.control.clone()
     }
 
     /// Cuts every connection.
@@ -95,12 +103,15 @@ impl Register {
     ) -> Vec<ConnectionStatus> {
         let now = Instant::now();
         let of = |row: &Row| {
-            let pool = if row.dedicated { dedicated } else { shared };
+            let pool = match row.side {
+                Side::Shared => shared,
+                Side::Dedicated => dedicated,
+            };
             let lent = pool.iter().find(|lent| Some(lent.id) == row.id);
             let age: Duration = lent.map_or_else(|| now - row.since, |lent| lent.age);
             ConnectionStatus {
                 id: row.id,
-                dedicated: row.dedicated,
+                dedicated: row.side == Side::Dedicated,
                 address: row.address.clone(),
                 state: row.state,
                 draining: lent.is_some_and(|lent| lent.draining.is_some()),
@@ -122,10 +133,10 @@ pub(crate) struct Registered {
 
 impl Registered {
     /// It is the pool's now, and has a driver.
-    pub(crate) fn driven(&self, id: ResourceId, dedicated: bool, control: Arc<Control>) {
+    pub(crate) fn driven(&self, id: ResourceId, side: Side, control: Arc<Control>) {
         if let Some(row) = self.register.rows().rows.get_mut(&self.key) {
             row.id = Some(id);
-            row.dedicated = dedicated;
+            row.side = side;
             row.state = ConnectivityState::Ready;
             row.since = Instant::now();
             row.control = Some(control);

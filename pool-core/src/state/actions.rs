@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use super::store::Ended;
 use crate::error::CreateError;
+use crate::manager::ResourceId;
 use crate::observer::Event;
 
 /// Why a waiter got no place.
@@ -34,6 +35,8 @@ pub(crate) struct Actions<R, E: StdError + 'static> {
     /// To be destroyed by the one who unlocks, since there is no maintenance to do it.
     pub(crate) ended: Vec<Ended<R>>,
     pub(crate) events: Vec<Event>,
+    /// Resources with holders that are lent no more, or again: their manager is to be told.
+    pub(crate) turned: Vec<ResourceId>,
     pub(crate) notify: bool,
     /// The pool has been closed, or else something that is waited for may have come.
     pub(crate) closed: bool,
@@ -47,6 +50,7 @@ impl<R, E: StdError + 'static> Default for Actions<R, E> {
             wake: Vec::new(),
             ended: Vec::new(),
             events: Vec::new(),
+            turned: Vec::new(),
             notify: false,
             closed: false,
             error: None,
@@ -59,6 +63,7 @@ impl<R, E: StdError + 'static> Actions<R, E> {
         self.wake.is_empty()
             && self.ended.is_empty()
             && self.events.is_empty()
+            && self.turned.is_empty()
             && !self.notify
             && !self.closed
             && self.error.is_none()

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::tickets::Ask;
 use crate::moment::Moment;
 
 #[repr(align(64))]
@@ -32,6 +33,8 @@ pub(super) struct Entry {
     pub(super) stand: u64,
     pub(super) mailbox: u32,
     pub(super) odd: bool,
+    /// No failure to create ends its wait.
+    pub(super) through_failures: bool,
 }
 
 impl Entry {
@@ -96,6 +99,11 @@ impl Line {
         self.ring.get(self.find(self.regular)?)
     }
 
+    /// All, in their order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.ring.iter().filter(|entry| entry.waits())
+    }
+
     /// The wakers of all.
     pub(super) fn wakers(&mut self) -> impl Iterator<Item = &mut Waker> {
         self.ring.iter_mut().filter_map(|entry| entry.waker.as_mut())
@@ -125,13 +133,21 @@ impl Line {
     pub(super) fn push(
         &mut self,
         waker: Waker,
-        deadline: Moment,
+        ask: Ask,
         joined: Moment,
         mailbox: u32,
-        in_front: bool,
     ) -> (u64, bool) {
-        let entry = Entry { waker: Some(waker), deadline, joined, stand: 0, mailbox, odd: false };
-        if in_front {
+        let Ask { deadline, through_failures, .. } = ask;
+        let entry = Entry {
+            waker: Some(waker),
+            deadline,
+            joined,
+            stand: 0,
+            mailbox,
+            odd: false,
+            through_failures,
+        };
+        if ask.again {
             return self.push_front(entry);
         }
         let stand = self.next;

@@ -251,6 +251,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn publish(&mut self, actions: &mut ActionsOf<S, E>) {
         for (id, reason) in self.store.take_begun() {
             self.decided(id, Resize::Drain(reason), actions);
+            actions.turned.push(id);
             if self.observed {
                 actions.events.push(Event::Draining { id, reason });
             }

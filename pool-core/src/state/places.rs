@@ -9,7 +9,7 @@ use super::timers::LOOK_AFTER;
 use super::{ActionsOf, Failure, Key, State, Store};
 use crate::control::Pause;
 use crate::moment::Moment;
-use crate::observer::{EndReason, Resize};
+use crate::observer::EndReason;
 
 /// A place that was lent.
 pub(crate) struct Lent<L> {
@@ -191,7 +191,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let lent = self.lend().or_else(|| {
             let has_room = self.size() < self.limits.max_size;
             let id = if has_room { self.store.reclaim() } else { None }?;
-            self.decided(id, Resize::Reclaim, actions);
+            self.reclaimed(id, actions);
             self.lend()
         })?;
         self.use_up(&lent.place);

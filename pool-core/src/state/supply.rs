@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::store::{Ended, Store};
 use super::tickets::Granted;
+use super::timers::FAILED_AT_ONCE;
 use super::{ActionsOf, Failure, LastError, NEVER_STEADY, State};
 use crate::config::Limits;
 use crate::data::Data;
@@ -63,7 +64,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             && self.size() < self.limits.max_size
             && let Some(id) = self.store.reclaim()
         {
-            self.decided(id, Resize::Reclaim, actions);
+            self.reclaimed(id, actions);
             self.serve(now, actions);
         }
         self.note_aging(now);
@@ -258,10 +259,16 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
         let Stillborn { error, fatal, .. } = failed;
         let present = if fatal { self.waiters.waiting() } else { 0 };
-        let left = self.fail_all(present, || Failure::Fatal(Arc::clone(&error)), now, actions);
+        let left = self.fail_hopeless(&error, present, now, actions);
         actions.error = self.last_error.replace(LastError { error, fatal });
         self.settle(now, actions);
         left
+    }
+
+    /// A resource that was to go is lent again.
+    pub(super) fn reclaimed(&self, id: ResourceId, actions: &mut ActionsOf<S, E>) {
+        self.decided(id, Resize::Reclaim, actions);
+        actions.turned.push(id);
     }
 
     /// Fails those that are left to fail with a fatal error. Says how many are left then.
@@ -272,9 +279,27 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> usize {
-        let left = self.fail_all(left, || Failure::Fatal(Arc::clone(error)), now, actions);
+        let left = self.fail_hopeless(error, left, now, actions);
         self.settle(now, actions);
         left
+    }
+
+    /// Fails `most` of those that a failure ends the wait of, as many of them as may be under one lock. Says how many
+    /// are left.
+    fn fail_hopeless(
+        &mut self,
+        error: &Arc<CreateError<E>>,
+        most: usize,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> usize {
+        let tickets = self.waiters.ended_by_failures(most.min(FAILED_AT_ONCE));
+        for ticket in &tickets {
+            if let Some(refused) = self.waiters.fail(*ticket, Failure::Fatal(Arc::clone(error))) {
+                self.refuse(refused, now, actions);
+            }
+        }
+        if tickets.len() < FAILED_AT_ONCE { 0 } else { most - FAILED_AT_ONCE }
     }
 
     /// A creation was dropped with its runtime, before it came to anything.

@@ -63,12 +63,15 @@ pub(crate) struct Ask {
     pub(crate) places: usize,
     /// Before the others of its class: it was served already, with a resource that was no good.
     pub(crate) again: bool,
+    /// No failure to create ends its wait.
+    pub(crate) through_failures: bool,
 }
 
 impl Ask {
     /// For one place, in the order of arrival.
     pub(crate) fn one(deadline: Moment) -> Self {
-        Self { deadline, class: Priority::Normal, places: 1, again: false }
+        let class = Priority::Normal;
+        Self { deadline, class, places: 1, again: false, through_failures: false }
     }
 }
 

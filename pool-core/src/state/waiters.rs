@@ -133,7 +133,7 @@ impl<T, F> Waiters<T, F> {
         };
         let key = Key::new(mailbox, ask.class);
         let line = &mut self.lines[key.class()];
-        let (stand, odd) = line.push(waker, ask.deadline, now, mailbox, ask.again);
+        let (stand, odd) = line.push(waker, ask, now, mailbox);
         if odd {
             self.odd.insert((ask.deadline, Ticket { key, stand }));
         }
@@ -234,6 +234,20 @@ impl<T, F> Waiters<T, F> {
     /// Fails the one whose turn it is.
     pub(crate) fn fail_first(&mut self, failure: F) -> Option<Refused<T>> {
         self.fail(self.first_ticket()?, failure)
+    }
+
+    /// The first of those whose wait a failure to create ends, in the order of service.
+    pub(crate) fn ended_by_failures(&self, most: usize) -> Vec<Ticket> {
+        let lines = Priority::ALL.into_iter().zip(&self.lines);
+        let ended = lines.flat_map(|(class, line)| {
+            let ended = line.iter().filter(|entry| !entry.through_failures);
+            let ticket = move |entry: &Entry| Ticket {
+                key: Key::new(entry.mailbox, class),
+                stand: entry.stand,
+            };
+            ended.map(ticket)
+        });
+        ended.take(most).collect()
     }
 
     /// Fails one whose deadline has passed.
@@ -366,7 +380,7 @@ impl<T, F> Waiters<T, F> {
         regular.chain(self.odd.first().copied()).min()
     }
 
-    fn fail(&mut self, ticket: Ticket, failure: F) -> Option<Refused<T>> {
+    pub(crate) fn fail(&mut self, ticket: Ticket, failure: F) -> Option<Refused<T>> {
         let waker = self.step_out(ticket)?;
         let granted = self.take_granted(ticket.key);
         self.failed.insert(ticket.key, failure);
@@ -451,6 +465,7 @@ mod tests {
                             class: Priority::ALL[rng.usize(..3)],
                             places: 1,
                             again: rng.u8(..8) == 0,
+                            through_failures: false,
                         };
                         let joined =
                             waiters.join(Moment::default(), ask, Waker::noop().clone(), None);

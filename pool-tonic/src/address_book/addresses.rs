@@ -8,6 +8,7 @@ use std::time::Duration;
 use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
+use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::backoff;
 use crate::balance::{Monitor, Tally};
@@ -24,9 +25,9 @@ pub(super) struct Entry {
     /// Connections to it are wanted. It is there until nothing of it is counted any more.
     pub(super) listed: bool,
     pub(super) connecting: usize,
-    pub(super) ready: usize,
+    pub(super) ready: Sides<usize>,
     /// Connected, and its server says that it does not serve.
-    pub(super) unhealthy: usize,
+    pub(super) unhealthy: Sides<usize>,
     pub(super) draining: usize,
     /// How often its server complained of too many pings.
     pub(super) calmed: u32,
@@ -37,9 +38,8 @@ pub(super) struct Entry {
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
-    /// Its connections, by whether they carry one call at a time and their numbers, to be drained when it is not
-    /// listed any more.
-    pub(super) connections: BTreeMap<(bool, ResourceId), ResourceHandle>,
+    /// Its connections, by the numbers that they have on their side, to be drained when it is not listed any more.
+    pub(super) connections: BTreeMap<(Side, ResourceId), ResourceHandle>,
     /// Where endpoints are compared.
     pub(super) monitor: Option<Arc<Monitor>>,
     /// It gets no calls until then, since it answers worse than the others.
@@ -52,8 +52,8 @@ impl Entry {
             address,
             listed: true,
             connecting: 0,
-            ready: 0,
-            unhealthy: 0,
+            ready: Sides::default(),
+            unhealthy: Sides::default(),
             draining: 0,
             calmed: 0,
             failures: 0,
@@ -67,15 +67,28 @@ impl Entry {
     }
 
     fn is_counted(&self) -> bool {
-        self.connecting + self.ready + self.unhealthy + self.draining > 0
+        self.connected() + self.connecting + self.draining > 0
+    }
+
+    /// Connections that take calls, or may do so again.
+    fn connected(&self) -> usize {
+        self.ready.sum() + self.unhealthy.sum()
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.sum() > 0
+    }
+
+    fn is_unhealthy(&self) -> bool {
+        self.unhealthy.sum() > 0
     }
 
     /// Out of its back-off, a failed address is idle again: the next call may dial it.
     pub(super) fn state(&self, now: Instant) -> ConnectivityState {
         let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
-        if self.ready > 0 {
+        if self.is_ready() {
             ConnectivityState::Ready
-        } else if self.unhealthy > 0 || (self.failing && !is_due) {
+        } else if self.is_unhealthy() || (self.failing && !is_due) {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
@@ -99,10 +112,10 @@ pub(super) struct Addresses {
     /// Sums over the listed ones, so that the state takes no look at each.
     listed: usize,
     connecting: usize,
-    ready: usize,
-    unhealthy: usize,
+    ready: Sides<usize>,
+    unhealthy: Sides<usize>,
     /// An attempt failed with nothing left to hope for, and no connection is ready since.
-    pub(super) down: bool,
+    pub(super) down: Sides<bool>,
     pub(super) shutdown: bool,
 }
 
@@ -127,7 +140,9 @@ impl Addresses {
             };
         }
         // Something to hope for, if it did not fail just now.
-        self.down &= entry.failing;
+        if !entry.failing {
+            self.down = Sides::default();
+        }
         let key = self.next_key;
         self.next_key += 1;
         self.listed += 1;
@@ -169,7 +184,7 @@ impl Addresses {
 
     #[cfg(test)]
     pub(super) fn sums(&self) -> [usize; 4] {
-        [self.listed, self.connecting, self.ready, self.unhealthy]
+        [self.listed, self.connecting, self.ready.sum(), self.unhealthy.sum()]
     }
 
     fn listed(&self) -> impl Iterator<Item = &Entry> {
@@ -197,16 +212,25 @@ impl Addresses {
         }
     }
 
-    pub(super) fn state(&self) -> ConnectivityState {
+    /// For all: that of the shared side, unless only the other one is in use.
+    pub(super) fn overall(&self) -> ConnectivityState {
+        match self.state(Side::Shared) {
+            ConnectivityState::Idle if self.ready[Side::Dedicated] > 0 => ConnectivityState::Ready,
+            state => state,
+        }
+    }
+
+    /// For the calls of this side.
+    pub(super) fn state(&self, side: Side) -> ConnectivityState {
         if self.shutdown {
             ConnectivityState::Shutdown
-        } else if self.ready > 0 {
+        } else if self.ready[side] > 0 {
             ConnectivityState::Ready
-        } else if self.down {
+        } else if self.down[side] {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
-        } else if self.is_unhealthy() {
+        } else if self.refuses(side) {
             ConnectivityState::TransientFailure
         } else {
             ConnectivityState::Idle
@@ -214,8 +238,8 @@ impl Addresses {
     }
 
     /// A server says that it does not serve, and there is no other address to hope for.
-    fn is_unhealthy(&self) -> bool {
-        self.unhealthy > 0 && self.listed().all(|entry| entry.unhealthy > 0 || entry.failing)
+    fn refuses(&self, side: Side) -> bool {
+        self.unhealthy[side] > 0 && self.listed().all(|entry| entry.is_unhealthy() || entry.failing)
     }
 
     /// Takes the address to dial: one that is not in back-off, with the fewest connections, a random one
@@ -231,8 +255,8 @@ impl Addresses {
     ) -> Option<Key> {
         // A failing address is tried by one attempt at a time.
         let rank = |entry: &Entry| {
-            let connections = entry.connecting + entry.ready + entry.unhealthy;
-            let is_failing = entry.failing || entry.unhealthy > 0 || entry.ejected.is_some();
+            let connections = entry.connecting + entry.connected();
+            let is_failing = entry.failing || entry.is_unhealthy() || entry.ejected.is_some();
             (is_failing && (sure || entry.connecting > 0), connections)
         };
         let free = || self.iter().filter(|(_, entry)| entry.retry_in(now).is_zero());
@@ -263,16 +287,18 @@ impl Addresses {
         self.listed().map(|entry| entry.retry_in(now)).min().unwrap_or_default()
     }
 
-    pub(super) fn connected(&mut self, key: Key) {
+    pub(super) fn connected(&mut self, key: Key, side: Side) {
         self.change(key, |entry| {
             entry.connecting -= 1;
-            entry.ready += 1;
+            entry.ready[side] += 1;
             entry.failures = 0;
             entry.failing = false;
             entry.retry_at = None;
             entry.last_error = None;
         });
-        self.down &= self.ready == 0;
+        if self.get(key).is_some_and(|entry| entry.listed) {
+            self.down = Sides::default();
+        }
     }
 
     /// An attempt that began at `started` has failed by `now`.
@@ -292,9 +318,11 @@ impl Addresses {
             entry.last_error = Some(error);
         });
         // This one has just shown that it cannot be reached, even if its back-off is over by now.
-        self.down |= self.ready == 0
-            && self.connecting == 0
+        let is_last = self.connecting == 0
             && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero());
+        for side in Side::BOTH {
+            self.down[side] |= is_last && self.ready[side] == 0;
+        }
     }
 
     /// A ready connection ended, `lived` after it was dialled. If it was shorter than `stable`, that
@@ -318,9 +346,9 @@ impl Addresses {
 
     /// Should a call that finds no connection fail now? Yes if the pool is down, unless its wait would
     /// start the next attempt.
-    pub(super) fn fails_fast(&self, now: Instant) -> bool {
-        let may_be_dialled = |entry: &Entry| entry.unhealthy == 0 && entry.retry_in(now).is_zero();
-        self.state() == ConnectivityState::TransientFailure
+    pub(super) fn fails_fast(&self, side: Side, now: Instant) -> bool {
+        let may_be_dialled = |entry: &Entry| !entry.is_unhealthy() && entry.retry_in(now).is_zero();
+        self.state(side) == ConnectivityState::TransientFailure
             && (self.connecting > 0 || !self.listed().any(may_be_dialled))
     }
 
@@ -336,13 +364,13 @@ impl Addresses {
     pub(super) fn tallies(&self) -> Vec<Tally> {
         let tally = |(key, entry): (Key, &Entry)| {
             let (ok, failed) = entry.monitor.as_ref()?.take_outcomes();
-            Some(Tally { key, ok, failed, ready: entry.ready > 0 })
+            Some(Tally { key, ok, failed, ready: entry.is_ready() })
         };
         self.iter().filter_map(tally).collect()
     }
 
     pub(super) fn all_ready_are_ejected(&self) -> bool {
-        self.listed().all(|entry| entry.ready == 0 || entry.ejected.is_some())
+        self.listed().all(|entry| !entry.is_ready() || entry.ejected.is_some())
     }
 
     /// The error of the address that will be tried next, which is the most telling one.

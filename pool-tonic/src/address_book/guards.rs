@@ -7,6 +7,7 @@ use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
 use super::addresses::{Addresses, Entry, Key};
+use super::side::{Side, Sides};
 use super::{AddressBook, NOT_USED};
 use crate::address::Address;
 use crate::balance::Monitor;
@@ -80,14 +81,14 @@ impl Dial {
     pub(crate) fn connected(
         mut self,
         handle: &ResourceHandle,
-        dedicated: bool,
+        side: Side,
         control: Arc<Control>,
     ) -> Live {
         if let Some(registered) = &self.registered {
-            registered.driven(handle.id(), dedicated, control);
+            registered.driven(handle.id(), side, control);
         }
-        let mut live = self.counted();
-        let connection = (dedicated, handle.id());
+        let mut live = self.counted(side);
+        let connection = (side, handle.id());
         let mut is_listed = false;
         self.book.lock().change(self.key, |entry| {
             is_listed = entry.listed;
@@ -102,15 +103,19 @@ impl Dial {
         live
     }
 
-    pub(crate) fn counted(&mut self) -> Live {
+    pub(crate) fn counted(&mut self, side: Side) -> Live {
         self.stage = Attempt::Over;
-        self.book.change(|addresses| addresses.connected(self.key));
+        self.book.change(|addresses| addresses.connected(self.key, side));
         Live {
             book: Arc::clone(&self.book),
             key: self.key,
             address: Arc::clone(&self.address),
             started: self.started,
+            side,
             stage: Stage::Ready,
+            aside: false,
+            farewell: false,
+            unhealthy: false,
             connection: None,
             registered: self.registered.take(),
         }
@@ -151,16 +156,17 @@ impl Drop for Dial {
 enum Stage {
     Ready,
     Unhealthy,
+    /// It takes no new calls.
     Draining,
     /// Not at all: it closes.
     Left,
 }
 
 impl Stage {
-    fn count(self, entry: &mut Entry) -> Option<&mut usize> {
+    fn count(self, entry: &mut Entry, side: Side) -> Option<&mut usize> {
         match self {
-            Self::Ready => Some(&mut entry.ready),
-            Self::Unhealthy => Some(&mut entry.unhealthy),
+            Self::Ready => Some(&mut entry.ready[side]),
+            Self::Unhealthy => Some(&mut entry.unhealthy[side]),
             Self::Draining => Some(&mut entry.draining),
             Self::Left => None,
         }
@@ -174,9 +180,15 @@ pub(crate) struct Live {
     key: Key,
     address: Arc<Address>,
     started: Instant,
+    side: Side,
     stage: Stage,
+    /// The pool lends it no more, and may do so again.
+    aside: bool,
+    /// The server said GOAWAY.
+    farewell: bool,
+    unhealthy: bool,
     /// What it is among the connections of its address.
-    connection: Option<(bool, ResourceId)>,
+    connection: Option<(Side, ResourceId)>,
     registered: Option<Registered>,
 }
 
@@ -190,22 +202,38 @@ impl Live {
         self.book.lock().get(self.key).and_then(|entry| entry.monitor.clone())
     }
 
+    /// Has the server said GOAWAY?
     pub(crate) fn is_draining(&self) -> bool {
-        self.stage == Stage::Draining
+        self.farewell
     }
 
     pub(crate) fn is_counted(&self) -> bool {
         self.stage != Stage::Left
     }
 
-    fn pass(&mut self, stage: Stage, and: impl FnOnce(&mut Addresses)) {
+    /// Counts it as what it is by now.
+    fn pass(&mut self, and: impl FnOnce(&mut Addresses)) {
+        let stage = match self.stage {
+            Stage::Left => Stage::Left,
+            _ if self.farewell || self.aside => Stage::Draining,
+            _ if self.unhealthy => Stage::Unhealthy,
+            _ => Stage::Ready,
+        };
+        self.count_as(stage, and);
+    }
+
+    fn count_as(&mut self, stage: Stage, and: impl FnOnce(&mut Addresses)) {
         let before = std::mem::replace(&mut self.stage, stage);
+        let side = self.side;
         self.book.change(|addresses| {
             and(addresses);
             addresses.change(self.key, |entry| {
-                before.count(entry).into_iter().for_each(|count| *count -= 1);
-                stage.count(entry).into_iter().for_each(|count| *count += 1);
+                before.count(entry, side).into_iter().for_each(|count| *count -= 1);
+                stage.count(entry, side).into_iter().for_each(|count| *count += 1);
             });
+            if stage == Stage::Ready && addresses.get(self.key).is_some_and(|entry| entry.listed) {
+                addresses.down = Sides::default();
+            }
         });
         if before == Stage::Ready {
             // Perhaps all that are ready now are ejected.
@@ -222,24 +250,28 @@ impl Live {
 
     /// It takes no new calls, since the server said GOAWAY: the address is as good as not connected.
     pub(crate) fn drain(&mut self, reason: String) {
-        if matches!(self.stage, Stage::Ready | Stage::Unhealthy) {
+        if !self.farewell && self.stage != Stage::Left {
+            self.farewell = true;
             let ended = self.ended(reason, GREETED_AFTER);
-            self.pass(Stage::Draining, ended);
+            self.pass(ended);
+        }
+    }
+
+    /// The pool lends it no more, or does so again.
+    pub(crate) fn set_aside(&mut self, aside: bool) {
+        if self.aside != aside {
+            self.aside = aside;
+            self.pass(|_| {});
         }
     }
 
     /// The server says that it takes no calls, or does not say so any more.
     pub(crate) fn set_health(&mut self, health: Health) {
-        let (key, error) = (self.key, ConnectError::unhealthy(self.address(), health));
-        match (self.stage, health.refuses()) {
-            (Stage::Unhealthy, false) => self.pass(Stage::Ready, |addresses| {
-                addresses.change(key, |entry| entry.last_error = None);
-                addresses.down = false;
-            }),
-            (Stage::Ready, true) => self.pass(Stage::Unhealthy, |addresses| {
-                addresses.change(key, |entry| entry.last_error = Some(error));
-            }),
-            _ => {}
+        let key = self.key;
+        let error = health.refuses().then(|| ConnectError::unhealthy(self.address(), health));
+        if self.unhealthy != health.refuses() {
+            self.unhealthy = health.refuses();
+            self.pass(|addresses| addresses.change(key, |entry| entry.last_error = error));
         }
     }
 
@@ -253,7 +285,7 @@ impl Live {
     pub(crate) fn leave(&mut self) {
         if self.is_counted() {
             let (key, connection) = (self.key, self.connection);
-            self.pass(Stage::Left, |addresses| {
+            self.count_as(Stage::Left, |addresses| {
                 addresses.change(key, |entry| {
                     connection.and_then(|connection| entry.connections.remove(&connection));
                 });

@@ -11,7 +11,7 @@ use tokio::time::{Instant, advance};
 use super::select::Nearness;
 use super::spread::{Change, Site, Spread};
 use crate::address::Address;
-use crate::address_book::{AddressBook, Key, Live};
+use crate::address_book::{AddressBook, Key, Live, Side};
 use crate::error::ConnectError;
 
 const CLIENTS: u64 = 1000;
@@ -74,7 +74,7 @@ impl Client {
                 let server = server_at(dial.address());
                 if is_up(server) {
                     made.push(server);
-                    *connection = Some((server, dial.counted()));
+                    *connection = Some((server, dial.counted(Side::Shared)));
                 } else {
                     dial.failed(ConnectError::abandoned("down"));
                 }

@@ -6,6 +6,7 @@ use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
 
 use super::*;
+use crate::address_book::Side;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
@@ -104,9 +105,9 @@ async fn others_are_used_while_the_chosen_fail_and_not_when_they_are_back() {
     }
     let chosen = spread.look_again(|_| {}).unwrap();
     assert_eq!((chosen.taken, chosen.added, chosen.removed), (4, 2, 0));
-    assert!(!book.is_down(), "there is something to hope for");
+    assert!(!book.is_down(Side::Shared), "there is something to hope for");
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(book.dial_in(0).unwrap().counted());
+    drop(book.dial_in(0).unwrap().counted(Side::Shared));
     let chosen = spread.look_again(|_| {}).unwrap();
     assert_eq!((chosen.taken, chosen.removed), (2, 2));
 }

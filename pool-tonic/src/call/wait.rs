@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use pool_core::{Error, GetOptions, ResourceId, SharedLease, SharedPool};
+use pool_core::{Error, GetOptions, ResourceId, SharedLease};
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::deadline::Deadline;
 use super::slot::{Lease, Source};
 use super::{Call, Failed, status};
+use crate::address_book::Side;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
 use crate::pool::Shared;
@@ -65,9 +66,9 @@ impl Call {
             Some(deadline) => deadline.at(),
             None => began + wait_timeout.saturating_sub(self.waited),
         };
-        let pool = match &self.source {
-            Source::Shared => self.shared.pool(),
-            Source::Dedicated => self.shared.dedicated(),
+        let side = match &self.source {
+            Source::Shared => Side::Shared,
+            Source::Dedicated => Side::Dedicated,
             Source::Exclusive(exclusive) => {
                 let Some(turn) = exclusive.turn(until).await else {
                     return Err(Failed::Final(status::no_turn(
@@ -80,7 +81,7 @@ impl Call {
                 return Ok(Lease::exclusive(turn));
             }
         };
-        let got = slot_until(&self.shared, pool, until, self.wait_for_ready).await;
+        let got = slot_until(&self.shared, side, until, self.wait_for_ready).await;
         self.waited += began.elapsed();
         got.map(Lease::pooled).map_err(|none| {
             // A policy is about servers. What is closed does not open, and time that is up is up.
@@ -130,24 +131,18 @@ impl NoSlot {
     }
 }
 
-/// The next slot of `pool`. A failure to connect ends the wait unless it is `through_failures`.
+/// The next slot of one side. A failure to connect ends the wait unless it is `through_failures`.
 pub(crate) async fn slot_until(
     shared: &Shared,
-    pool: &SharedPool<ConnectionManager>,
+    side: Side,
     until: Instant,
     through_failures: bool,
 ) -> Result<SharedLease<'static, ConnectionManager>, NoSlot> {
-    if !through_failures && let Some(error) = shared.book().refusal() {
+    let mut options = GetOptions::new().deadline(until);
+    if through_failures {
+        options = options.through_failures();
+    } else if let Some(error) = shared.book().refusal(side) {
         return Err(NoSlot::Down(error));
     }
-    loop {
-        let error = match pool.get_owned_with(GetOptions::new().deadline(until)).await {
-            Ok(lease) => return Ok(lease),
-            Err(error) => error,
-        };
-        // Once more in the queue, where it is counted: the pool connects again when it may.
-        if !(through_failures && matches!(error, Error::Create(_))) {
-            return Err(NoSlot::Pool(error));
-        }
-    }
+    shared.side(side).get_owned_with(options).await.map_err(NoSlot::Pool)
 }

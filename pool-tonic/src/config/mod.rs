@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use pool_core::{CheckPolicy, Observer, SharedPool};
 
-use crate::address_book::AddressBook;
+use crate::address_book::{AddressBook, Side};
 use crate::balance::Ejector;
 use crate::connection::DialConfig;
 use crate::error::ConfigError;
@@ -193,7 +193,7 @@ impl ChannelPoolBuilder {
             ConnectionManager::new(book, dial, totals, ejector.clone(), spread.clone())
         };
         // One call at a time on each.
-        let dedicated = DialConfig { max_streams: 1, dedicated: true, ..dial.clone() };
+        let dedicated = DialConfig { max_streams: 1, side: Side::Dedicated, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))
             .max_size(self.calls.max_dedicated)
             .places(1)

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::ChannelPoolBuilder;
 use crate::address::{Address, Target};
+use crate::address_book::Side;
 use crate::connection::{DialConfig, Http2, Upkeep};
 use crate::error::ConfigError;
 #[cfg(feature = "tls")]
@@ -78,7 +79,7 @@ impl Transport {
         let tls = self.tls(&addresses)?;
         let config = DialConfig {
             max_streams,
-            dedicated: false,
+            side: Side::Shared,
             upkeep,
             connect_timeout: self.connect_timeout,
             tcp: self.tcp,

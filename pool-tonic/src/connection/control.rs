@@ -72,6 +72,8 @@ pub(crate) struct Control {
     dropped: AtomicBool,
     cut: AtomicBool,
     used_up: AtomicBool,
+    /// The pool lends the connection no more, and may do so again.
+    aside: AtomicBool,
     /// Calls that have a slot of it.
     calls: AtomicUsize,
     /// Calls that ended before their answers did.
@@ -121,6 +123,15 @@ impl Control {
 
     pub(super) fn is_used_up(&self) -> bool {
         self.used_up.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_aside(&self, aside: bool) {
+        self.aside.store(aside, Ordering::SeqCst);
+        self.ring();
+    }
+
+    pub(super) fn is_aside(&self) -> bool {
+        self.aside.load(Ordering::SeqCst)
     }
 
     pub(super) fn call_begins(&self) {

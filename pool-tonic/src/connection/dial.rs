@@ -22,7 +22,7 @@ use super::keepalive::KeepaliveConfig;
 use super::priming::Priming;
 use super::watched::Watched;
 use crate::address::Target;
-use crate::address_book::{Dial, Live};
+use crate::address_book::{Dial, Live, Side};
 use crate::error::ConnectError;
 use crate::stats::Totals;
 #[cfg(unix)]
@@ -94,8 +94,8 @@ pub(crate) struct Upkeep {
 #[derive(Clone)]
 pub(crate) struct DialConfig {
     pub(crate) max_streams: usize,
-    /// For connections that carry one call at a time.
-    pub(crate) dedicated: bool,
+    /// Of which pool the connections are.
+    pub(crate) side: Side,
     pub(crate) upkeep: Upkeep,
     pub(crate) connect_timeout: Duration,
     pub(crate) tcp: TcpOptions,
@@ -167,7 +167,7 @@ impl Dialled {
         totals.connections_opened.fetch_add(1, Ordering::Relaxed);
         let Self { dial, start, generation } = self;
         let control = Arc::new(Control::default());
-        let live = dial.connected(&handle, config.dedicated, Arc::clone(&control));
+        let live = dial.connected(&handle, config.side, Arc::clone(&control));
         start(Starting { live, control, handle, config, totals, generation })
     }
 }

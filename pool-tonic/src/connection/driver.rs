@@ -19,7 +19,7 @@
 //! it reset too many streams): either way its successor is made while what can finish finishes.
 //!
 //! Everything else rings the [bell](super::control::Bell), and a poll without a ring costs one look at a flag: the pool has
-//! dropped the connection, or [cuts](Control::cut) it; a stream was refused, or none was for a while; its stream ids are nearly used up; the timer of
+//! dropped the connection, or [cuts](Control::cut) it, or lends it no more, or again; a stream was refused, or none was for a while; its stream ids are nearly used up; the timer of
 //! keepalive, or of closing, has ended; a ping was answered; the server said how its health is. Only while
 //! nothing is read does each poll look whether that has ended ([`Pulse::listens`]).
 //!
@@ -203,6 +203,7 @@ where
             self.live.leave();
             self.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
         }
+        self.live.set_aside(self.control.is_aside());
         if let Some(timeout) = &mut self.close_timeout
             && timeout.as_mut().poll(&mut cx).is_ready()
         {
