@@ -252,3 +252,48 @@ async fn an_answer_before_a_request_that_is_sent_but_for_the_window_ends_it() {
         slot_is_one(raw, &pool, stream).await;
     }
 }
+
+/// h2 remembers the streams that this side has reset, so as to pass over what comes late for them, but only so many.
+#[tokio::test]
+async fn calls_that_are_complete_are_not_remembered_like_cancelled_ones() {
+    const MANY: usize = 1100;
+    /// More than a window.
+    const LARGE: usize = 70 << 10;
+    for (kind, size) in [(Kind::ClientStream, 5), (Kind::Unary, 20 << 10), (Kind::Unary, LARGE)] {
+        let peer = Peer::listen().await.unwrap();
+        let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+        let calls: Vec<_> =
+            (0..MANY).map(|_| kind.spawn(&pool, ask(Do::Echo, "x".repeat(size)))).collect();
+        let mut raw = soon(peer.accept_raw(u32::MAX)).await.unwrap();
+        let mut answered = 0;
+        while answered < MANY {
+            match soon(raw.hear()).await {
+                Heard::Open(stream) => {
+                    for stream in [stream, 0] {
+                        raw.window_update(stream, 1 << 17).await.unwrap();
+                    }
+                }
+                Heard::End(stream) => {
+                    raw.answer(stream).await.unwrap();
+                    answered += 1;
+                }
+                heard => assert!(matches!(heard, Heard::Data(..)), "{heard:?}"),
+            }
+        }
+        for call in calls {
+            soon(call).await.unwrap().unwrap();
+        }
+        let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "too late"));
+        let (stream, _) = soon(raw.request()).await;
+        call.abort();
+        soon(raw.reset_of(stream)).await;
+        // What was on its way meanwhile.
+        raw.answer(stream).await.unwrap();
+        // A pong goes before what else there is to say.
+        for ping in [[1; 8], [2; 8]] {
+            raw.ping(ping).await.unwrap();
+            soon(raw.ponged()).await.unwrap();
+        }
+        assert_eq!(raw.kept(), [], "{kind:?} of {size} bytes: it is passed over");
+    }
+}

@@ -11,16 +11,19 @@ mod tls;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use common::{all_slots_free, ask, client, soon, until};
-use memory::{eventually, in_memory};
+use memory::{answer_all, eventually, in_memory};
 use pool_core::{Event, Observer};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Answer, Do};
+use pool_tonic_testing::raw::Raw;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Calls one after the other on several tasks, none of which may fail.
 struct Load {
@@ -251,7 +254,7 @@ async fn a_connection_that_was_being_made_is_made_anew() {
     let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });
     let stream = soon(peer.accept_tcp()).await.unwrap();
     assert_eq!(soon(pool.rotate()).await.unwrap(), 0);
-    let mut old = soon(pool_tonic_testing::raw::Raw::greet(stream, 100)).await.unwrap();
+    let mut old = soon(Raw::greet(stream, 100)).await.unwrap();
     let mut new = soon(peer.accept_raw(100)).await.unwrap();
     let (stream, _) = soon(new.request()).await;
     new.answer(stream).await.unwrap();
@@ -346,4 +349,31 @@ async fn a_connection_of_ones_own_is_replaced_when_it_comes_back() {
     let next = soon(pool.exclusive()).await.unwrap();
     soon(EchoClient::new(next).unary(ask(Do::Echo))).await.unwrap();
     assert_eq!(server.books().now().connections, 2);
+}
+
+/// A creation that a rotation overtakes makes another attempt, which has the whole connect timeout again.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_a_rotation_overtakes_costs_no_call_and_no_back_off() {
+    const ATTEMPT: Duration = Duration::from_secs(15);
+    let connector = tower::service_fn(|_: http::Uri| async {
+        tokio::time::sleep(ATTEMPT).await;
+        let (near, far) = tokio::io::duplex(1 << 20);
+        tokio::spawn(async move { answer_all(Raw::greet(far, 100).await.unwrap()).await });
+        Ok::<_, std::io::Error>(near)
+    });
+    let pool = ChannelPool::builder("http://memory")
+        .connector(connector)
+        .wait_timeout(Duration::from_secs(100))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });
+    until(|| pool.status().connecting == 1).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    eventually(pool.rotate()).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+    assert_eq!(began.elapsed().as_secs(), 30, "two attempts");
+    assert_eq!(pool.counters().connections_failed, 0);
+    assert_eq!(pool.counters().connections_opened, 1);
 }

@@ -257,7 +257,7 @@ impl Call {
     fn send(&mut self, lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
         let request = self.head.request(lease.address(), &self.shared.calls().user_agent);
         let is_whole = matches!(self.payload, Payload::Whole(None));
-        let (response, mut send) = match lease.send(request, is_whole) {
+        let (response, send) = match lease.send(request, is_whole) {
             Ok(sent) => sent,
             Err(SendError::Connection) => return Err(Failed::NotSent),
             Err(SendError::Request(error)) => {
@@ -284,9 +284,7 @@ impl Call {
         }
         let mut upload = None;
         if let Payload::Whole(Some(data)) = &self.payload {
-            // Fails only if the stream is over already, and then the response says why.
-            let _ = send.send_data(data.clone(), true);
-            upload = Upload::large(send, data.len());
+            upload = Upload::send(send, data.clone());
         }
         Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
     }
@@ -294,6 +292,7 @@ impl Call {
     /// Makes the caller's answer of h2's: the request will not be sent again.
     fn respond(&mut self, mut response: http::Response<RecvStream>, mut held: Held) -> Answer {
         held.commit();
+        self.payload = Payload::Lost;
         self.extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
         *response.extensions_mut() = std::mem::take(&mut self.extensions);
         let Some(outcome) = self.outcome.take() else { unreachable!("bug: a second answer") };

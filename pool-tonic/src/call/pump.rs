@@ -6,8 +6,8 @@
 //! that was not processed can be sent again.
 //!
 //! The slot of the call is held by both sides, and is free when both are done: a response that is
-//! complete ends the request too, by stopping the pump. A pump that has ended may have left much with h2 that
-//! the window has no room for; that goes when the response does ([`Upload`]).
+//! complete ends the request too, by stopping the pump. h2 gets no more
+//! than the windows have room for, so what it has when the pump ends is sent without anybody's leave.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::request::{Piece, RequestStream};
-use super::slot::{Lease, Upload};
+use super::slot::Lease;
 
 /// What both sides see.
 #[derive(Debug, Default)]
@@ -32,8 +32,6 @@ struct Link {
     committed: AtomicBool,
     /// The error of the body, which ended the call. Set before the stream is reset.
     failure: OnceLock<Status>,
-    /// All of the request is with h2. Dropped by the side that ends last, before its hold on the slot.
-    sent: OnceLock<Upload>,
 }
 
 /// The response side's hold on a pump. Dropped, it stops the pump and cancels the request.
@@ -54,7 +52,7 @@ impl PumpHandle {
         let (stop, stopped) = oneshot::channel();
         let link = Arc::new(Link::default());
         let task = runtime.spawn(Pump {
-            send: Some(Upload::new(send)),
+            send: Some(send),
             stream: Some(stream),
             waiting: None,
             stopped,
@@ -91,14 +89,13 @@ impl PumpHandle {
 }
 
 struct Pump {
-    /// Before the slot, so that the stream is over when the slot is free. Present until all is sent.
-    send: Option<Upload>,
+    /// Present until the end is sent.
+    send: Option<SendStream<Bytes>>,
     /// Present until the pump ends.
     stream: Option<Box<RequestStream>>,
     /// Read from the body, and waiting for room in the flow control window.
     waiting: Option<Bytes>,
     stopped: oneshot::Receiver<Reason>,
-    /// Before the slot, too.
     link: Arc<Link>,
     _slot: Arc<Lease>,
 }
@@ -106,10 +103,9 @@ struct Pump {
 impl Pump {
     /// Sends until there is nothing more to do (ready) or nothing can be done (pending).
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let (Some(stream), Some(upload)) = (&mut self.stream, &mut self.send) else {
+        let (Some(stream), Some(send)) = (&mut self.stream, &mut self.send) else {
             return Poll::Ready(());
         };
-        let send = upload.stream();
         if let Poll::Ready(reason) = Pin::new(&mut self.stopped).poll(cx) {
             send.send_reset(reason.unwrap_or(Reason::CANCEL));
             return Poll::Ready(());
@@ -118,11 +114,12 @@ impl Pump {
             stream.forget();
         }
         loop {
-            if let Some(data) = self.waiting.take() {
+            if let Some(mut data) = self.waiting.take() {
                 // Capacity is asked for with data in hand only: reserved by streams that have nothing to
                 // send, the connection's window would be used up by them.
                 send.reserve_capacity(data.len());
-                if send.capacity() == 0 {
+                let room = send.capacity();
+                if room == 0 {
                     match send.poll_capacity(cx) {
                         Poll::Ready(Some(Ok(_))) => {}
                         // The stream is over: the response side learns why.
@@ -135,8 +132,13 @@ impl Pump {
                     self.waiting = Some(data);
                     continue;
                 }
+                let rest = data.split_off(room.min(data.len()));
                 if send.send_data(data, false).is_err() {
                     return Poll::Ready(());
+                }
+                if !rest.is_empty() {
+                    self.waiting = Some(rest);
+                    continue;
                 }
             }
             let piece = match stream.poll_next(cx) {
@@ -165,10 +167,7 @@ impl Pump {
                 None => send.send_data(Bytes::new(), true),
                 Some(trailers) => send.send_trailers(trailers),
             };
-            if let Some(upload) = self.send.take() {
-                // Only the pump sets it.
-                let _ = self.link.sent.set(upload);
-            }
+            self.send = None;
             return Poll::Ready(());
         }
     }
@@ -189,12 +188,15 @@ impl Future for Pump {
 /// wait for an answer to it.
 impl Drop for Pump {
     fn drop(&mut self) {
-        // Cancelled with `send`, which is dropped after this.
         if self.stream.is_some() {
             let status =
                 Status::internal("the task that sends the request has panicked or was ended");
             // The body's own error, if there is one, says more.
             let _ = self.link.failure.set(status);
+        }
+        // Before the slot is free.
+        if let Some(send) = &mut self.send {
+            send.send_reset(Reason::CANCEL);
         }
     }
 }

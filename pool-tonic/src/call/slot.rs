@@ -95,37 +95,43 @@ impl Slot {
     }
 }
 
-/// The sending side of a request that is with h2 as a whole, or, in a pump, goes there. Dropped, it resets what
-/// was not sent.
+/// The sending side of a request that is with h2 as a whole, and that the flow control windows had no room for.
+/// Dropped, it resets what was not sent.
 ///
 /// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early
-/// may never give the window for the rest, and the next call would find the slot taken.
+/// may never give the window for the rest, and the next call would find the slot taken. But one that has been sent
+/// must not be reset: h2 remembers that for a second, and remembers only so many.
 #[derive(Debug)]
-pub(super) struct Upload(SendStream<Bytes>);
+pub(super) struct Upload {
+    send: SendStream<Bytes>,
+    /// The data's end, which nobody else has any more when h2 has sent it.
+    rest: Bytes,
+}
 
 impl Upload {
-    /// Smaller requests of one message are sent at once, unless the windows are used up, and not worth what this
-    /// costs.
+    /// Smaller requests are sent at once, unless the windows are used up, and not worth what this costs.
     const LARGE: usize = 16 * 1024;
 
-    pub(super) fn new(send: SendStream<Bytes>) -> Self {
-        Self(send)
-    }
-
-    /// Of a request of one message; `None` if it is not large.
-    pub(super) fn large(send: SendStream<Bytes>, size: usize) -> Option<Box<Self>> {
-        (size > Self::LARGE).then(|| Box::new(Self(send)))
-    }
-
-    pub(super) fn stream(&mut self) -> &mut SendStream<Bytes> {
-        &mut self.0
+    /// Sends the only message of a request. Fails only if the stream is over already, and then the response says
+    /// why.
+    pub(super) fn send(mut send: SendStream<Bytes>, data: Bytes) -> Option<Box<Self>> {
+        if data.len() <= Self::LARGE {
+            let _ = send.send_data(data, true);
+            return None;
+        }
+        send.reserve_capacity(data.len());
+        let is_stuck = send.capacity() < data.len();
+        let rest = data.slice(data.len() - 1..);
+        let _ = send.send_data(data, true);
+        is_stuck.then(|| Box::new(Self { send, rest }))
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        // Sends nothing if the stream is over on both sides.
-        self.0.send_reset(Reason::CANCEL);
+        if !self.rest.is_unique() {
+            self.send.send_reset(Reason::CANCEL);
+        }
     }
 }
 

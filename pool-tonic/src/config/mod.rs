@@ -36,10 +36,6 @@ const MOST_TARGET_CONNECTIONS: usize = 4;
 /// servers not to go below.
 const EXPECTED_STREAMS: usize = 100;
 
-/// How much longer than the connect timeout the pool below waits, so that the error that names the
-/// address and the phase comes first.
-const CONNECT_SLACK: Duration = Duration::from_secs(1);
-
 /// Builds a [`ChannelPool`].
 ///
 /// Made by [`ChannelPool::builder`] or [`ChannelPool::endpoints`]. The defaults are meant to be kept; the
@@ -177,7 +173,6 @@ impl ChannelPoolBuilder {
             return Err(ConfigError::MinAboveMax { min, max });
         }
         let calls = self.calls.build()?;
-        let connect_timeout = self.transport.connect_timeout;
         let upkeep = self.life.upkeep()?;
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
         let (measures, outliers) = self.endpointing.build(addresses.len())?;
@@ -201,7 +196,8 @@ impl ChannelPoolBuilder {
             .idle_timeout(self.life.idle_timeout)
             .max_lifetime(self.life.max_connection_age)
             .wait_timeout(self.calls.wait_timeout)
-            .create_timeout(connect_timeout.saturating_add(CONNECT_SLACK));
+            // Each attempt has the connect timeout, and a creation that is overtaken by a rotation makes another one.
+            .create_timeout(Duration::MAX);
         let target_connections =
             self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
         let mut pool = SharedPool::builder(manager(dial))
@@ -215,7 +211,8 @@ impl ChannelPoolBuilder {
             .idle_timeout(self.life.idle_timeout)
             .max_lifetime(self.life.max_connection_age)
             .wait_timeout(self.calls.wait_timeout)
-            .create_timeout(connect_timeout.saturating_add(CONNECT_SLACK));
+            // Each attempt has the connect timeout, and a creation that is overtaken by a rotation makes another one.
+            .create_timeout(Duration::MAX);
         if let Some(connections) = self.max_idle_connections {
             pool = pool.max_idle(connections);
         }

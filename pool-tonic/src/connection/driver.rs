@@ -5,8 +5,8 @@
 //! ```text
 //!   open ---- GOAWAY, h2 gives up, ids used up ------> draining --+
 //!     |                                                  |        | connection ended
-//!     +---------- connection dropped by the pool -----> closing --+----------------> ended
-//!     |                                                (bounded)                       ^
+//!     +-- connection dropped by the pool, or closed --> closing --+----------------> ended
+//!     |   by a server that does not read the rest      (bounded)                       ^
 //!     +---------- connection ended, or cut --------------------------------------------+
 //! ```
 //!
@@ -96,6 +96,8 @@ pub(super) struct Driver<I> {
     pub(super) gathering: Gathering,
     pub(super) peer_limit: usize,
     pub(super) places: Arc<Places>,
+    /// The server has closed its side.
+    pub(super) is_gone: bool,
     /// The server has complained of too many pings.
     pub(super) complained: bool,
     pub(super) live: Live,
@@ -127,10 +129,11 @@ where
         let Poll::Ready(Err(error)) = probe.poll_ready(cx) else {
             return;
         };
-        // An I/O error is no farewell but the end, which `ended` reports.
+        // An I/O error is no farewell but the end, which `ended` reports unless our last frames are in its way.
         if error.is_io() {
             self.probe = None;
             self.health = None;
+            self.is_gone = true;
             return;
         }
         let reason = error.to_string();
@@ -187,6 +190,13 @@ where
         self.places.handle().broken(reason);
     }
 
+    /// -> closing.
+    fn close_in_time(&mut self) {
+        self.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+        // The timer is to be looked at.
+        self.control.ring();
+    }
+
     /// Does what the bell was rung for.
     fn attend(&mut self, task: &Waker) -> ControlFlow<()> {
         let bell = Waker::from(Arc::clone(self.control.bell(task)));
@@ -201,7 +211,7 @@ where
             self.probe = None;
             self.health = None;
             self.live.leave();
-            self.close_timeout = Some(Box::pin(sleep(CLOSE_TIMEOUT)));
+            self.close_in_time();
         }
         self.live.set_aside(self.control.is_aside());
         if let Some(timeout) = &mut self.close_timeout
@@ -304,6 +314,10 @@ where
         }
         this.observe_limit();
         this.observe_goaway(cx);
+        if this.is_gone && this.close_timeout.is_none() {
+            this.lost("the server closed the connection".to_owned());
+            this.close_in_time();
+        }
         if std::mem::take(&mut this.rung) && this.attend_pulse(cx.waker()).is_break() {
             return Poll::Ready(());
         }

@@ -118,6 +118,7 @@ where
             close_timeout: None,
             pulse,
             recovery: None,
+            is_gone: false,
             complained: false,
             health,
             gathering: match Handle::current().runtime_flavor() {

@@ -21,6 +21,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         self.stream.write_all(bytes).await
     }
 
+    /// Says nothing more. The client may still write.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is gone.
+    pub async fn fall_silent(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Sends a frame, whatever it is.
     ///
     /// # Errors
