@@ -1,7 +1,10 @@
 //! The address of a server, parsed once from what the user wrote.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -26,6 +29,9 @@ pub(crate) struct Address {
     authority: Authority,
     /// For people.
     name: String,
+    /// What a certificate has to bear, if it is not the host that is connected to.
+    #[cfg(feature = "tls")]
+    server: Option<Arc<str>>,
 }
 
 /// Where to connect to.
@@ -70,6 +76,8 @@ impl Address {
             scheme: Scheme::HTTP,
             authority: Authority::from_static(UNIX_AUTHORITY),
             name: format!("unix:{path}"),
+            #[cfg(feature = "tls")]
+            server: None,
         })
     }
 
@@ -113,7 +121,40 @@ impl Address {
             (None, _) => DEFAULT_HTTP_PORT,
         };
         let name = authority.to_string();
-        Ok(Self { target: Target::Tcp { host, port, uri }, secure, scheme, authority, name })
+        Ok(Self {
+            target: Target::Tcp { host, port, uri },
+            secure,
+            scheme,
+            authority,
+            name,
+            #[cfg(feature = "tls")]
+            server: None,
+        })
+    }
+
+    /// One of the servers behind this address: it is connected to there, and else the same. `None` if that is no host.
+    pub(crate) fn endpoint(&self, host: &str, port: u16) -> Option<Self> {
+        // One way to write each.
+        let (host, name) = match host.parse() {
+            Ok(IpAddr::V4(ip)) => (ip.to_string(), format!("{ip}:{port}")),
+            Ok(IpAddr::V6(ip)) => (ip.to_string(), format!("[{ip}]:{port}")),
+            Err(_) if host.is_empty() || host.contains([':', '@', '[', ']', '%']) => return None,
+            Err(_) => (host.to_owned(), format!("{host}:{port}")),
+        };
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.secure { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(name.parse().ok()?);
+        parts.path_and_query = Some(PathAndQuery::from_static("/"));
+        let uri = Uri::from_parts(parts).ok()?;
+        Some(Self {
+            target: Target::Tcp { host, port, uri },
+            secure: self.secure,
+            scheme: self.scheme.clone(),
+            authority: self.authority.clone(),
+            name,
+            #[cfg(feature = "tls")]
+            server: Some(self.host().into()),
+        })
     }
 
     /// The same with TLS. For a Unix socket, whose endpoint does not say so.
@@ -147,6 +188,9 @@ impl Address {
     /// The host, as a certificate names it.
     #[cfg(feature = "tls")]
     pub(crate) fn host(&self) -> &str {
+        if let Some(server) = &self.server {
+            return server;
+        }
         match &self.target {
             Target::Tcp { host, .. } => host,
             Target::Unix { .. } => UNIX_AUTHORITY,

@@ -40,6 +40,7 @@
 
 mod addresses;
 mod guards;
+mod resolution;
 mod side;
 
 use std::collections::HashSet;
@@ -61,6 +62,7 @@ use crate::stats::AddressStatus;
 pub(crate) use addresses::Key;
 use addresses::{Addresses, Entry};
 pub(crate) use guards::{Dial, Live};
+pub(crate) use resolution::Asks;
 pub(crate) use side::Side;
 
 /// Messages name as many addresses, and say how many more there are.
@@ -80,6 +82,10 @@ pub(crate) struct AddressBook {
     lone: Arc<Notify>,
     /// The back-off was reset.
     reset: Notify,
+    /// Why a resolver is to be asked again.
+    asks: Arc<Asks>,
+    /// A resolver has answered, or failed.
+    settled: Notify,
     state: watch::Sender<ConnectivityState>,
 }
 
@@ -92,6 +98,8 @@ impl AddressBook {
             measures,
             lone: Arc::default(),
             reset: Notify::new(),
+            asks: Arc::default(),
+            settled: Notify::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
         })
     }
@@ -134,6 +142,7 @@ impl AddressBook {
     pub(crate) fn reset_backoff(&self) {
         self.change(Addresses::reset_backoff);
         self.reset.notify_waiters();
+        self.asks.reset();
     }
 
     /// Resolves when some address may be dialled, by the clock or by a reset.
@@ -297,16 +306,21 @@ impl AddressBook {
     }
 }
 
-/// The addresses, or the first of them, for messages.
+/// The addresses, or the first of them, for messages; while there are none, what a resolver is to find.
 impl fmt::Display for AddressBook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, more) = {
+        let (first, more, target) = {
             let addresses = self.lock();
             let first = addresses.iter().take(ADDRESSES_IN_MESSAGES);
             let first: Vec<_> = first.map(|(_, entry)| Arc::clone(&entry.address)).collect();
             let more = addresses.len() - first.len();
-            (first, more)
+            (first, more, addresses.resolution.target.clone())
         };
+        if first.is_empty()
+            && let Some(target) = target
+        {
+            return f.write_str(&target);
+        }
         for (index, address) in first.iter().enumerate() {
             if index > 0 {
                 f.write_str(", ")?;

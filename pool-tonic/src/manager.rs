@@ -16,10 +16,22 @@ use pool_core::{CreateContext, CreateReason, Manager, ResourceId, SharedManager}
 
 use crate::address::Address;
 use crate::address_book::{AddressBook, Dial};
-use crate::balance::{Ejector, Spread};
+use crate::balance::{Change, Ejector, Spread};
 use crate::connection::{self, Connection, DialConfig, Dialled};
 use crate::error::ConnectError;
+use crate::resolve::Resolver;
 use crate::stats::Totals;
+
+/// Who decides about the addresses, where they are not few and fixed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    /// Present where endpoints are compared.
+    pub(crate) ejector: Option<Arc<Ejector>>,
+    /// Present where not all endpoints are used, or they change.
+    pub(crate) spread: Option<Arc<Spread>>,
+    /// Present where they come from one.
+    pub(crate) resolver: Option<Arc<Resolver>>,
+}
 
 /// Makes the connections of a [`ChannelPool`](crate::ChannelPool).
 ///
@@ -31,9 +43,7 @@ pub struct ConnectionManager {
     book: Arc<AddressBook>,
     config: DialConfig,
     totals: Arc<Totals>,
-    ejector: Option<Arc<Ejector>>,
-    /// Present where not all endpoints are used.
-    spread: Option<Arc<Spread>>,
+    choice: Choice,
     /// How often the pool has been rotated.
     generation: AtomicU64,
     /// What the rotation that goes on is about to replace.
@@ -47,15 +57,13 @@ impl ConnectionManager {
         book: Arc<AddressBook>,
         config: DialConfig,
         totals: Arc<Totals>,
-        ejector: Option<Arc<Ejector>>,
-        spread: Option<Arc<Spread>>,
+        choice: Choice,
     ) -> Self {
         Self {
             book,
             config,
             totals,
-            ejector,
-            spread,
+            choice,
             generation: AtomicU64::new(0),
             replaced: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
@@ -91,14 +99,33 @@ impl ConnectionManager {
 
     #[cfg(test)]
     pub(crate) fn spread(&self) -> Option<&Arc<Spread>> {
-        self.spread.as_ref()
+        self.choice.spread.as_ref()
     }
 
     /// An attempt has failed or succeeded: are others to be used?
     fn choose_again(&self) {
-        if let Some(spread) = &self.spread {
-            // The pools below do not tell endpoints apart, and the book drains what is not used any more.
-            spread.look_again(drop);
+        if let Some(spread) = &self.choice.spread {
+            spread.look_again(Self::bring);
+        }
+    }
+
+    /// Brings to the pools below what a choice of endpoints has changed. They do not tell endpoints apart, and the book
+    /// drains what is not used any more.
+    pub(crate) fn bring(_changes: Vec<Change>) {}
+
+    /// Where the addresses come from, if they are not fixed.
+    pub(crate) fn resolver(&self) -> Option<&Arc<Resolver>> {
+        self.choice.resolver.as_ref()
+    }
+
+    /// Waits until there are addresses.
+    async fn endpoints(&self) -> Result<(), ConnectError> {
+        match self.resolver() {
+            Some(resolver) => {
+                let found = resolver.first_set(self.config.connect_timeout);
+                self.unless_closed(found).await
+            }
+            None => Ok(()),
         }
     }
 
@@ -113,14 +140,22 @@ impl ConnectionManager {
 
     async fn dial(&self, dial: Dial) -> Result<Dialled, ConnectError> {
         let generation = self.generation();
-        let mut dialled = pin!(connection::dial(dial, &self.config, generation, &self.totals));
-        // Nobody waits for it any more when the pool is closed.
+        let dialled = connection::dial(dial, &self.config, generation, &self.totals);
+        self.unless_closed(dialled).await
+    }
+
+    /// Nobody waits for it any more when the pool is closed.
+    async fn unless_closed<T>(
+        &self,
+        future: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let mut future = pin!(future);
         let mut closed = pin!(self.book.closed());
         poll_fn(|cx| {
             if closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(ConnectError::abandoned(&self.book)));
             }
-            dialled.as_mut().poll(cx)
+            future.as_mut().poll(cx)
         })
         .await
     }
@@ -131,6 +166,7 @@ impl Manager for ConnectionManager {
     type Error = ConnectError;
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
+        self.endpoints().await?;
         let dialled = loop {
             let dialled = match self.dial(self.begin(cx)?).await {
                 Ok(dialled) => dialled,
@@ -145,7 +181,7 @@ impl Manager for ConnectionManager {
                 break dialled;
             }
         };
-        if let Some(ejector) = &self.ejector {
+        if let Some(ejector) = &self.choice.ejector {
             ejector.begin(&self.book);
         }
         let connection = dialled.start(&self.config, cx.handle(), &self.totals);

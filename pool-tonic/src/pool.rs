@@ -20,6 +20,7 @@ use crate::connectivity::ConnectivityState;
 use crate::error::{ConnectError, NotReady};
 use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
+use crate::resolve::ResolverStatus;
 use crate::retry::Rules;
 use crate::state_watch::StateWatch;
 use crate::stats::{
@@ -174,6 +175,11 @@ impl ChannelPool {
     /// What the pool has done since it was built.
     pub fn counters(&self) -> ChannelCounters {
         self.shared.totals.snapshot()
+    }
+
+    /// How the [resolver](crate::resolve) stands, if the pool has one.
+    pub fn resolver_status(&self) -> Option<ResolverStatus> {
+        self.shared.pool.manager().resolver().map(|resolver| resolver.status())
     }
 
     /// Why the last attempt to connect failed, if the address has not been connected to since.

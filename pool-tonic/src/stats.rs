@@ -173,6 +173,12 @@ pub struct ChannelCounters {
     pub keepalive_timeouts: u64,
     /// Times that an endpoint was ejected, since it answered worse than the others.
     pub endpoints_ejected: u64,
+    /// Sets of endpoints that the [resolver](crate::resolve) gave.
+    pub resolutions: u64,
+    /// Questions to the resolver that failed or took too long.
+    pub resolve_failures: u64,
+    /// Answers of the resolver without an endpoint.
+    pub resolve_empty: u64,
 }
 
 /// How one connection stands, from the begin of its attempt until its socket is closed.
@@ -249,6 +255,9 @@ pub(crate) struct Totals {
     pub(crate) connections_lost: AtomicU64,
     pub(crate) keepalive_timeouts: AtomicU64,
     pub(crate) endpoints_ejected: AtomicU64,
+    pub(crate) resolutions: AtomicU64,
+    pub(crate) resolve_failures: AtomicU64,
+    pub(crate) resolve_empty: AtomicU64,
 }
 
 impl Totals {
@@ -270,6 +279,9 @@ impl Totals {
             connections_lost: read(&self.connections_lost),
             keepalive_timeouts: read(&self.keepalive_timeouts),
             endpoints_ejected: read(&self.endpoints_ejected),
+            resolutions: read(&self.resolutions),
+            resolve_failures: read(&self.resolve_failures),
+            resolve_empty: read(&self.resolve_empty),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
+use super::resolution::Resolution;
 use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::backoff;
@@ -117,6 +118,7 @@ pub(super) struct Addresses {
     /// An attempt failed with nothing left to hope for, and no connection is ready since.
     pub(super) down: Sides<bool>,
     pub(super) shutdown: bool,
+    pub(super) resolution: Resolution,
 }
 
 impl Addresses {
@@ -233,7 +235,7 @@ impl Addresses {
         } else if self.refuses(side) {
             ConnectivityState::TransientFailure
         } else {
-            ConnectivityState::Idle
+            self.resolution.state()
         }
     }
 
@@ -284,7 +286,8 @@ impl Addresses {
 
     /// How long until some address may be dialled.
     pub(super) fn retry_in(&self, now: Instant) -> Duration {
-        self.listed().map(|entry| entry.retry_in(now)).min().unwrap_or_default()
+        let soonest = self.listed().map(|entry| entry.retry_in(now)).min();
+        soonest.unwrap_or_else(|| self.resolution.retry_in(now))
     }
 
     pub(super) fn connected(&mut self, key: Key, side: Side) {
@@ -354,6 +357,7 @@ impl Addresses {
 
     /// Every address may be dialled now.
     pub(super) fn reset_backoff(&mut self) {
+        self.resolution.reset_backoff();
         for entry in self.entries.values_mut() {
             entry.failures = 0;
             entry.retry_at = None;
@@ -378,6 +382,6 @@ impl Addresses {
         self.listed()
             .filter(|entry| entry.last_error.is_some())
             .min_by_key(|entry| entry.retry_at)
-            .and_then(|entry| entry.last_error.clone())
+            .map_or_else(|| self.resolution.error(), |entry| entry.last_error.clone())
     }
 }

@@ -131,6 +131,7 @@ impl Dial {
             let times = (self.started, Instant::now());
             addresses.failed(self.key, times, error, fastrand::f64());
         });
+        self.book.asks.disconnected();
     }
 }
 
@@ -254,6 +255,7 @@ impl Live {
             self.farewell = true;
             let ended = self.ended(reason, GREETED_AFTER);
             self.pass(ended);
+            self.book.asks.disconnected();
         }
     }
 
@@ -279,6 +281,7 @@ impl Live {
     pub(crate) fn lost(&self, reason: String) {
         let ended = self.ended(reason, STABLE_AFTER);
         self.book.change(ended);
+        self.book.asks.disconnected();
     }
 
     /// It closes, or has ended.

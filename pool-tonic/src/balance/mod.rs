@@ -27,4 +27,4 @@ pub use observer::{EndpointEvent, EndpointObserver};
 pub(crate) use outlier::Tally;
 pub use outlier::{EjectedBy, FailurePercentage, OutlierDetection, SuccessRate};
 pub(crate) use select::Nearness;
-pub(crate) use spread::{Site, Spread};
+pub(crate) use spread::{Change, Chosen, Site, Spread};

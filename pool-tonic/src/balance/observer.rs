@@ -54,6 +54,23 @@ pub enum EndpointEvent {
         /// `host:port`.
         address: String,
     },
+    /// A [resolver](crate::resolve) gave a set that changes which endpoints are used. Connections to those that are not
+    /// used any more finish their calls.
+    Resolved {
+        /// How many are in the set, those given twice counted once.
+        endpoints: usize,
+        /// How many of them are used: all, or [so many](crate::ChannelPoolBuilder::max_endpoints).
+        used: usize,
+        /// How many of the used ones were not before.
+        added: usize,
+        /// How many are used no more.
+        removed: usize,
+    },
+    /// A [resolver](crate::resolve) gave no endpoints. Those of its last set stay in use.
+    ResolveFailed {
+        /// Why.
+        error: String,
+    },
 }
 
 /// The observer, if there is one.

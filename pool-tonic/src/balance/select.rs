@@ -16,7 +16,6 @@ use twox_hash::XxHash64;
 const WIDEST: usize = 8;
 
 /// How far an endpoint is, nearest first.
-#[cfg_attr(not(test), expect(dead_code, reason = "addresses of the user's own have no place"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Nearness {
     Zone,

@@ -11,6 +11,7 @@ use crate::balance::{
     EndpointObserver, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
 };
 use crate::error::ConfigError;
+use crate::manager::{Choice, ConnectionManager};
 
 /// Settings of how calls are spread over several endpoints.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub enum Subset {
 }
 
 impl Endpointing {
-    /// For so many addresses. One alone is compared with nobody.
+    /// For at most so many addresses. One alone is compared with nobody.
     pub(super) fn build(
         &self,
         addresses: usize,
@@ -65,29 +66,33 @@ impl Endpointing {
 }
 
 impl Endpointing {
-    /// What chooses among the addresses, and lists in the book those that it has chosen. `None`, and all are listed,
-    /// if there are not too many.
-    pub(super) fn choose(
-        &self,
-        book: &Arc<AddressBook>,
-        mut addresses: Vec<Address>,
-    ) -> Option<Arc<Spread>> {
+    /// Lists in the book those of the addresses that are used: all, if there are not too many. Else there is what
+    /// chooses among them.
+    pub(super) fn choose(&self, book: &Arc<AddressBook>, mut addresses: Vec<Address>) -> Choice {
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         let addresses = addresses.into_iter().map(Arc::new);
         if addresses.len() <= self.max_endpoints {
             book.relist(addresses, &[]);
-            return None;
+            return Choice::default();
         }
-        let seed = match self.subset {
-            Subset::Random => fastrand::u64(..),
-            Subset::Seeded(seed) => seed,
-        };
-        let spread = Arc::new(Spread::new(Arc::clone(book), self.max_endpoints, seed));
+        let spread = self.spread(book);
         let site =
             |address| Site { address, weight: NonZero::<u32>::MIN, nearness: Nearness::Elsewhere };
-        spread.set(addresses.map(site).collect(), drop);
-        Some(spread)
+        spread.set(addresses.map(site).collect(), ConnectionManager::bring);
+        Choice { spread: Some(spread), ..Choice::default() }
+    }
+
+    /// What chooses among the addresses that a resolver will give.
+    pub(super) fn spread(&self, book: &Arc<AddressBook>) -> Arc<Spread> {
+        Arc::new(Spread::new(Arc::clone(book), self.max_endpoints, self.seed()))
+    }
+
+    fn seed(&self) -> u64 {
+        match self.subset {
+            Subset::Random => fastrand::u64(..),
+            Subset::Seeded(seed) => seed,
+        }
     }
 }
 

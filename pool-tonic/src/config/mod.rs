@@ -4,6 +4,7 @@ mod calls;
 mod endpoints;
 mod http2;
 mod life;
+mod resolving;
 #[cfg(feature = "service-config")]
 mod service;
 mod tcp;
@@ -27,6 +28,7 @@ use self::calls::Calls;
 use self::endpoints::Endpointing;
 pub use self::endpoints::Subset;
 use self::life::Life;
+use self::resolving::Resolving;
 use self::transport::Transport;
 
 /// What a pool makes of more than this is unlikely to be faster: connections are served by cores.
@@ -67,6 +69,7 @@ pub struct ChannelPoolBuilder {
     life: Life,
     calls: Calls,
     endpointing: Endpointing,
+    resolving: Box<Resolving>,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
 }
@@ -93,6 +96,7 @@ impl ChannelPoolBuilder {
             life: Life::default(),
             calls: Calls::default(),
             endpointing: Endpointing::default(),
+            resolving: Box::default(),
             observer: None,
             runtime: None,
         }
@@ -175,17 +179,22 @@ impl ChannelPoolBuilder {
         let calls = self.calls.build()?;
         let upkeep = self.life.upkeep()?;
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
-        let (measures, outliers) = self.endpointing.build(addresses.len())?;
+        let found = self.resolving.build(&addresses)?;
+        let most = if found.is_some() { usize::MAX } else { addresses.len() };
+        let (measures, outliers) = self.endpointing.build(most)?;
         let book = AddressBook::new(measures);
-        let spread = self.endpointing.choose(&book, addresses);
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
-        let ejector = outliers.map(|outliers| {
+        let mut choice = match found {
+            Some(found) => found.choice(&self.endpointing, &book, &totals),
+            None => self.endpointing.choose(&book, addresses),
+        };
+        choice.ejector = outliers.map(|outliers| {
             let observer = self.endpointing.observer.clone();
             Arc::new(Ejector::new(outliers, Arc::clone(&totals), observer))
         });
         let manager = |dial| {
             let (book, totals) = (Arc::clone(&book), Arc::clone(&totals));
-            ConnectionManager::new(book, dial, totals, ejector.clone(), spread.clone())
+            ConnectionManager::new(book, dial, totals, choice.clone())
         };
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, side: Side::Dedicated, ..dial.clone() };

@@ -68,6 +68,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: Box<Self>,
     },
+    /// There is a resolver, and not one endpoint for it that has a name.
+    #[error(
+        "a resolver finds the servers behind one http:// or https:// endpoint, not of a Unix socket, and there are {given}"
+    )]
+    ResolverTarget {
+        /// How many endpoints there are.
+        given: usize,
+    },
     /// There is no endpoint.
     #[error("there is no endpoint: give at least one URI")]
     NoEndpoint,

@@ -11,6 +11,7 @@ use tonic::Status;
 use crate::address::Address;
 use crate::connection::Health;
 use crate::connectivity::ConnectivityState;
+use crate::resolve::ResolveError;
 
 /// Why there is no connection to an address. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ struct Inner {
 #[derive(Debug)]
 enum Kind {
     Resolve(io::Error),
+    Resolver(ResolveError),
     Tcp(io::Error),
     Connector(Box<dyn StdError + Send + Sync>),
     #[cfg(feature = "tls")]
@@ -65,6 +67,11 @@ impl ConnectError {
 
     pub(crate) fn resolve(address: impl fmt::Display, error: io::Error) -> Self {
         Self::new(address, Kind::Resolve(error))
+    }
+
+    /// The resolver of the pool gave no endpoints.
+    pub(crate) fn resolver(target: impl fmt::Display, error: ResolveError) -> Self {
+        Self::new(target, Kind::Resolver(error))
     }
 
     pub(crate) fn tcp(address: impl fmt::Display, error: io::Error) -> Self {
@@ -160,6 +167,7 @@ impl fmt::Display for ConnectError {
         let address = self.address();
         match &self.0.kind {
             Kind::Resolve(error) => write!(f, "cannot resolve {address}: {error}"),
+            Kind::Resolver(error) => write!(f, "cannot resolve {address}: {error}"),
             Kind::Tcp(error) => write!(f, "cannot connect to {address}: {error}"),
             Kind::Connector(error) => {
                 write!(f, "cannot connect to {address}: its connector failed: {error}")
@@ -237,6 +245,7 @@ impl StdError for ConnectError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
             Kind::Resolve(error) | Kind::Tcp(error) | Kind::Broken { error, .. } => Some(error),
+            Kind::Resolver(error) => Some(error),
             Kind::Connector(error) => Some(&**error),
             #[cfg(feature = "tls")]
             Kind::Credentials(error) => Some(&**error),

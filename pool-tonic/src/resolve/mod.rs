@@ -22,15 +22,27 @@
 //! }
 //! ```
 
+mod dns;
 mod endpoints;
 mod error;
+mod feed;
+mod schedule;
+mod sites;
+mod status;
 mod target;
+mod task;
 
 use std::future::Future;
 
+pub use self::dns::Dns;
 pub use self::endpoints::{Endpoint, Endpoints};
 pub use self::error::ResolveError;
+pub use self::feed::{EndpointFeed, Fed, feed};
+pub(crate) use self::schedule::Timing;
+pub(crate) use self::sites::Locality;
+pub use self::status::ResolverStatus;
 pub use self::target::ResolveTarget;
+pub(crate) use self::task::{Outlet, Resolver, Source};
 
 /// How a resolver is driven.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
