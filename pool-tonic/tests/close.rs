@@ -186,3 +186,50 @@ async fn a_close_that_is_given_up_leaves_calls_running() {
     eventually(call).await.unwrap().unwrap();
     assert!(pool.is_closed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn connections_of_all_kinds_and_at_all_stages_end_with_the_pool() {
+    let before = tasks();
+    let (pool, mut network) = in_memory();
+    let pool = pool.max_connections(1).max_dedicated_connections(3).build().unwrap();
+    let call = unary(&pool);
+    let mut shared = network.accept(100).await;
+    shared.request().await;
+
+    let exclusive = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.exclusive().await }
+    });
+    let exclusive_peer = network.accept(100).await;
+    let exclusive = eventually(exclusive).await.unwrap().unwrap();
+
+    let dedicated = || {
+        let mut client = client(&pool);
+        let mut request = tonic::Request::new(ask(Do::Echo));
+        request.extensions_mut().insert(pool_tonic::Dedicated);
+        tokio::spawn(async move { client.unary(request).await })
+    };
+    let running = dedicated();
+    let mut dedicated_peer = network.accept(100).await;
+    dedicated_peer.request().await;
+    // It says nothing.
+    let dialling = dedicated();
+    let mut mute = Raw::mute(network.arrival().await).await.unwrap();
+
+    let report = eventually(pool.close(10 * SECOND)).await;
+    assert_eq!(report.calls_cut, 3, "two calls, and one who has a connection for itself");
+    assert!((10..=11).contains(&report.waited.as_secs()), "{report:?}");
+    for call in [call, running, dialling] {
+        assert_closed(&eventually(call).await.unwrap().unwrap_err());
+    }
+    for mut peer in [shared, exclusive_peer, dedicated_peer] {
+        eventually(peer.closed()).await;
+    }
+    eventually(mute.closed()).await;
+    let mut client = pool_tonic_testing::proto::echo_client::EchoClient::new(exclusive);
+    let status = eventually(client.unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    drop(client);
+    assert!(pool.connection_list().is_empty());
+    until(|| tasks() == before).await;
+}

@@ -304,3 +304,25 @@ async fn a_connection_that_this_side_gives_up_is_replaced_and_no_later_call_fail
     eventually(call).await.unwrap().unwrap();
     assert_eq!(pool.counters().goaways, 0);
 }
+
+/// Connections that were made together do not go together: not at the server, and not in one moment here.
+#[tokio::test(start_paused = true)]
+async fn the_ages_of_connections_differ() {
+    let (pool, network) = timeless();
+    let server = network.serve(100);
+    let pool = pool.min_connections(8).max_connection_age(3600 * SECOND).build().unwrap();
+    until(|| pool.status().ready == 8).await;
+    let mut ends = Vec::new();
+    while ends.len() < 8 {
+        pass(1).await;
+        ends.resize(
+            usize::try_from(pool.counters().connections_opened - 8).unwrap(),
+            Instant::now(),
+        );
+    }
+    let ages: Vec<_> = ends.iter().map(|end| (*end - ends[0]).as_secs()).collect();
+    let moments: std::collections::BTreeSet<_> = ages.iter().collect();
+    assert!(moments.len() >= 6, "{ages:?}");
+    assert!(ages[7] >= 60, "{ages:?}");
+    server.abort();
+}

@@ -15,7 +15,7 @@ use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::Do;
-use pool_tonic_testing::raw::{code, message};
+use pool_tonic_testing::raw::{Heard, code, message};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -285,4 +285,49 @@ async fn a_connection_is_replaced_before_h2_gives_it_up_for_calls_that_were_canc
     let counters = pool.counters();
     assert_eq!(counters.connections_lost, 0);
     assert!((10_000..10_010).contains(&counters.calls_started), "{counters:?}");
+}
+
+/// By what the server reads: a request that comes before the end of another one was written is one too many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cap_holds_on_the_wire_whatever_thread_a_call_is_made_by() {
+    const CAP: usize = 5;
+    const TASKS: usize = 64;
+    const CALLS: usize = 50;
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri())
+        .max_connections(1)
+        .max_streams_per_connection(CAP)
+        .build()
+        .unwrap();
+    let mut calls = JoinSet::new();
+    for _ in 0..TASKS {
+        let mut client = client(&pool);
+        calls.spawn(async move {
+            for _ in 0..CALLS {
+                client.unary(ask(Do::Echo)).await.unwrap();
+            }
+        });
+    }
+    let mut raw = soon(peer.accept_raw(1000)).await.unwrap();
+    let (mut open, mut most) = (Vec::new(), 0);
+    let mut left = TASKS * CALLS;
+    while left > 0 {
+        match soon(raw.hear()).await {
+            Heard::Open(stream) => {
+                open.push(stream);
+                most = most.max(open.len());
+                raw.window_update(0, 1 << 10).await.unwrap();
+            }
+            // All that may come have come, or are the last: a turn of answers.
+            Heard::End(_) if open.len() >= CAP.min(left) => {
+                for stream in open.drain(..) {
+                    raw.answer(stream).await.unwrap();
+                    left -= 1;
+                }
+            }
+            heard => assert!(matches!(heard, Heard::Data(..) | Heard::End(_)), "{heard:?}"),
+        }
+    }
+    soon(calls.join_all()).await;
+    assert_eq!(most, CAP);
 }

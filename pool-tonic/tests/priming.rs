@@ -13,6 +13,7 @@ use common::{ask, client, until};
 use memory::{Network, answer_all, eventually, in_memory};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
+use pool_tonic_testing::raw::Raw;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
@@ -107,4 +108,37 @@ async fn resetting_the_back_off_dials_at_once_what_is_wanted() {
     eventually(waiting).await.unwrap().unwrap();
     assert!(start.elapsed() < Duration::from_secs(1));
     eventually(unary(&pool)).await.unwrap().unwrap();
+}
+
+/// What a slow network costs in one phase is not there for the next.
+#[tokio::test(start_paused = true)]
+async fn one_timeout_bounds_all_phases_of_connecting_together() {
+    let slow = Duration::from_secs(8);
+    let (send, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let send = send.clone();
+        async move {
+            tokio::time::sleep(slow).await;
+            let (near, far) = tokio::io::duplex(1 << 20);
+            let _ = send.send(far);
+            Ok::<_, std::io::Error>(near)
+        }
+    });
+    let pool = ChannelPool::builder("http://memory")
+        .connector(connector)
+        .priming("/shop.Orders/Ping", Request::new(Bytes::from_static(b"hello")))
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    let call = unary(&pool);
+    let mut peer = Raw::mute(eventually(arrivals.recv()).await.unwrap()).await.unwrap();
+    tokio::time::sleep(slow).await;
+    peer.limit(100).await.unwrap();
+    eventually(peer.request()).await;
+    let status = eventually(call).await.unwrap().unwrap_err();
+    assert!(
+        status.message().contains("20s passed while the answer to the priming call"),
+        "{status}"
+    );
+    assert_eq!(began.elapsed().as_secs(), 20);
 }
