@@ -5,20 +5,20 @@
 
 mod common;
 mod kinds;
+#[path = "common/load.rs"]
+mod load;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{all_slots_free, soon, until};
 use kinds::{KINDS, Kind, ask, no_more};
+use load::{Load, seen};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::process::{ServerProcess, serve_if_asked};
 use pool_tonic_testing::proto::Do;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tonic::{Code, Status};
+use tonic::Code;
 
 /// The test that [`ServerProcess`] starts this program for.
 const SERVER: &str = "a_process_that_serves_and_is_killed";
@@ -40,52 +40,6 @@ fn a_process_that_serves_and_is_killed() {
         assert!(seen.values().all(|calls| *calls == 1), "{seen:?}");
         until(|| pool.status().ready == 0).await;
     });
-}
-
-/// Calls without a pause from several callers, each call by a name of its own.
-struct Load {
-    callers: JoinSet<Vec<(String, Result<(), Status>)>>,
-    ends: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-}
-
-impl Load {
-    const CALLERS: usize = 16;
-
-    fn start(pool: &ChannelPool) -> Self {
-        let (ends, answered) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-        let mut callers = JoinSet::new();
-        for caller in 0..Self::CALLERS {
-            let (pool, ends, answered) = (pool.clone(), Arc::clone(&ends), Arc::clone(&answered));
-            callers.spawn(async move {
-                let mut calls = Vec::new();
-                while !ends.load(Ordering::Relaxed) {
-                    let name = format!("{caller}-{}", calls.len());
-                    let kind = KINDS[(caller + calls.len()) % KINDS.len()];
-                    let result = kind.call(pool.channel(), ask(Do::Echo, name.clone())).await;
-                    answered.fetch_add(usize::from(result.is_ok()), Ordering::Relaxed);
-                    calls.push((name, result.map(drop)));
-                }
-                calls
-            });
-        }
-        Self { callers, ends, answered }
-    }
-
-    /// Waits for so many answers more.
-    async fn more(&self, calls: usize) {
-        let enough = self.answered.load(Ordering::Relaxed) + calls;
-        until(|| self.answered.load(Ordering::Relaxed) >= enough).await;
-    }
-
-    async fn end(self) -> Vec<(String, Result<(), Status>)> {
-        self.ends.store(true, Ordering::Relaxed);
-        soon(self.callers.join_all()).await.into_iter().flatten().collect()
-    }
-}
-
-fn seen(servers: &[HashMap<String, usize>], name: &str) -> usize {
-    servers.iter().filter_map(|seen| seen.get(name)).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
