@@ -58,12 +58,15 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
 
 impl<M: Manager, K: Kind<M>> Core<M, K> {
     pub(crate) fn new(manager: M, settings: Settings<M>) -> Arc<Self> {
-        let Settings { limits, times, hooks, observer, runtime } = settings;
+        let Settings { limits, times, pick, hooks, observer, runtime } = settings;
         let front = Arc::new(Front::new(times.max_uses));
         let mailboxes = Arc::new(Mailboxes::new());
         let observed = observer.is_some() || cfg!(feature = "tracing");
-        let state =
+        let mut state: StateOf<M, K> =
             State::new(limits, &times, observed, Arc::clone(&front), Arc::clone(&mailboxes));
+        if let Some(groups) = state.store.groups_mut() {
+            groups.set_pick(pick);
+        }
         Arc::new(Self {
             front,
             clock: Clock::new(),

@@ -36,8 +36,8 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     order: BirthOrder,
 ) -> impl Future<Output = Result<bool, Arc<CreateError<M::Error>>>> + Send + use<M, K> {
-    let BirthOrder { id, attempt, reason, generation, replaces } = order;
-    let cx = CreateContext { attempt, reason, replaces, handle: core.handle_of(id) };
+    let BirthOrder { id, attempt, reason, generation, replaces, group } = order;
+    let cx = CreateContext { attempt, reason, replaces, group, handle: core.handle_of(id) };
     let manager = Arc::clone(&core.manager);
     let hooks = Arc::clone(&core.hooks);
     let (limit, clock) = (core.times.create, core.clock);

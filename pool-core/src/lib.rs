@@ -37,7 +37,7 @@
 //!   line-based protocol; sessions, interpreters, large buffers. That is a [`Pool`].
 //! - For what many callers use at the same time, up to a limit of its own: multiplexed connections. That is
 //!   a [`SharedPool`]: it spreads its callers over the resources, and has as many of these as the load
-//!   asks for.
+//!   asks for. Where resources belong to one of several peers, they are in [groups](SharedPool::update_groups).
 //! - Not for what is cheap to make, nor for a limit without a resource: that is a semaphore.
 //!
 //! # What it promises
@@ -67,6 +67,7 @@
 //! | [`blocking_get`](ResourcePool::blocking_get) | the thread does not; the pool does, to create and to wait |
 //! | dropping a lease, [`discard`](ResourceLease::discard), [`detach`](ResourceLease::detach), [`replace`](ResourceLease::replace) | no |
 //! | [`status`](ResourcePool::status), [`counters`](ResourcePool::counters) and all that only looks | no |
+//! | [`update_groups`](SharedPool::update_groups) | no, but the minimums of groups are created in one |
 //! | [`resize`](ResourcePool::resize), [`set_limits`](ResourcePool::set_limits), [`reset`](ResourcePool::reset), [`retain`](ResourcePool::retain), [`pause`](ResourcePool::pause), [`resume`](ResourcePool::resume), [`close`](ResourcePool::close) | no |
 //! | [`closed`](ResourcePool::closed) | no, any executor will do |
 //! | [`warm_up`](ResourcePool::warm_up), [`drain`](ResourcePool::drain) | to wait: that of the caller, or else the pool's; without one `warm_up` is an [`Error::NoRuntime`], and `drain` closes the pool and does not wait |
@@ -110,6 +111,7 @@ mod dyn_manager;
 mod error;
 mod front;
 mod get;
+mod group;
 mod hooks;
 mod kind;
 mod leaks;
@@ -146,6 +148,7 @@ pub use crate::data::Data;
 #[cfg(feature = "dyn")]
 pub use crate::dyn_manager::{DynManager, DynSharedManager};
 pub use crate::error::{CreateError, Error, Timeout};
+pub use crate::group::{Group, GroupChange, GroupId, GroupStatus, Pick};
 pub use crate::hooks::{HookError, HookFuture};
 pub use crate::kind::{Exclusive, Kind, Shared};
 pub use crate::leaks::Holder;

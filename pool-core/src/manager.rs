@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::group::GroupId;
 use crate::metadata::Metadata;
 
 /// Creates, checks and recycles the resources of a pool.
@@ -221,6 +222,7 @@ pub struct CreateContext {
     pub(crate) attempt: u32,
     pub(crate) reason: CreateReason,
     pub(crate) replaces: Option<ResourceId>,
+    pub(crate) group: Option<GroupId>,
     pub(crate) handle: ResourceHandle,
 }
 
@@ -238,6 +240,12 @@ impl CreateContext {
     /// The resource that this one is to take over from, in a [`replace`](crate::SharedPool::replace).
     pub fn replaces(&self) -> Option<ResourceId> {
         self.replaces
+    }
+
+    /// The group that the resource is for; `None` in a pool that was never given any. A successor is of the group of the
+    /// one that it [replaces](Self::replaces).
+    pub fn group(&self) -> Option<GroupId> {
+        self.group
     }
 
     /// The handle of the resource to be: the manager may keep it, to tell the pool what happens to the

@@ -194,8 +194,8 @@ pub enum EndReason {
     Detached,
     /// Its holder said that it is no good.
     Discarded,
-    /// It was taken out by [`retain`](crate::ResourcePool::retain), or
-    /// [replaced](crate::SharedPool::replace).
+    /// It was taken out by [`retain`](crate::ResourcePool::retain), [replaced](crate::SharedPool::replace), or of a
+    /// group that was [retired](crate::SharedPool::update_groups).
     Removed,
     /// The pool was closed.
     Closed,

@@ -9,6 +9,7 @@ use crate::kind::{Exclusive, Kind, Shared};
 use crate::manager::{Manager, SharedManager};
 
 mod gets;
+mod groups;
 mod replace;
 mod whole;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::group::GroupId;
 use crate::manager::ResourceId;
 use crate::observer::EndReason;
 
@@ -53,6 +54,8 @@ pub struct Status {
 pub struct SharedStatus {
     /// Its number.
     pub id: ResourceId,
+    /// Its group, if it has one.
+    pub group: Option<GroupId>,
     /// Leases of it that are out.
     pub in_use: usize,
     /// Its places.

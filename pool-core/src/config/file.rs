@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Backoff, CheckPolicy, Limits, Shedding, Times};
+use crate::group::Pick;
 
 /// Every setting of a pool that is a value, by the name that it has in the builder, which says what it
 /// means. What is not a value, as hooks, the observer and the runtime, only the builder takes.
@@ -115,6 +116,8 @@ pub struct PoolConfig {
     /// How far a shared pool grows for that; `usize::MAX` for as far as the maximum size.
     #[cfg_attr(feature = "serde", serde(with = "super::text::count"))]
     pub soft_max_size: usize,
+    /// How a shared pool picks the group that the next lease is of.
+    pub pick: Pick,
 }
 
 impl Default for PoolConfig {
@@ -147,6 +150,7 @@ impl Default for PoolConfig {
             places: 1,
             soft_target: usize::MAX,
             soft_max_size: usize::MAX,
+            pick: Pick::LeastLoaded,
         }
     }
 }

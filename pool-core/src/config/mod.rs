@@ -24,6 +24,7 @@ pub(crate) use self::settings::Settings;
 pub use self::shedding::Shedding;
 pub use self::times::CheckPolicy;
 pub(crate) use self::times::Times;
+use crate::group::Pick;
 use crate::hooks::Hooks;
 use crate::kind::{Exclusive, Kind, Shared};
 use crate::manager::{Manager, SharedManager};
@@ -67,8 +68,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
     }
 
     /// The most resources at a time: idle, lent, being created and being destroyed together. In a
-    /// shared pool those that drain or are being destroyed come beside that, up to as many again.
-    /// Default 10.
+    /// shared pool those that drain or are being destroyed come beside that, up to as many again; and if its
+    /// [groups](crate::SharedPool::update_groups) keep more, so many there may be. Default 10.
     pub fn max_size(mut self, max_size: usize) -> Self {
         self.config.max_size = max_size;
         self
@@ -235,8 +236,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         let (limits, times) = (self.config.limits(), self.config.times());
         limits.check()?;
         times.check()?;
-        let Self { manager, hooks, observer, runtime, .. } = self;
-        let settings = Settings { limits, times, hooks, observer, runtime };
+        let Self { manager, config, hooks, observer, runtime, .. } = self;
+        let settings = Settings { limits, times, pick: config.pick, hooks, observer, runtime };
         Ok(ResourcePool::from_settings(manager, settings))
     }
 }
@@ -260,6 +261,13 @@ impl<M: SharedManager> Builder<M, Shared> {
     /// Default: the maximum size.
     pub fn soft_max_size(mut self, size: usize) -> Self {
         self.config.soft_max_size = size;
+        self
+    }
+
+    /// How the group is picked that the next lease is of, where there are
+    /// [groups](crate::SharedPool::update_groups). Default: the less loaded one of two.
+    pub fn pick(mut self, pick: Pick) -> Self {
+        self.config.pick = pick;
         self
     }
 }
@@ -310,6 +318,7 @@ mod tests {
             places: 106,
             soft_target: 107,
             soft_max_size: 108,
+            pick: Pick::RoundRobin,
         }
     }
 
@@ -340,7 +349,8 @@ mod tests {
             .backoff(other.backoff)
             .places(106)
             .soft_target(107)
-            .soft_max_size(108);
+            .soft_max_size(108)
+            .pick(Pick::RoundRobin);
         assert_eq!(builder.config, other);
     }
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use super::timers::FAILED_AT_ONCE;
-use super::{ActionsOf, Failure, State, Store};
+use super::{ActionsOf, Failure, Groups, State, Store};
 use crate::config::Limits;
 use crate::control::Pause;
 use crate::error::CreateError;
@@ -134,9 +134,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// The next creation, if one is wanted, is due now.
     pub(crate) fn reset_backoff(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.failures = 0;
-        self.retry_at = Moment::default();
-        self.succeed_at = Moment::default();
+        self.pace.reset();
+        if let Some(groups) = self.store.groups_mut() {
+            groups.reset_paces();
+        }
         self.settle(now, actions);
     }
 
@@ -206,11 +207,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         is_new.then(|| Arc::clone(&last.error))
     }
 
-    /// Whether resources are missing to the minimum.
+    /// Whether resources are missing to the minimum, or to that of a group for which creations do not fail.
     pub(crate) fn misses_minimum(&self) -> bool {
         let Limits { min_size, max_size, .. } = self.limits;
         let size = self.store.size();
         let misses_idle = size < max_size && self.store.shortage(&self.limits, 0, 0) > 0;
-        size < min_size.min(max_size) || misses_idle
+        let misses_of_groups = self.groups().is_some_and(Groups::misses_minimum);
+        size < min_size.min(max_size) || misses_idle || misses_of_groups
     }
 }

@@ -223,7 +223,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         Some(self.ended(lent, reason))
     }
 
-    fn insert(&mut self, slot: Box<Slot<R>>, _places: usize) {
+    fn insert(&mut self, slot: Box<Slot<R>>, _places: usize, _group: u32) {
         self.push(slot);
     }
 
@@ -260,7 +260,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         idle.map(|slot| slot.id).collect()
     }
 
-    fn aging(&self, expiry: Moment, _used_since: Option<Moment>) -> (usize, Moment) {
+    fn aging(&mut self, expiry: Moment, _used_since: Option<Moment>) -> (usize, Moment) {
         let aging = self.idle.iter().filter(|slot| slot.expires <= expiry).count();
         let later = self.idle.iter().map(|slot| slot.expires).filter(|&expires| expires > expiry);
         (aging, later.min().unwrap_or(Moment::NEVER))

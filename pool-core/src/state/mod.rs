@@ -21,24 +21,33 @@
 //!         └───────────── disposed ──────────────────── closing ◀────  discarded ───┘
 //! ```
 //!
+//! Shared resources may be in groups. How many are wanted for the load is the pool's affair then, too; which group a
+//! birth is for, what a group keeps beside that, and how long a group that fails waits, is in `groups.rs`.
+//!
 //! # Invariants
 //!
-//! 1. idle + lent + births + closing ≤ `max_size`, but for what `resize` leaves over. In a shared pool
+//! 1. idle + lent + births + closing ≤ `max_size`, or what groups keep if that is more, but for what `resize` leaves
+//!    over. In a shared pool
 //!    the closing count beside that, with the draining and the successors that are made for those that
 //!    are to be replaced, and all together are at most twice as many.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival.
-//! 3. Waiters ⇒ a birth under way, a birth due (`retry_at`, or maintenance notified), or no room.
+//! 3. Waiters ⇒ a birth under way, a birth due (`next_start`, or maintenance notified), no room, or no group to make
+//!    one for. Births for groups whose last one failed do not count, but where all fail.
 //! 4. What has to happen later has a deadline in [`State::next_deadline`]; maintenance sleeps until the
 //!    nearest, and is notified when a nearer one comes up.
 //! 5. The front is open only while nothing that a thread does there could matter to a decision: nobody
 //!    waits, no threshold can be crossed, nothing that is out has to go when it comes back.
 //! 6. The level decides, not the edge: how many births are wanted is computed from the state each time.
+//! 7. No group goes below what it keeps for idleness, for want of load or for the size; nothing of a retired one is lent
+//!    or begun.
 
 mod actions;
 mod control;
 mod exclusive;
+mod groups;
 mod line;
+mod pace;
 mod places;
 mod replacing;
 mod returns;
@@ -57,10 +66,12 @@ use std::sync::Arc;
 
 pub(crate) use self::actions::{Actions, Failure, LastError};
 pub(crate) use self::exclusive::IdleStore;
+use self::pace::Pace;
 pub(crate) use self::places::{Answer, Lent, Unserved};
 pub(crate) use self::replacing::Replacing;
 pub(crate) use self::share::Share;
 pub(crate) use self::shared::ShareStore;
+use self::shared::{Errand, Groups, Origin};
 use self::shed::Shed;
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
@@ -104,14 +115,8 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     closing: usize,
     /// Somebody who had no time to wait found nothing.
     wished: bool,
-    /// Failed creations in a row.
-    failures: u32,
-    /// Resources in a row that died before they were of use, and when the last one did.
-    infant_deaths: u32,
-    infant_died: Moment,
-    /// No creation before these, after a failure and after a death before use.
-    retry_at: Moment,
-    succeed_at: Moment,
+    /// When creations may start. Where there are groups, each has its own.
+    pace: Pace,
     last_error: Option<LastError<E>>,
     /// Since when there has been a surplus, without a moment in between.
     surplus_since: Option<Moment>,
@@ -198,11 +203,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             replacements: HashMap::new(),
             closing: 0,
             wished: false,
-            failures: 0,
-            infant_deaths: 0,
-            infant_died: Moment::default(),
-            retry_at: Moment::default(),
-            succeed_at: Moment::default(),
+            pace: Pace::default(),
             last_error: None,
             surplus_since: None,
             aging: 0,
@@ -259,6 +260,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.closed && self.is_empty() {
             // Maintenance has nothing left to do, and ends.
             self.notify(actions);
+        }
+        if let Some(groups) = self.store.groups_mut() {
+            groups.forget_bare();
         }
         let plain = !self.closed
             && self.maintained
@@ -467,7 +471,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     ) {
         let Some(ended) = ended else { return };
         if ended.is_infant() {
-            self.infant_death(ended.slot.created, now);
+            self.infant_death(ended.group, ended.slot.created, now);
         }
         self.counters.ended.count(ended.reason);
         if !ended.drained && ended.is_for_size() {

@@ -313,19 +313,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     #[inline]
-    fn count_ok(&mut self, gets: usize) {
+    pub(super) fn count_ok(&mut self, gets: usize) {
         self.counters.gets_ok = self.counters.gets_ok.wrapping_add(gets as u64);
     }
 
     /// Some have to go, beside those that are going or may not come.
     #[inline]
     pub(super) fn is_oversize(&self) -> bool {
-        self.store.size() > self.limits.max_size
+        self.store.size() > self.most()
     }
 
     /// Each lease of a shared resource has to be counted, since it may be the last one.
     #[inline]
-    fn counts_shared_uses(&self) -> bool {
+    pub(super) fn counts_shared_uses(&self) -> bool {
         !S::HAS_FRONT && self.times.max_uses.is_some()
     }
 

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use super::supply::Birth;
-use super::{ActionsOf, BirthOrder, State, Store};
+use super::{ActionsOf, BirthOrder, Errand, State, Store};
 use crate::control::Pause;
 use crate::manager::{CreateReason, ResourceId};
 use crate::moment::Moment;
@@ -37,17 +37,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if !self.store.is_active(old) {
             return Some(Replacing::Gone);
         }
-        if self.beside() >= self.limits.max_size {
+        if self.beside() >= self.most() {
             return None;
         }
         let id = self.next_id();
-        self.replacements.insert(id, (old, Birth::begun(now)));
+        let group = self.store.group_of(old);
+        let origin = self.begun(group, Errand::Successor);
+        self.replacements.insert(id, (old, Birth::begun(now, origin)));
         Some(Replacing::Begun(BirthOrder {
             id,
             attempt: 1,
             reason: CreateReason::Replacement,
             generation: self.generation,
             replaces: Some(old),
+            group: self.group_name(group),
         }))
     }
 
@@ -60,6 +63,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         let Some((_, birth)) = self.replacements.remove(&id) else { return };
+        self.over(birth.origin());
         self.counters.create_failed += 1;
         if self.observed {
             let elapsed = now.since(birth.started);

@@ -105,7 +105,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(EndReason::Stale)
         } else if self.is_used_up(place) {
             Some(EndReason::Uses)
-        } else if self.is_oversize() {
+        } else if self.is_oversize() && self.store.can_spare(place) {
             Some(EndReason::Excess)
         } else {
             None

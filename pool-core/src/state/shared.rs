@@ -1,9 +1,10 @@
 //! The store of a shared pool: resources with several places each.
 //!
-//! Two tables: of resources, each of one *group*, and of groups. Where nobody speaks of groups there is one.
+//! Two tables: of groups, and of resources, each of one group. Where nobody speaks of groups there is one.
 //!
-//! A place is picked by the power of two choices: of two random resources of a group with a free place, the one
-//! with fewer leases per place. That spreads the load nearly as well as looking at all of them, at a
+//! A place is picked in two steps, both by the power of two choices: of two random groups with a free place the one with
+//! fewer leases for its weight (or the one whose turn it is), and of two random resources of it with a free place the
+//! one with fewer leases per place. That spreads the load nearly as well as looking at all of them, at a
 //! cost that does not grow with their number. A group holds its resources with a free place before its others.
 //!
 //! A resource is *active*, then *draining*, then gone:
@@ -24,10 +25,11 @@ use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
-use self::groups::Groups;
+pub(super) use self::groups::{DEFAULT, Errand, Groups, Origin};
 use super::share::Share;
 use super::store::Ended;
 use crate::config::Limits;
+use crate::group::{GroupChange, GroupId};
 use crate::manager::ResourceId;
 use crate::moment::Moment;
 use crate::observer::EndReason;
@@ -63,7 +65,7 @@ impl<R> Row<R> {
 
 pub struct ShareStore<R> {
     rows: Slab<Row<R>>,
-    groups: Groups,
+    pub(super) groups: Groups,
     /// Keys of the rows, in the order of their resources' numbers.
     by_number: Vec<u32>,
     draining: usize,
@@ -143,6 +145,7 @@ impl<R: Send + 'static> ShareStore<R> {
                 }
                 self.draining += 1;
                 self.places -= row.places;
+                self.groups.deactivated(row.group, row.places);
                 self.active_in_use -= row.in_use;
                 self.draining_in_use += row.in_use;
                 self.idle -= usize::from(row.in_use == 0);
@@ -167,6 +170,7 @@ impl<R: Send + 'static> ShareStore<R> {
         slot.uses = uses.into_inner();
         let mut ended = Ended::new(Box::new(slot), reason, row.served);
         ended.drained = row.told;
+        ended.group = row.group;
         Some(ended)
     }
 
@@ -196,6 +200,7 @@ impl<R: Send + 'static> ShareStore<R> {
     pub(crate) fn list(&self, now: Moment) -> Vec<SharedStatus> {
         let status = |(_, row): (usize, &Row<R>)| SharedStatus {
             id: row.share.slot.id,
+            group: self.groups.name(row.group),
             in_use: row.in_use,
             places: row.places,
             draining: row.draining,
@@ -233,8 +238,80 @@ impl<R: Send + 'static> ShareStore<R> {
         Some(loaded.saturating_mul(self.places_each(limits)).min(for_speed))
     }
 
+    /// How many may be idle: at least as many as the groups keep.
+    fn max_idle(&self, limits: &Limits) -> usize {
+        limits.max_idle_or_size().max(self.groups.minimum())
+    }
+
     fn idle_rows(&self) -> impl Iterator<Item = (usize, &Row<R>)> {
         self.rows.iter().filter(|(_, row)| row.in_use == 0 && row.draining.is_none())
+    }
+
+    /// Those that their groups can do without.
+    fn spare_idle_rows(&self) -> impl Iterator<Item = (usize, &Row<R>)> {
+        self.idle_rows().filter(|(_, row)| self.groups.can_spare(row.group))
+    }
+
+    /// Changes the groups, all together: what is retired in the end drains.
+    pub(super) fn update_groups(&mut self, changes: Vec<GroupChange>, ended: &mut Vec<Ended<R>>) {
+        let retired = changes.into_iter().filter_map(|change| match change {
+            GroupChange::Set(group) => self.groups.set(group),
+            GroupChange::Retire(id) => self.groups.retire(id),
+        });
+        for group in retired.collect::<Vec<_>>() {
+            if self.groups.is_retired(group) {
+                for key in self.groups.members(group).to_vec() {
+                    ended.extend(self.drain(key as usize, EndReason::Removed));
+                }
+            }
+        }
+    }
+
+    /// Lends a place of one group.
+    pub(super) fn lend_of(
+        &mut self,
+        id: GroupId,
+        rng: &mut fastrand::Rng,
+        fresh_after: Moment,
+    ) -> Option<(Arc<Share<R>>, bool)> {
+        let group = self.groups.find(id).filter(|&group| self.groups.is_open(group))?;
+        Some(self.lend_in(group, rng, fresh_after))
+    }
+
+    /// Lends a place of a group that has a free one.
+    #[inline]
+    fn lend_in(
+        &mut self,
+        group: u32,
+        rng: &mut fastrand::Rng,
+        fresh_after: Moment,
+    ) -> (Arc<Share<R>>, bool) {
+        let open = self.groups.lend(group);
+        let key = match open.len() {
+            1 => open[0] as usize,
+            several => {
+                let first = rng.usize(..several);
+                // One of the others, each as likely.
+                let ahead = first + rng.usize(1..several);
+                let second = if ahead < several { ahead } else { ahead - several };
+                let (first, second) = (open[first] as usize, open[second] as usize);
+                self.less_loaded(first, second)
+            }
+        };
+        let row = &mut self.rows[key];
+        if row.in_use == 0 && row.returned < fresh_after {
+            row.share.unchecked.store(true, Ordering::Relaxed);
+        }
+        self.idle -= usize::from(row.in_use == 0);
+        row.in_use += 1;
+        self.active_in_use += 1;
+        let share = Arc::clone(&row.share);
+        share.is_used();
+        if row.in_use >= row.places {
+            self.sort_open(key);
+        }
+        let stale = share.unchecked.load(Ordering::Relaxed);
+        (share, stale)
     }
 
     /// The one of two rows with fewer leases per place; the first if it is a draw.

@@ -1,5 +1,6 @@
 //! Where resources are kept, and how they are lent: what differs between the two pools.
 
+use super::shared::{DEFAULT, Groups};
 use crate::config::Limits;
 use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
@@ -100,8 +101,27 @@ pub trait Store: Default + Send {
         reason: EndReason,
     ) -> Option<Ended<Self::Resource>>;
 
-    /// Takes in a new resource.
-    fn insert(&mut self, slot: Box<Slot<Self::Resource>>, places: usize);
+    /// The groups of its resources, where resources have such.
+    fn groups(&self) -> Option<&Groups> {
+        None
+    }
+
+    fn groups_mut(&mut self) -> Option<&mut Groups> {
+        None
+    }
+
+    /// The group of a resource that is there.
+    fn group_of(&self, _id: ResourceId) -> u32 {
+        DEFAULT
+    }
+
+    /// Whether the group of a resource that is lent can do without it.
+    fn can_spare(&self, _lent: &Self::Lent) -> bool {
+        true
+    }
+
+    /// Takes in a new resource of a group.
+    fn insert(&mut self, slot: Box<Slot<Self::Resource>>, places: usize, group: u32);
 
     /// Holds a resource to look at it, which is no lease; `None` if it cannot be held now.
     fn hold(&mut self, id: ResourceId) -> Option<Self::Lent>;
@@ -117,7 +137,7 @@ pub trait Store: Default + Send {
 
     /// How many idle resources expire by `expiry`, and when the next one after that does; of shared ones
     /// all, idle or not, or else those that are in use or were since `used_since`.
-    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment);
+    fn aging(&mut self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment);
 
     /// Somebody may speak of a resource by its number.
     fn know(&mut self, id: ResourceId);
@@ -135,9 +155,9 @@ pub trait Store: Default + Send {
 
     /// When the idle resource that came back last did so.
     fn latest_return(&self) -> Option<Moment>;
-    /// When the idle resource that has been idle for longest came back.
+    /// When the resource came back that has been idle for longest, of those that may go.
     fn earliest_return(&self) -> Option<Moment>;
-    /// Ends the resource that has been idle for longest.
+    /// Ends the resource that has been idle for longest, of those that may go.
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<Self::Resource>>;
     /// Ends a resource that is needed least.
     fn shrink(&mut self) -> Shrunk<Self::Resource>;
@@ -159,11 +179,12 @@ pub struct Ended<R> {
     served: bool,
     /// It was told to drain before.
     pub(super) drained: bool,
+    pub(super) group: u32,
 }
 
 impl<R> Ended<R> {
     pub(crate) fn new(slot: Box<Slot<R>>, reason: EndReason, served: bool) -> Self {
-        Self { slot, reason, served, drained: false }
+        Self { slot, reason, served, drained: false, group: DEFAULT }
     }
 
     /// It goes by a decision about the size of the pool, and not for what became of it.

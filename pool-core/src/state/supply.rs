@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::store::{Ended, Store};
 use super::tickets::Granted;
 use super::timers::FAILED_AT_ONCE;
-use super::{ActionsOf, Failure, LastError, NEVER_STEADY, State};
+use super::{ActionsOf, Errand, Failure, LastError, NEVER_STEADY, Origin, State};
 use crate::config::Limits;
 use crate::data::Data;
 use crate::error::CreateError;
+use crate::group::GroupId;
 use crate::manager::{CreateReason, ResourceId};
 use crate::metadata::Slot;
 use crate::moment::Moment;
@@ -24,11 +25,20 @@ pub(crate) struct Birth {
     pub(super) end: Option<EndReason>,
     /// Somebody has a handle of it.
     pub(super) known: bool,
+    // The parts of its origin, which take less room so.
+    group: u32,
+    errand: Errand,
+    doubtful: bool,
 }
 
 impl Birth {
-    pub(super) fn begun(now: Moment) -> Self {
-        Self { started: now, places: None, end: None, known: false }
+    pub(super) fn begun(now: Moment, origin: Origin) -> Self {
+        let Origin { group, errand, doubtful } = origin;
+        Self { started: now, places: None, end: None, known: false, group, errand, doubtful }
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        Origin { group: self.group, errand: self.errand, doubtful: self.doubtful }
     }
 }
 
@@ -48,6 +58,7 @@ pub(crate) struct BirthOrder {
     pub(crate) generation: u32,
     /// The resource that it takes over from.
     pub(crate) replaces: Option<ResourceId>,
+    pub(crate) group: Option<GroupId>,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -57,6 +68,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.closed {
             return;
         }
+        self.ripen(now);
         self.shed(now, actions);
         self.sift(now, actions);
         self.serve(now, actions);
@@ -79,9 +91,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Sees to it that what is missing will come.
     pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if self.missing() > 0 {
+        let is_due = self.is_group_due();
+        if is_due || self.missing() > 0 {
             let start = self.next_start();
-            if start > now {
+            if !is_due && start > now {
                 self.arm(start, actions);
             } else {
                 self.notify(actions);
@@ -118,7 +131,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let keeps_none = S::HAS_FRONT && self.limits.min_idle == 0;
         let is_expected = keeps_none || self.notified || self.armed <= self.next_start();
         !is_expected
-            && self.store.shortage(&self.limits, 0, self.births.len()) > 0
+            && self.store.shortage(&self.limits, 0, self.coming()) > 0
             && self.missing() > 0
     }
 
@@ -127,7 +140,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if S::HAS_FRONT || crossed {
             return NEVER_STEADY;
         }
-        let (least, most) = self.store.steady(&self.floors(), &self.limits, self.births.len());
+        let (least, most) = self.store.steady(&self.floors(), &self.limits, self.coming());
         // A pool without load has a floor of its own while something is about to go for its age.
         match self.store.in_use() {
             0 if self.aging > 0 => (0, 0),
@@ -149,18 +162,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) -> Vec<BirthOrder> {
         let mut orders = Vec::new();
-        while orders.len() < BIRTHS_AT_ONCE && self.next_start() <= now && self.missing() > 0 {
-            let reason = self.reason();
+        while orders.len() < BIRTHS_AT_ONCE
+            && let Some((group, errand, reason)) = self.next_birth(now, actions)
+        {
             let id = self.next_id();
             self.wished = false;
-            self.births.insert(id, Birth::begun(now));
+            let attempt = self.attempts(group).saturating_add(1);
+            let origin = self.begun(group, errand);
+            self.births.insert(id, Birth::begun(now, origin));
             self.decided(id, Resize::Create(reason), actions);
             if self.observed {
                 actions.events.push(Event::CreateStarted { id, reason });
             }
-            let attempt = self.failures.saturating_add(1);
-            let generation = self.generation;
-            orders.push(BirthOrder { id, attempt, reason, generation, replaces: None });
+            let (generation, group) = (self.generation, self.group_name(group));
+            orders.push(BirthOrder { id, attempt, reason, generation, replaces: None, group });
         }
         orders
     }
@@ -180,6 +195,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 None => return false,
             },
         };
+        let group = birth.group;
+        let is_retired = self.groups().is_some_and(|groups| groups.is_retired(group));
+        self.over(birth.origin());
         // Where the other one is gone meanwhile, it is a resource like any other.
         let replaced = replaces.filter(|&old| self.store.is_active(old));
         let is_for_nobody = replaced.is_some() && birth.places == Some(0);
@@ -204,7 +222,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(EndReason::Closed)
         } else if id.0 < self.oldest {
             Some(EndReason::Stale)
-        } else if is_for_nobody || replaced.is_none() && self.size() >= self.limits.max_size {
+        } else if is_retired {
+            birth.end.or(Some(EndReason::Removed))
+        } else if is_for_nobody || replaced.is_none() && self.size() >= self.most() {
             birth.end.or(Some(EndReason::Excess))
         } else {
             birth.end
@@ -212,18 +232,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if let Some(reason) = end {
             // Dead on arrival: the next attempt waits, as after a failure.
             if birth.end.is_some() {
-                self.back_off(None, now);
+                self.back_off(group, None, now);
             }
-            self.end(Some(Ended::new(slot, reason, false)), now, actions);
+            let mut ended = Ended::new(slot, reason, false);
+            ended.group = group;
+            self.end(Some(ended), now, actions);
         } else {
-            self.failures = 0;
-            self.retry_at = Moment::default();
+            self.succeeded(group);
             actions.error = self.last_error.take();
             self.expires_at(expires);
             if birth.known {
                 self.store.know(id);
             }
-            self.store.insert(slot, birth.places.unwrap_or(self.limits.places));
+            self.store.insert(slot, birth.places.unwrap_or(self.limits.places), group);
             if let Some(old) = replaced {
                 let ended = self.store.end(old, EndReason::Removed);
                 self.end(ended, now, actions);
@@ -247,8 +268,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.not_replaced(id, failed.text, now, actions);
             return 0;
         };
+        self.over(birth.origin());
         self.counters.create_failed += 1;
-        let delay = self.back_off(failed.retry_in, now);
+        let delay = self.back_off(birth.group, failed.retry_in, now);
         if self.observed {
             actions.events.push(Event::CreateFailed {
                 id,
@@ -304,19 +326,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// A creation was dropped with its runtime, before it came to anything.
     pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if self.births.remove(&id).is_some() {
+        if let Some(birth) = self.births.remove(&id) {
+            self.over(birth.origin());
             self.settle(now, actions);
         } else {
             self.not_replaced(id, "it was given up".to_owned(), now, actions);
         }
     }
 
-    /// How many creations are to be started, but for the back-off.
+    /// How many creations are to be started, but for the back-off and for the minimums of groups.
     pub(super) fn missing(&self) -> usize {
         if self.closed || self.paused.is_some() {
             return 0;
         }
-        let (size, creating) = (self.size(), self.births.len());
+        let (size, creating) = (self.size(), self.coming());
         if size >= self.limits.max_size {
             return 0;
         }
@@ -331,7 +354,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         wanted
             .min(max_size.saturating_sub(size))
             .min(max_size.saturating_mul(2).saturating_sub(in_all))
-            .min(self.max_creating().saturating_sub(creating))
+            .min(self.room_for_births())
     }
 
     /// The limits, with minima that have room for those that are about to go for their age and for their
@@ -351,18 +374,24 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Limits { min_size: raised(min_size), min_idle, ..self.limits }
     }
 
-    /// One at a time after a failure: a peer in trouble is asked how it is, not stormed.
-    fn max_creating(&self) -> usize {
-        if self.failures == 0 { self.limits.max_creating } else { 1 }
+    /// How many creations for load may start. One at a time after a failure: a peer in trouble is asked how it is,
+    /// not stormed.
+    fn room_for_births(&self) -> usize {
+        let most = self.limits.max_creating;
+        match self.groups() {
+            Some(groups) => groups.room_for_load(most),
+            None if self.pace.failures == 0 => most.saturating_sub(self.births.len()),
+            None => 1_usize.saturating_sub(self.births.len()),
+        }
     }
 
     /// How many more resources those that wait ask for, beside those that come.
     fn demand(&self) -> usize {
         let each = self.store.expected_places(&self.limits).max(1);
-        self.waiters.wanted().div_ceil(each).saturating_sub(self.births.len())
+        self.waiters.wanted().div_ceil(each).saturating_sub(self.coming())
     }
 
-    fn reason(&self) -> CreateReason {
+    pub(super) fn reason(&self) -> CreateReason {
         if self.demand() > 0 || self.wished {
             CreateReason::Demand
         } else if self.size() < self.limits.min_size || self.store.idle() < self.limits.min_idle {
@@ -433,6 +462,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         // Nearly always none is, and it saves a look at each of them.
         let (aging, next) = if expiry < self.next_expiry {
+            if let Some(groups) = self.store.groups_mut() {
+                groups.set_aging(Vec::new());
+            }
             (0, self.next_expiry)
         } else {
             self.store.aging(expiry, (!keeps).then_some(used_since))
@@ -454,38 +486,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let lifetime = self.times.draw_lifetime(self.rng.f64());
         lifetime.map_or(Moment::NEVER, |lifetime| now.after(lifetime))
     }
-
-    /// A resource that was created `created` died before it was of use. One like it may take as long as
-    /// the back-off from birth to birth, so that a peer that accepts and hangs up is not stormed.
-    pub(super) fn infant_death(&mut self, created: Moment, now: Moment) {
-        if now.since(self.infant_died) > INFANCY * 2 {
-            self.infant_deaths = 0;
-        }
-        self.infant_deaths = self.infant_deaths.saturating_add(1);
-        self.infant_died = now;
-        let delay = self.times.backoff.delay(self.infant_deaths, 0.0).min(INFANCY);
-        self.succeed_at = self.succeed_at.max(created.after(delay));
-    }
-
-    /// When the next creation may start.
-    pub(super) fn next_start(&self) -> Moment {
-        self.retry_at.max(self.succeed_at)
-    }
-
-    fn back_off(&mut self, retry_in: Option<Duration>, now: Moment) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let random = self.rng.f64() * 2.0 - 1.0;
-        let delay = retry_in.unwrap_or_else(|| self.times.backoff.delay(self.failures, random));
-        self.retry_at = now.after(delay);
-        delay
-    }
 }
 
 /// How many creations are started under one lock, so that it stays short.
 const BIRTHS_AT_ONCE: usize = 256;
-
-/// How long a resource has to live not to hold up the next one when it dies unused.
-const INFANCY: Duration = Duration::from_secs(1);
 
 /// A creation that came to nothing.
 pub(crate) struct Stillborn<E: StdError + 'static> {

@@ -96,7 +96,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if let Some(since) = self.surplus_since {
             nearest = nearest.min(since.after(self.times.shrink_delay));
         }
-        nearest = nearest.min(self.next_look).min(self.next_aging);
+        nearest = nearest.min(self.next_look).min(self.next_aging).min(self.next_retry());
         if self.sampling {
             nearest = nearest.min(self.sampled_at.after(SAMPLE));
         }
@@ -240,7 +240,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let nearest = self.next_change();
         let start = self.next_start();
         // What is missing and due did not all start at once.
-        let retry = if self.missing() > 0 { start.max(now) } else { Moment::NEVER };
+        let retry = if self.is_group_due() {
+            now
+        } else if self.missing() > 0 {
+            start.max(now)
+        } else {
+            Moment::NEVER
+        };
         nearest.min(retry).min(self.idle_deadline())
     }
 }

@@ -1,103 +1,355 @@
-//! The groups of shared resources, and which of them have a free place.
+//! The groups of shared resources: what there is of each, and what is to be.
+//!
+//! A group is *live*, or *retired*: then its resources drain, what is born for it ends at once, and its row is forgotten
+//! when nothing of it is left. One that is set again before that is live again.
+//!
+//! ```text
+//!              retire                    nothing left
+//!   live ─────────────────▶ retired ─────────────────▶ forgotten
+//!     ▲                        │
+//!     └────────────────────────┘ set
+//! ```
+//!
+//! Until a user sets one there is one group without a name; it is retired when the first one is set. Without groups
+//! nothing here is kept up but what a row's own counts are.
+//!
+//! # Invariants
+//!
+//! 1. A group is in `open` if and only if one of its resources has a free place, and a retired one has none.
+//! 2. The totals are the sums over all rows ([`Groups::seat`] is the one that changes them), and
+//!    a live group is in the sets of `births.rs` that its numbers say.
+//! 3. Something of a group that is there or is to come holds its row: a key that is out is good.
+
+mod births;
+mod members;
+mod pick;
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZero;
 
 use slab::Slab;
 
-/// The group of what is in no other.
-pub(super) const DEFAULT: u32 = 0;
+pub(in crate::state) use self::births::{Errand, Origin};
+use self::births::{Seat, Seats};
+use self::pick::Turns;
+use super::MAX_PLACES;
+use crate::group::{Group, GroupId, GroupStatus, Pick};
+use crate::moment::Moment;
+use crate::state::pace::Pace;
 
-struct Group {
+/// The group of what is in no other.
+pub(in crate::state) const DEFAULT: u32 = 0;
+
+struct Row {
+    /// The one without a name has none.
+    id: Option<GroupId>,
+    min: usize,
+    weight: NonZero<u32>,
+    retired: bool,
     /// Keys of its resources, those with a free place before the others.
     members: Vec<u32>,
     /// How many have one.
     open: u32,
     /// Its position among the groups of which one has.
     open_at: u32,
-    /// Leases of its resources.
+    /// Its resources that count towards the size, and those of them that have places at all.
+    size: usize,
+    able: usize,
+    /// Places of the former.
+    places: usize,
+    /// Leases of its resources, also of those that drain.
     in_use: usize,
+    /// What a lease adds to its load.
+    cost: f64,
+    /// Its turn, where groups are picked in turn.
+    turn: pick::Turn,
+    /// Creations under way, and those of successors.
+    births: usize,
+    successors: usize,
+    /// Resources that are to be replaced before they expire.
+    aging: usize,
+    pace: Pace,
+    counted: Counted,
+    seat: Seat,
 }
 
-pub(in crate::state) struct Groups {
-    table: Slab<Group>,
+/// What the totals have of a row.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    minimum: usize,
+    spare: usize,
+    live: usize,
+    failing: usize,
+    missing: usize,
+}
+
+pub struct Groups {
+    table: Slab<Row>,
     /// Keys of the groups with a free place.
     open: Vec<u32>,
+    /// A user has set one.
+    on: bool,
+    by_id: HashMap<GroupId, u32>,
+    totals: Counted,
+    /// How many live groups there are of each weight.
+    weights: BTreeMap<NonZero<u32>, usize>,
+    heaviest: u32,
+    seats: Seats,
+    turns: Option<Turns>,
+    /// Those with resources that are to be replaced.
+    aging: Vec<u32>,
+    /// Retired ones of which nothing may be left.
+    bare: Vec<u32>,
 }
 
 impl Default for Groups {
     fn default() -> Self {
-        let mut table = Slab::new();
-        table.insert(Group { members: Vec::new(), open: 0, open_at: 0, in_use: 0 });
-        Self { table, open: Vec::new() }
+        let mut groups = Self {
+            table: Slab::new(),
+            open: Vec::new(),
+            on: false,
+            by_id: HashMap::new(),
+            totals: Counted::default(),
+            weights: BTreeMap::new(),
+            heaviest: 1,
+            seats: Seats::default(),
+            turns: None,
+            aging: Vec::new(),
+            bare: Vec::new(),
+        };
+        groups.add_row(None);
+        groups
     }
 }
 
 impl Groups {
-    /// A group with a free place.
-    #[inline]
-    pub(super) fn pick(&self) -> Option<u32> {
-        self.open.first().copied()
+    /// Whether there are any that a user has set.
+    pub(in crate::state) fn is_on(&self) -> bool {
+        self.on
     }
 
-    /// One more lease of a group, of one of these, which have a free place.
-    #[inline]
-    pub(super) fn lend(&mut self, group: u32) -> &[u32] {
-        let group = &mut self.table[group as usize];
-        group.in_use += 1;
-        &group.members[..group.open as usize]
+    fn add_row(&mut self, id: Option<GroupId>) -> u32 {
+        let row = Row {
+            id,
+            min: 0,
+            weight: NonZero::<u32>::MIN,
+            retired: true,
+            members: Vec::new(),
+            open: 0,
+            open_at: 0,
+            size: 0,
+            able: 0,
+            places: 0,
+            in_use: 0,
+            cost: 0.0,
+            turn: pick::Turn::default(),
+            births: 0,
+            successors: 0,
+            aging: 0,
+            pace: Pace::default(),
+            counted: Counted::default(),
+            seat: Seat::default(),
+        };
+        short(self.table.insert(row))
     }
 
-    /// One lease less. Says whether its resource had a free place.
-    #[inline]
-    pub(super) fn took_back(&mut self, group: u32, at: u32) -> bool {
-        let group = &mut self.table[group as usize];
-        group.in_use -= 1;
-        at < group.open
-    }
-
-    pub(super) fn member(&self, group: u32, at: u32) -> usize {
-        self.table[group as usize].members[at as usize] as usize
-    }
-
-    /// The resources with a free place.
-    pub(super) fn open_members(&self) -> impl Iterator<Item = usize> {
-        let open = self.open.iter().map(|&group| &self.table[group as usize]);
-        open.flat_map(|group| &group.members[..group.open as usize]).map(|&key| key as usize)
-    }
-
-    /// Takes a resource into a group, as one without a free place. Says where it is there.
-    pub(super) fn add(&mut self, group: u32, key: u32) -> u32 {
-        let members = &mut self.table[group as usize].members;
-        members.push(key);
-        short(members.len() - 1)
-    }
-
-    /// Takes out a resource that has no free place. Says which one is where it was, if another one is.
-    pub(super) fn remove(&mut self, group: u32, at: u32) -> Option<usize> {
-        let members = &mut self.table[group as usize].members;
-        members.swap_remove(at as usize);
-        members.get(at as usize).map(|&key| key as usize)
-    }
-
-    /// Puts a resource where it belongs in its group. Two have changed places if there are two positions.
-    pub(super) fn sort(&mut self, key: u32, at: u32, is_open: bool) -> Option<(u32, u32)> {
-        let group = &mut self.table[key as usize];
-        if is_open == (at < group.open) {
-            return None;
+    /// A group is there, or is as this says. Returns what is retired by that: with the first one, what has no name.
+    pub(super) fn set(&mut self, group: Group) -> Option<u32> {
+        let unnamed = (!std::mem::replace(&mut self.on, true)).then_some(DEFAULT);
+        if unnamed.is_some() {
+            self.bare.push(DEFAULT);
+            self.seat(DEFAULT);
         }
-        let to = if is_open { group.open } else { group.open - 1 };
-        group.members.swap(at as usize, to as usize);
-        let before = group.open;
-        group.open = if is_open { before + 1 } else { before - 1 };
-        if before == 0 {
-            group.open_at = short(self.open.len());
-            self.open.push(key);
-        } else if group.open == 0 {
-            let at = group.open_at as usize;
-            self.open.swap_remove(at);
-            if let Some(&moved) = self.open.get(at) {
-                self.table[moved as usize].open_at = short(at);
+        let key = self.find(group.id).unwrap_or_else(|| {
+            let key = self.add_row(Some(group.id));
+            self.by_id.insert(group.id, key);
+            key
+        });
+        self.weigh(key, group.weight, false);
+        let row = &mut self.table[key as usize];
+        row.min = group.min.min(MAX_PLACES);
+        row.note_cost();
+        self.seat(key);
+        unnamed
+    }
+
+    /// A group is there no more. Returns its key, if it was.
+    pub(super) fn retire(&mut self, id: GroupId) -> Option<u32> {
+        let &key = self.by_id.get(&id)?;
+        self.weigh(key, self.table[key as usize].weight, true);
+        self.bare.push(key);
+        self.seat(key);
+        Some(key)
+    }
+
+    fn weigh(&mut self, key: u32, weight: NonZero<u32>, retired: bool) {
+        let row = &mut self.table[key as usize];
+        let before = std::mem::replace(&mut row.weight, weight);
+        let was_retired = std::mem::replace(&mut row.retired, retired);
+        if !was_retired && let Some(count) = self.weights.get_mut(&before) {
+            *count -= 1;
+            if *count == 0 {
+                self.weights.remove(&before);
             }
         }
-        Some((at, to))
+        if !retired {
+            *self.weights.entry(weight).or_default() += 1;
+        }
+        self.heaviest = self.weights.last_key_value().map_or(1, |(weight, _)| weight.get());
+    }
+
+    /// Forgets what was retired and is gone.
+    pub(in crate::state) fn forget_bare(&mut self) {
+        for key in std::mem::take(&mut self.bare) {
+            let row = self.table.get(key as usize);
+            if let Some(row) = row.filter(|row| row.retired && row.is_bare()) {
+                if let Some(id) = row.id {
+                    self.by_id.remove(&id);
+                }
+                self.table.remove(key as usize);
+            }
+        }
+    }
+
+    pub(super) fn find(&self, id: GroupId) -> Option<u32> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(in crate::state) fn name(&self, key: u32) -> Option<GroupId> {
+        self.table[key as usize].id
+    }
+
+    /// Whether what is born for a group ends at once.
+    pub(in crate::state) fn is_retired(&self, key: u32) -> bool {
+        self.on && self.table[key as usize].retired
+    }
+
+    pub(super) fn members(&self, key: u32) -> &[u32] {
+        &self.table[key as usize].members
+    }
+
+    /// The sum of the minimums.
+    pub(in crate::state) fn minimum(&self) -> usize {
+        self.totals.minimum
+    }
+
+    /// How many of `size` resources their groups do not ask for.
+    pub(super) fn spare(&self, size: usize) -> usize {
+        if self.on { self.totals.spare } else { size }
+    }
+
+    /// Whether some group has more resources than it asks for.
+    pub(in crate::state) fn has_spare(&self) -> bool {
+        self.totals.spare > 0
+    }
+
+    /// Whether a group can do without one of its resources.
+    pub(super) fn can_spare(&self, key: u32) -> bool {
+        !self.on || self.table[key as usize].counted.spare > 0
+    }
+
+    /// Whether a group that can be created for has too few resources.
+    pub(in crate::state) fn misses_minimum(&self) -> bool {
+        self.totals.missing > 0
+    }
+
+    /// Whether creations fail for every group.
+    pub(in crate::state) fn all_fail(&self) -> bool {
+        self.totals.failing > 0 && self.totals.failing == self.totals.live
+    }
+
+    /// A resource with so many places may be lent, of this group.
+    pub(super) fn activated(&mut self, key: u32, places: usize) {
+        self.changed(key, |row| {
+            row.size += 1;
+            row.able += usize::from(places > 0);
+            row.places += places;
+        });
+    }
+
+    /// A resource with so many places is lent no more.
+    pub(super) fn deactivated(&mut self, key: u32, places: usize) {
+        self.changed(key, |row| {
+            row.size -= 1;
+            row.able -= usize::from(places > 0);
+            row.places -= places;
+        });
+    }
+
+    /// A resource that may be lent has another number of places.
+    pub(super) fn has_places(&mut self, key: u32, before: usize, places: usize) {
+        let row = &mut self.table[key as usize];
+        row.able = row.able - usize::from(before > 0) + usize::from(places > 0);
+        row.places = row.places - before + places;
+        row.note_cost();
+    }
+
+    fn changed(&mut self, key: u32, change: impl FnOnce(&mut Row)) {
+        let row = &mut self.table[key as usize];
+        change(row);
+        row.note_cost();
+        self.seat(key);
+    }
+
+    /// How each stands, in the order of their names.
+    pub(in crate::state) fn list(&self, now: Moment) -> Vec<GroupStatus> {
+        let named = self.table.iter().filter_map(|(_, row)| Some((row.id?, row)));
+        let mut list: Vec<_> = named.map(|(id, row)| row.status(id, now)).collect();
+        list.sort_unstable_by_key(|status| status.id);
+        list
+    }
+
+    pub(crate) fn set_pick(&mut self, pick: Pick) {
+        self.turns = match pick {
+            Pick::LeastLoaded => None,
+            Pick::RoundRobin => Some(Turns::default()),
+        };
+    }
+}
+
+impl Row {
+    /// Nothing of it is there, and nothing is to come.
+    fn is_bare(&self) -> bool {
+        self.members.is_empty() && self.births == 0 && self.successors == 0
+    }
+
+    /// The fewest resources that are to be there, with the successors of those that are about to go.
+    fn floor(&self) -> usize {
+        match self.min {
+            _ if self.retired => 0,
+            0 => 0,
+            min => min.saturating_add(self.aging),
+        }
+    }
+
+    fn counted(&self) -> Counted {
+        if self.retired {
+            return Counted { spare: self.size, ..Counted::default() };
+        }
+        let failing = self.pace.failures > 0;
+        Counted {
+            minimum: self.min,
+            spare: self.size.saturating_sub(self.floor()),
+            live: 1,
+            failing: usize::from(failing),
+            missing: usize::from(!failing && self.size < self.min),
+        }
+    }
+
+    fn status(&self, id: GroupId, now: Moment) -> GroupStatus {
+        let next = self.pace.next_start();
+        GroupStatus {
+            id,
+            min: self.min,
+            weight: self.weight,
+            size: self.size,
+            creating: self.births,
+            in_use: self.in_use,
+            places: self.places,
+            draining: self.members.len() - self.size,
+            retry_in: (next > now && !self.retired).then(|| next.since(now)),
+            retired: self.retired,
+        }
     }
 }
 

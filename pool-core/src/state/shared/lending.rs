@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::groups::{self, DEFAULT};
+use super::groups::{self, DEFAULT, Groups};
 use super::{MAX_PLACES, Row, ShareStore};
 use crate::config::Limits;
 use crate::manager::ResourceId;
@@ -56,15 +56,18 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn may_lose_idle(&self, limits: &Limits) -> bool {
         let size = self.size();
-        size > limits.min_size && size > self.needed(limits, self.in_use())
+        size > limits.min_size
+            && self.groups.spare(size) > 0
+            && size > self.needed(limits, self.in_use())
     }
 
     fn surplus(&self, limits: &Limits) -> usize {
         let size = self.size();
         let needed = self.needed(limits, self.in_use()).max(1);
         let unneeded = size.saturating_sub(needed);
-        let idle = self.idle.saturating_sub(limits.max_idle_or_size());
-        unneeded.max(idle).min(size.saturating_sub(limits.min_size))
+        let idle = self.idle.saturating_sub(self.max_idle(limits));
+        let most = size.saturating_sub(limits.min_size).min(self.groups.spare(size));
+        unneeded.max(idle).min(most)
     }
 
     fn shortage(&self, limits: &Limits, waiting: usize, creating: usize) -> usize {
@@ -75,13 +78,15 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
 
     fn steady(&self, floors: &Limits, limits: &Limits, creating: usize) -> (usize, usize) {
         let size = self.size();
+        // What no group can spare is no surplus, whatever the load.
+        let may_shrink = self.groups.spare(size) > 0;
         // The idle ones matter as well.
-        if size > floors.max_idle_or_size() {
+        if may_shrink && size > self.max_idle(floors) {
             return NEVER_STEADY;
         }
         let load = self.in_use();
         let (mut least, mut most) = (0, usize::MAX);
-        if size > floors.min_size && size > 1 {
+        if may_shrink && size > floors.min_size && size > 1 {
             match self.most_load(floors, size - 1) {
                 Some(unneeded) if load <= unneeded => most = unneeded,
                 Some(unneeded) => least = unneeded + 1,
@@ -141,33 +146,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         rng: &mut fastrand::Rng,
         fresh_after: Moment,
     ) -> Option<(Arc<Share<R>>, bool)> {
-        let group = self.groups.pick()?;
-        let open = self.groups.lend(group);
-        let key = match open.len() {
-            1 => open[0] as usize,
-            several => {
-                let first = rng.usize(..several);
-                // One of the others, each as likely.
-                let ahead = first + rng.usize(1..several);
-                let second = if ahead < several { ahead } else { ahead - several };
-                let (first, second) = (open[first] as usize, open[second] as usize);
-                self.less_loaded(first, second)
-            }
-        };
-        let row = &mut self.rows[key];
-        if row.in_use == 0 && row.returned < fresh_after {
-            row.share.unchecked.store(true, Ordering::Relaxed);
-        }
-        self.idle -= usize::from(row.in_use == 0);
-        row.in_use += 1;
-        self.active_in_use += 1;
-        let share = Arc::clone(&row.share);
-        share.is_used();
-        if row.in_use >= row.places {
-            self.sort_open(key);
-        }
-        let stale = Self::is_stale(&share, fresh_after);
-        Some((share, stale))
+        let group = self.groups.pick(rng)?;
+        Some(self.lend_in(group, rng, fresh_after))
     }
 
     fn pass(&mut self, lent: Arc<Share<R>>) -> Result<Arc<Share<R>>, Arc<Share<R>>> {
@@ -204,7 +184,23 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.drain(key, reason)
     }
 
-    fn insert(&mut self, slot: Box<Slot<R>>, places: usize) {
+    fn groups(&self) -> Option<&Groups> {
+        Some(&self.groups)
+    }
+
+    fn groups_mut(&mut self) -> Option<&mut Groups> {
+        Some(&mut self.groups)
+    }
+
+    fn group_of(&self, id: ResourceId) -> u32 {
+        self.find(id).map_or(DEFAULT, |key| self.rows[key].group)
+    }
+
+    fn can_spare(&self, lent: &Arc<Share<R>>) -> bool {
+        self.groups.can_spare(self.rows[lent.key].group)
+    }
+
+    fn insert(&mut self, slot: Box<Slot<R>>, places: usize, group: u32) {
         let places = places.min(MAX_PLACES);
         self.learned = Some(places.max(1));
         self.places += places;
@@ -212,7 +208,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         let number = self.position(slot.id);
         let entry = self.rows.vacant_entry();
         let key = entry.key();
-        let (group, short) = (DEFAULT, groups::short(key));
+        let short = groups::short(key);
         entry.insert(Row {
             in_use: 0,
             places,
@@ -226,6 +222,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             share: Arc::new(Share::new(*slot, key)),
         });
         self.by_number.insert(number, short);
+        self.groups.activated(group, places);
         self.sort_open(key);
     }
 
@@ -264,14 +261,20 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         idle.into_iter().map(|(_, id)| id).collect()
     }
 
-    fn aging(&self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment) {
+    fn aging(&mut self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment) {
         let active = || self.rows.iter().map(|(_, row)| row).filter(|row| row.draining.is_none());
         let is_used = |row: &&Row<R>| {
             used_since.is_none_or(|since| row.in_use > 0 || row.served && row.returned >= since)
         };
         let aging = active().filter(|row| row.share.slot.expires <= expiry).filter(is_used).count();
         let later = active().map(|row| row.share.slot.expires).filter(|&expires| expires > expiry);
-        (aging, later.min().unwrap_or(Moment::NEVER))
+        let later = later.min().unwrap_or(Moment::NEVER);
+        if self.groups.is_on() {
+            let old = active().filter(|row| row.share.slot.expires <= expiry);
+            let counts = |row: &&Row<R>| is_used(row) || self.groups.keeps_minimum(row.group);
+            self.groups.set_aging(old.filter(counts).map(|row| row.group).collect());
+        }
+        (aging, later)
     }
 
     /// Every row is known by its number.
@@ -288,6 +291,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         let before = std::mem::replace(&mut row.places, places);
         if row.draining.is_none() {
             self.places = self.places - before + places;
+            self.groups.has_places(row.group, before, places);
             if places > 0 {
                 self.learned = Some(places);
             }
@@ -310,17 +314,18 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
     }
 
     fn earliest_return(&self) -> Option<Moment> {
-        self.idle_rows().map(|(_, row)| row.returned).min()
+        self.spare_idle_rows().map(|(_, row)| row.returned).min()
     }
 
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<R>> {
-        let (key, _) = self.idle_rows().min_by_key(|(_, row)| row.returned)?;
+        let (key, _) = self.spare_idle_rows().min_by_key(|(_, row)| row.returned)?;
         self.drain(key, reason)
     }
 
     fn shrink(&mut self) -> Shrunk<R> {
         let active = self.rows.iter().filter(|(_, row)| row.draining.is_none());
-        let least = active.min_by_key(|(_, row)| (row.in_use, row.share.slot.created));
+        let spare = active.filter(|(_, row)| self.groups.can_spare(row.group));
+        let least = spare.min_by_key(|(_, row)| (row.in_use, row.share.slot.created));
         let Some((key, _)) = least else { return Shrunk::Nothing };
         self.drain(key, EndReason::Excess).map_or(Shrunk::Draining, Shrunk::Ended)
     }
@@ -336,6 +341,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         let id = row.share.slot.id;
         self.draining -= 1;
         self.places += row.places;
+        self.groups.activated(row.group, row.places);
         self.draining_in_use -= row.in_use;
         self.active_in_use += row.in_use;
         self.idle += usize::from(row.in_use == 0);

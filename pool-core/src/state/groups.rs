@@ -1,0 +1,210 @@
+//! What a pool decides where its resources are in groups: which of them the next creation is for, and how long that waits.
+//!
+//! Growing and shrinking for load stay the pool's. A group adds its minimum to that, which comes first and has a room of
+//! its own, and a back-off of its own.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shared::DEFAULT;
+use super::store::Shrunk;
+use super::{
+    Actions, ActionsOf, Errand, Groups, Key, Lent, Origin, Share, ShareStore, State, Store,
+};
+use crate::group::{GroupChange, GroupId, GroupStatus};
+use crate::manager::CreateReason;
+use crate::moment::Moment;
+
+impl<S: Store, E: StdError + 'static> State<S, E> {
+    /// The groups, if a user has set any.
+    pub(super) fn groups(&self) -> Option<&Groups> {
+        self.store.groups().filter(|groups| groups.is_on())
+    }
+
+    /// How many resources there may be at most: as many as the groups keep, even if that is more than the maximum.
+    pub(super) fn most(&self) -> usize {
+        self.limits.max_size.max(self.groups().map_or(0, Groups::minimum))
+    }
+
+    /// Creations under way that somebody may wait for: not those of groups that failed before.
+    pub(super) fn coming(&self) -> usize {
+        self.births.len() - self.groups().map_or(0, Groups::doubtful_under_way)
+    }
+
+    pub(super) fn ripen(&mut self, now: Moment) {
+        if let Some(groups) = self.store.groups_mut() {
+            groups.ripen(now);
+        }
+    }
+
+    /// When the next creation for load may start.
+    pub(super) fn next_start(&self) -> Moment {
+        self.groups().map_or_else(|| self.pace.next_start(), Groups::next_start)
+    }
+
+    /// When the first group is out of its back-off.
+    pub(super) fn next_retry(&self) -> Moment {
+        self.groups().map_or(Moment::NEVER, Groups::next_retry)
+    }
+
+    /// Whether a creation for the minimum of a group is to be started. One that there is no room for takes that of
+    /// a resource which no group asks for.
+    pub(super) fn is_group_due(&self) -> bool {
+        let Some(groups) = self.groups() else { return false };
+        if self.closed || self.paused.is_some() || groups.due().is_none() {
+            return false;
+        }
+        let (size, most) = (self.size(), self.most());
+        let has_room = size < most || size == most && groups.has_spare();
+        has_room && size.saturating_add(self.beside()) < most.saturating_mul(2)
+    }
+
+    /// Which group the next creation is for that is due, and why.
+    pub(super) fn next_birth(
+        &mut self,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> Option<(u32, Errand, CreateReason)> {
+        if self.is_group_due()
+            && let Some(groups) = self.store.groups()
+            && let Some(group) = groups.due()
+        {
+            let reason = groups.reason(group);
+            self.make_room(now, actions);
+            return Some((group, Errand::Minimum, reason));
+        }
+        if self.next_start() > now || self.missing() == 0 {
+            return None;
+        }
+        let reason = self.reason();
+        let Some(groups) = self.groups() else { return Some((DEFAULT, Errand::Load, reason)) };
+        let aging = if self.aging > 0 && reason == CreateReason::Replacement {
+            groups.for_aging()
+        } else {
+            None
+        };
+        let group = aging.or_else(|| groups.for_load(self.limits.max_creating))?;
+        Some((group, Errand::Load, reason))
+    }
+
+    /// A group is to have the room of what is there for load alone.
+    fn make_room(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.size() >= self.most()
+            && let Shrunk::Ended(ended) = self.store.shrink()
+        {
+            self.end(Some(ended), now, actions);
+        }
+    }
+
+    /// A birth begins.
+    pub(super) fn begun(&mut self, group: u32, errand: Errand) -> Origin {
+        let groups = self.store.groups_mut();
+        groups.map_or(Origin::NOWHERE, |groups| groups.begun(group, errand))
+    }
+
+    /// A birth is over, whatever came of it.
+    pub(super) fn over(&mut self, origin: Origin) {
+        if let Some(groups) = self.store.groups_mut() {
+            groups.over(origin);
+        }
+    }
+
+    pub(super) fn group_name(&self, group: u32) -> Option<GroupId> {
+        self.groups()?.name(group)
+    }
+
+    /// Failed creations in a row, for a group.
+    pub(super) fn attempts(&self, group: u32) -> u32 {
+        self.groups().map_or(self.pace.failures, |groups| groups.failures(group))
+    }
+
+    /// A creation has failed: the next one for its group waits.
+    pub(super) fn back_off(
+        &mut self,
+        group: u32,
+        retry_in: Option<Duration>,
+        now: Moment,
+    ) -> Duration {
+        let random = self.rng.f64() * 2.0 - 1.0;
+        let backoff = &self.times.backoff;
+        match self.store.groups_mut().filter(|groups| groups.is_on()) {
+            Some(groups) => groups.failed(group, retry_in, backoff, random, now),
+            None => self.pace.failed(retry_in, backoff, random, now),
+        }
+    }
+
+    pub(super) fn succeeded(&mut self, group: u32) {
+        match self.store.groups_mut().filter(|groups| groups.is_on()) {
+            Some(groups) => groups.succeeded(group),
+            None => self.pace.succeeded(),
+        }
+    }
+
+    /// A resource that was created `created` died before it was of use.
+    pub(super) fn infant_death(&mut self, group: u32, created: Moment, now: Moment) {
+        let backoff = &self.times.backoff;
+        match self.store.groups_mut().filter(|groups| groups.is_on()) {
+            Some(groups) => groups.infant_death(group, created, backoff, now),
+            None => self.pace.infant_death(created, backoff, now),
+        }
+    }
+}
+
+impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
+    /// Changes the groups, all together.
+    pub(crate) fn update_groups(
+        &mut self,
+        changes: Vec<GroupChange>,
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) {
+        if self.closed {
+            return;
+        }
+        let mut ended = Vec::new();
+        self.store.update_groups(changes, &mut ended);
+        for ended in ended {
+            self.end(Some(ended), now, actions);
+        }
+        self.settle(now, actions);
+    }
+
+    /// Whether a place of a group can be lent without a clock, or is not to be had.
+    pub(crate) fn lends_hot(&self) -> bool {
+        self.fast.plain && self.waiters.is_empty() && !self.counts_shared_uses()
+    }
+
+    /// Lends a place of a group where that [takes no clock](Self::lends_hot). The flag asks for
+    /// [`settle`](Self::settle).
+    pub(crate) fn lend_hot_of(&mut self, id: GroupId) -> Option<(Lent<Arc<Share<R>>>, bool)> {
+        let lent = self.lend_of(id)?;
+        Some((lent, self.crossed()))
+    }
+
+    /// Lends a place of a group if one is free and nobody waits.
+    pub(crate) fn try_get_of(
+        &mut self,
+        id: GroupId,
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) -> Option<Lent<Arc<Share<R>>>> {
+        if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
+            return None;
+        }
+        let lent = self.lend_of(id)?;
+        self.use_up(&lent.place);
+        self.settle(now, actions);
+        Some(lent)
+    }
+
+    fn lend_of(&mut self, id: GroupId) -> Option<Lent<Arc<Share<R>>>> {
+        let (place, stale) = self.store.lend_of(id, &mut self.rng, self.front.fresh_after())?;
+        self.count_ok(1);
+        Some(Lent { place, stale, waiter: Key::NIL })
+    }
+
+    pub(crate) fn list_groups(&self, now: Moment) -> Vec<GroupStatus> {
+        self.store.groups.list(now)
+    }
+}

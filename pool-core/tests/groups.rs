@@ -1,0 +1,17 @@
+//! Groups of shared resources: whose share of the leases is whose, what is created for whom, and what goes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod harness;
+
+#[path = "groups/failing.rs"]
+mod failing;
+#[path = "groups/many.rs"]
+mod many;
+#[path = "groups/minimums.rs"]
+mod minimums;
+#[path = "groups/retiring.rs"]
+mod retiring;
+#[path = "groups/servers.rs"]
+mod servers;
+#[path = "groups/shares.rs"]
+mod shares;
