@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{ask, client};
 use fleet::Fleet;
-use pool_tonic::resolve::{self, Endpoint, ResolveTarget};
+use pool_tonic::resolve::{self, Dns, Endpoint, ResolveTarget};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, EndpointEvent, EndpointObserver};
 use pool_tonic_testing::proto::Do;
 use resolving::{Answer, Script, Scripted, comes, fail, give, servers};
@@ -374,4 +374,20 @@ fn a_runtime_that_ends_takes_the_task_along_and_the_next_use_begins_it_anew() {
     runtime().block_on(call(&pool)).unwrap_err();
     script.set(give([0]));
     runtime().block_on(call(&pool)).unwrap();
+}
+
+#[tokio::test]
+async fn the_system_finds_localhost() {
+    let server = pool_tonic_testing::EchoServer::start().await.unwrap();
+    for host in ["localhost", "127.0.0.1"] {
+        let uri = format!("http://{host}:{}", server.addr().port());
+        let pool = ChannelPool::builder(uri).resolver(Dns::new()).build().unwrap();
+        call(&pool).await.unwrap();
+        let used = pool.addresses().into_iter().map(|status| status.address);
+        assert!(used.into_iter().any(|used| used == server.addr().to_string()));
+    }
+    let pool = ChannelPool::builder("http://host.invalid:1").resolver(Dns::new()).build().unwrap();
+    let status = call(&pool).await.unwrap_err();
+    let words = "cannot resolve host.invalid:1: the system found no address: ";
+    assert!(status.message().contains(words), "{status}");
 }

@@ -26,6 +26,8 @@ mod dns;
 mod endpoints;
 mod error;
 mod feed;
+#[cfg(feature = "hickory")]
+mod hickory;
 mod schedule;
 mod sites;
 mod status;
@@ -38,6 +40,8 @@ pub use self::dns::Dns;
 pub use self::endpoints::{Endpoint, Endpoints};
 pub use self::error::ResolveError;
 pub use self::feed::{EndpointFeed, Fed, feed};
+#[cfg(feature = "hickory")]
+pub use self::hickory::{DnsConfig, DnsSrv, HickoryDns};
 pub(crate) use self::schedule::Timing;
 pub(crate) use self::sites::Locality;
 pub use self::status::ResolverStatus;

@@ -1,9 +1,10 @@
 //! Servers for pool-tonic's tests: an [echo service](EchoServer) that keeps books of its connections and
 //! streams, also as a [process] that can be killed, a [scripted peer](peer) for what no server does
-//! on demand, and a [proxy] for what networks do.
+//! on demand, a [proxy] for what networks do, and a [DNS server](dns).
 
 mod accepted;
 mod books;
+pub mod dns;
 mod echo;
 pub mod peer;
 #[cfg(unix)]
