@@ -12,32 +12,50 @@ const { values } = parseArgs({
     'delay-ms': { type: 'string', default: '0' },
     streams: { type: 'string' },
     'age-ms': { type: 'string' },
+    certificate: { type: 'string' },
+    key: { type: 'string' },
   },
 });
 const ledger = fs.openSync(values.ledger, 'a');
 const delay = Number(values['delay-ms']);
 
+// How often the calls were begun that ask to fail at first.
+const attempts = new Map();
+
 // Runs `work` after the delay; it is told how to say that the call is over.
-function enter(call, work) {
+function enter(call, fail, work) {
   const id = call.metadata.get('call-id')[0];
   fs.writeSync(ledger, `begin ${id} ${call.getPeer()}\n`);
   const end = () => fs.writeSync(ledger, `end ${id}\n`);
-  if (delay > 0) {
-    setTimeout(() => work(end), delay);
-  } else {
+  const run = () => {
+    const first = Number(call.metadata.get('fail-first')[0] || 0);
+    if (first > 0) {
+      attempts.set(id, (attempts.get(id) || 0) + 1);
+      if (attempts.get(id) <= first) {
+        fail({ code: grpc.status.UNAVAILABLE, details: 'asked to fail' });
+        return;
+      }
+    }
     work(end);
+  };
+  if (delay > 0) {
+    setTimeout(run, delay);
+  } else {
+    run();
   }
 }
 
+const failStream = (call) => (error) => call.emit('error', error);
+
 function unary(call, callback) {
-  enter(call, (end) => {
+  enter(call, callback, (end) => {
     end();
     callback(null, call.request);
   });
 }
 
 function serverStream(call) {
-  enter(call, (end) => {
+  enter(call, failStream(call), (end) => {
     for (let i = 0; i < 3; i++) {
       call.write(call.request);
     }
@@ -47,7 +65,7 @@ function serverStream(call) {
 }
 
 function clientStream(call, callback) {
-  enter(call, (end) => {
+  enter(call, callback, (end) => {
     const requests = [];
     call.on('data', (request) => requests.push(request));
     call.on('end', () => {
@@ -58,7 +76,7 @@ function clientStream(call, callback) {
 }
 
 function bidi(call) {
-  enter(call, (end) => {
+  enter(call, failStream(call), (end) => {
     call.on('data', (request) => call.write(request));
     call.on('end', () => {
       end();
@@ -88,6 +106,11 @@ if (values['age-ms']) {
   options['grpc.max_connection_age_ms'] = Number(values['age-ms']);
   options['grpc.max_connection_age_grace_ms'] = 5000;
 }
+const credentials = values.certificate
+  ? grpc.ServerCredentials.createSsl(null, [
+      { cert_chain: fs.readFileSync(values.certificate), private_key: fs.readFileSync(values.key) },
+    ])
+  : grpc.ServerCredentials.createInsecure();
 const server = new grpc.Server(options);
 server.addService(
   {
@@ -98,16 +121,12 @@ server.addService(
   },
   { unary, serverStream, clientStream, bidi },
 );
-server.bindAsync(
-  `127.0.0.1:${values.port}`,
-  grpc.ServerCredentials.createInsecure(),
-  (error, port) => {
-    if (error) {
-      throw error;
-    }
-    console.log(`listening ${port}`);
-  },
-);
+server.bindAsync(`127.0.0.1:${values.port}`, credentials, (error, port) => {
+  if (error) {
+    throw error;
+  }
+  console.log(`listening ${port}`);
+});
 process.stdin.resume();
 process.stdin.on('end', () => {
   server.tryShutdown(() => process.exit(0));

@@ -2,10 +2,12 @@
 
 import argparse
 import asyncio
+import collections
 import os
 import sys
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("--port", type=int, default=0)
@@ -13,16 +15,25 @@ arguments.add_argument("--ledger", required=True)
 arguments.add_argument("--delay-ms", type=int, default=0)
 arguments.add_argument("--streams", type=int)
 arguments.add_argument("--age-ms", type=int)
+arguments.add_argument("--certificate")
+arguments.add_argument("--key")
 arguments = arguments.parse_args()
 
 ledger = os.open(arguments.ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+# How often the calls were begun that ask to fail at first.
+attempts = collections.Counter()
 
 
 async def begin(context):
-    call = dict(context.invocation_metadata())["call-id"]
+    metadata = dict(context.invocation_metadata())
+    call = metadata["call-id"]
     os.write(ledger, f"begin {call} {context.peer()}\n".encode())
     if arguments.delay_ms:
         await asyncio.sleep(arguments.delay_ms / 1000)
+    if "fail-first" in metadata:
+        attempts[call] += 1
+        if attempts[call] <= int(metadata["fail-first"]):
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "asked to fail")
     return call
 
 
@@ -78,10 +89,23 @@ async def main():
         options.append(("grpc.max_connection_age_grace_ms", 5000))
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers((Echo(),))
-    port = server.add_insecure_port(f"127.0.0.1:{arguments.port}")
+    states = health_pb2.HealthCheckResponse.ServingStatus
+    healthy = health.aio.HealthServicer()
+    await healthy.set("interop.Echo", states.SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    address = f"127.0.0.1:{arguments.port}"
+    if arguments.certificate:
+        with open(arguments.key, "rb") as key, open(arguments.certificate, "rb") as certificate:
+            pair = (key.read(), certificate.read())
+        port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+    else:
+        port = server.add_insecure_port(address)
     await server.start()
     print(f"listening {port}", flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        await healthy.set("interop.Echo", states.Value(line.strip()))
+        print(f"health {line.strip()}", flush=True)
     await server.stop(5)
 
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::cases::{Incident, Run};
+use crate::cases::End;
 use crate::load::{Failure, HANG};
+use crate::run::{Incident, Run};
 
 /// How much later something may be noticed on a machine that has other things to do.
 const SLACK: Duration = Duration::from_millis(500);
@@ -41,9 +42,18 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     if run.left > 0 {
         fault(format!("{} stream slots are taken though no call runs", run.left));
     }
+    if let Some(sockets) = run.sockets
+        && sockets.after > 0
+    {
+        fault(format!("{} sockets are open though the pool is closed", sockets.after));
+    }
     // Else nothing that was said of the ledger means anything.
     let answered = run.calls.made - run.calls.failures.len();
-    if run.seen < answered || answered == 0 {
+    let is_right = match run.case.end {
+        End::Answered => run.seen >= answered && answered > 0,
+        End::NotBegun(..) => run.seen == 0 && answered == 0 && run.calls.made > 0,
+    };
+    if !is_right {
         fault(format!("{answered} calls were answered, and servers have begun {}", run.seen));
     }
     faults
@@ -53,6 +63,10 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
 fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
     if failure.code == HANG {
         return Some("a hang");
+    }
+    if let (Incident::None, End::NotBegun(code, message)) = (&run.incident, run.case.end) {
+        let is_clear = failure.code == code && failure.message.contains(message);
+        return (!is_clear).then_some("not what it should say");
     }
     match run.incident {
         Incident::Stopped if is_answered_by_stopping(run, failure) => None,
@@ -87,9 +101,15 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::cases::{CASES, Client};
+    use crate::cases::{CASES, Case};
+    use crate::clients::Client;
     use crate::load::Calls;
     use crate::peer::Peer;
+    use crate::run::Sockets;
+
+    fn case(name: &str) -> &'static Case {
+        CASES.iter().find(|case| case.name == name).unwrap()
+    }
 
     /// Of ten calls, these failed, each after a millisecond.
     fn run(peer: Peer, incident: Incident, began: Instant, codes: &[&str]) -> Run {
@@ -100,10 +120,23 @@ mod tests {
         };
         let failures: Vec<_> = codes.iter().enumerate().map(failure).collect();
         let calls = Calls { made: 10, failures, ..Calls::default() };
-        let case = &CASES[CASES.len() - 1];
+        let case = case("freeze");
         let (client, connections, retries) = (Client::Pool, None, None);
         let (highest, seen, left) = (1, 10, 0);
-        Run { case, peer, client, calls, connections, highest, seen, retries, left, incident }
+        let sockets = Some(Sockets { before: 1, after: 0 });
+        Run {
+            case,
+            peer,
+            client,
+            calls,
+            connections,
+            highest,
+            seen,
+            retries,
+            left,
+            sockets,
+            incident,
+        }
     }
 
     fn killed(gone: Instant, elsewhere: usize) -> Incident {
@@ -150,11 +183,13 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_begun_once_and_give_their_slots_back() {
+    fn calls_are_begun_once_and_nothing_is_left() {
         let good = || run(Peer::Tonic, Incident::None, Instant::now(), &[]);
         assert!(faults(&good()).is_empty());
         assert_eq!(faults(&Run { highest: 2, ..good() }).len(), 1);
         assert_eq!(faults(&Run { left: 1, ..good() }).len(), 1);
+        let open = Some(Sockets { before: 2, after: 1 });
+        assert_eq!(faults(&Run { sockets: open, ..good() }).len(), 1);
         assert_eq!(faults(&Run { seen: 9, ..good() }).len(), 1);
         assert_eq!(faults(&Run { calls: Calls::default(), ..good() }).len(), 1);
     }

@@ -1,8 +1,9 @@
 //! The pool before real gRPC servers, beside one `tonic::transport::Channel` and Python's grpcio client.
 //!
 //! Starts servers on the loopback interface and puts each client through the cases of `cases.rs`: load,
-//! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`. Prints a table, and
-//! fails if the pool did not keep what it promises. Of the other clients nothing is asked.
+//! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`, TLS. Prints a table, and
+//! fails if the pool did not keep what it promises, or left a socket open when it was closed. Of the other
+//! clients nothing is asked.
 //!
 //! `.ci/peers` runs it, and says where the peers are; those that it does not name are left out:
 //!
@@ -21,18 +22,28 @@
 //! `call-id`. When a server's handler is entered, it appends `begin NUMBER PEER` to its ledger, and
 //! `end NUMBER` before it answers; a file, since a server that was killed answers no questions. Whether a
 //! call was processed twice is judged by that. It listens on 127.0.0.1, on a port that it can share with
-//! another process where it is able to, and prints `listening PORT`. It stops in good order when its
-//! standard input ends, which it also does when this program is gone.
+//! another process where it is able to, and prints `listening PORT`; with TLS, if it is given a
+//! certificate. It stops in good order when its standard input ends, which it also does when this program is
+//! gone.
+//!
+//! A call that has the header `fail-first` fails that many times with `UNAVAILABLE`, by the server's own
+//! count. A server that has `grpc.health.v1` says `SERVING` of its service, and what else a line of its
+//! standard input says, whereupon it prints `health` and the line. One that can writes the pings that come
+//! into its ledger: `ping PEER MILLIS`, with the time since it had sent something on that connection.
 
 mod calls;
 mod cases;
+mod clients;
 mod echo;
 mod judge;
 mod ledger;
 mod load;
 mod peer;
 mod process;
+mod run;
+mod sockets;
 mod table;
+mod tls;
 mod tonic_server;
 
 use std::error::Error;
@@ -40,7 +51,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use cases::{CASES, Client};
+use cases::CASES;
+use clients::Client;
 use peer::Peer;
 
 /// What is printed of what went wrong. Where one call fails, thousands may.
@@ -81,15 +93,16 @@ async fn main() -> Outcome<ExitCode> {
         |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
     let (mut rows, mut faults) = (Vec::new(), Vec::new());
     for peer in Peer::ALL.into_iter().filter(|peer| peer.is_here()) {
-        for case in CASES.iter().filter(|case| case.suits(peer)) {
+        for case in &CASES {
             for client in Client::ALL.into_iter().filter(|client| client.is_here()) {
-                if !wanted(&arguments.peer, peer.name())
+                if !case.suits(peer, client)
+                    || !wanted(&arguments.peer, peer.name())
                     || !wanted(&arguments.cases, case.name)
                     || !wanted(&arguments.client, client.name())
                 {
                     continue;
                 }
-                let run = cases::run(case, peer, client).await?;
+                let run = run::run(case, peer, client).await?;
                 println!("{}", table::line(&run));
                 if client == Client::Pool {
                     faults.extend(judge::faults(&run));
@@ -99,6 +112,11 @@ async fn main() -> Outcome<ExitCode> {
         }
     }
     println!("\n{}", table::markdown(&rows));
+    let sockets = sockets::all()?;
+    println!("\nsockets left: {sockets}");
+    if sockets > 0 {
+        faults.push(format!("{sockets} sockets are open though all clients are gone"));
+    }
     if rows.is_empty() {
         return Err("no such case, peer and client".into());
     }

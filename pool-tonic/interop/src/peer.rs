@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use crate::Outcome;
 use crate::ledger::Ledger;
 use crate::process::{PATIENCE, Process};
+use crate::tls::Certificates;
 
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 
@@ -102,6 +103,8 @@ pub(crate) struct Settings {
     pub(crate) streams: Option<u32>,
     /// The age at which connections are ended.
     pub(crate) age: Option<Duration>,
+    /// It has a certificate.
+    pub(crate) tls: bool,
 }
 
 /// A server that runs, on a port that it keeps when it is started again.
@@ -144,6 +147,11 @@ impl Server {
         if let Some(age) = settings.age {
             command.arg(format!("--age-ms={}", age.as_millis()));
         }
+        if settings.tls {
+            let certificates = certificates(&files)?;
+            command.arg("--certificate").arg(certificates.certificate());
+            command.arg("--key").arg(certificates.key());
+        }
         let mut process = Process::start(command, files.with_extension("log"))?;
         let port = process.hear("listening ").await?.parse()?;
         Ok(Self { peer, settings, files, port, process, proxy: None })
@@ -151,7 +159,7 @@ impl Server {
 
     /// The limits are the proxy's, the delay is the server's.
     async fn start_envoy(port: u16, settings: Settings, files: PathBuf) -> Outcome<Self> {
-        let plain = Settings { streams: None, age: None, ..settings };
+        let plain = Settings { streams: None, age: None, tls: false, ..settings };
         let server = Self::start_on(0, Peer::Tonic, plain, files.clone()).await?;
         // Its own default, which is to say no limit.
         let streams = settings.streams.unwrap_or(1024);
@@ -160,6 +168,7 @@ impl Server {
             .replace("@PORT@", &port.to_string())
             .replace("@STREAMS@", &streams.to_string())
             .replace("@AGE@", &age)
+            .replace("@TLS@", &envoy_tls(settings, &files)?)
             .replace("@SERVER@", &server.port.to_string());
         let admin = files.with_extension("admin");
         let _ = fs::remove_file(&admin);
@@ -192,6 +201,10 @@ impl Server {
     /// `127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where another process with a part in this may write its log.
@@ -233,6 +246,28 @@ impl Server {
     pub(crate) fn thaw(&self) -> Outcome<()> {
         self.process.signal(Signal::CONT)
     }
+}
+
+/// Those of a server with these files.
+fn certificates(files: &Path) -> Outcome<Certificates> {
+    Ok(Certificates::of(files.parent().ok_or("files are in a folder")?))
+}
+
+/// In YAML.
+fn envoy_tls(settings: Settings, files: &Path) -> Outcome<String> {
+    if !settings.tls {
+        return Ok("null".to_owned());
+    }
+    let certificates = certificates(files)?;
+    let (certificate, key) = (certificates.certificate(), certificates.key());
+    let (certificate, key) = (certificate.display(), key.display());
+    Ok(format!(
+        "{{ name: envoy.transport_sockets.tls, typed_config: {{ \
+           \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, \
+           common_tls_context: {{ alpn_protocols: [h2], tls_certificates: [{{ \
+           certificate_chain: {{ filename: \"{certificate}\" }}, \
+           private_key: {{ filename: \"{key}\" }} }}] }} }} }}"
+    ))
 }
 
 /// Asks Envoy's administration for something.

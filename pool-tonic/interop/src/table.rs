@@ -1,10 +1,20 @@
 //! What came of it, as a table.
 
-use crate::cases::{Incident, Run};
+use crate::cases::End;
 use crate::judge::is_answered_by_stopping;
+use crate::run::{Incident, Run};
 
-const HEAD: [&str; 8] =
-    ["case", "peer", "client", "calls", "failed", "connections", "most often begun", "notes"];
+const HEAD: [&str; 9] = [
+    "case",
+    "peer",
+    "client",
+    "calls",
+    "failed",
+    "connections",
+    "most often begun",
+    "sockets, when closed",
+    "notes",
+];
 
 fn cells(run: &Run) -> [String; HEAD.len()] {
     let failed = run.calls.failed.iter().map(|(code, number)| format!("{number} {code}"));
@@ -15,6 +25,11 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
         if in_flight > 0 {
             notes.push(format!("{in_flight} in flight on both"));
         }
+    }
+    if run.case.end != End::Answered
+        && let Some(failure) = run.calls.failures.first()
+    {
+        notes.push(format!("\"{}\"", failure.message));
     }
     let answered =
         run.calls.failures.iter().filter(|failure| is_answered_by_stopping(run, failure));
@@ -39,16 +54,17 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
         if failed.is_empty() { "0".to_owned() } else { failed },
         run.connections.map_or("-".to_owned(), |number| number.to_string()),
         run.highest.to_string(),
+        run.sockets.map_or("-".to_owned(), |open| format!("{}, {}", open.before, open.after)),
         notes.join("; "),
     ]
 }
 
 /// One run, for those who watch.
 pub(crate) fn line(run: &Run) -> String {
-    let [case, peer, client, calls, failed, connections, highest, notes] = cells(run);
+    let [case, peer, client, calls, failed, connections, highest, sockets, notes] = cells(run);
     format!(
         "{case:8} {peer:7} {client:7} {calls:>6} calls, failed {failed}, {connections} connections, \
-         highest {highest}  {notes}"
+         highest {highest}, sockets {sockets}  {notes}"
     )
 }
 

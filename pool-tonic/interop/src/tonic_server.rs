@@ -1,7 +1,7 @@
 //! tonic's server, in a process of its own: this program, started with `serve`.
 
 use std::convert::Infallible;
-use std::fs::File;
+use std::fs::{self, File};
 use std::future::{pending, ready};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -20,8 +20,7 @@ use tokio::time::sleep;
 use tokio_stream::Stream;
 use tonic::body::Body;
 use tonic::server::NamedService;
-use tonic::transport::Server;
-use tonic::transport::server::TcpConnectInfo;
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 use tower_service::Service;
 
@@ -40,6 +39,10 @@ pub(crate) struct Options {
     streams: Option<u32>,
     #[arg(long)]
     age_ms: Option<u64>,
+    #[arg(long, requires = "key")]
+    certificate: Option<PathBuf>,
+    #[arg(long)]
+    key: Option<PathBuf>,
 }
 
 /// More calls than any case gives up at a time.
@@ -64,6 +67,10 @@ pub(crate) async fn serve(options: Options) -> Outcome<()> {
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS));
     if let Some(age) = options.age_ms {
         server = server.max_connection_age(Duration::from_millis(age));
+    }
+    if let (Some(certificate), Some(key)) = (options.certificate, options.key) {
+        let identity = Identity::from_pem(fs::read(certificate)?, fs::read(key)?);
+        server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
     }
     // It stops when there is nothing more to accept. By a signal it would keep its listener, and leave
     // those that connect then without an answer, until the last call is over.
@@ -152,9 +159,7 @@ impl Echo {
     ) -> Result<Answers, Status> {
         let id = request.metadata().get(CALL_ID).and_then(|id| id.to_str().ok());
         let id = id.ok_or_else(|| Status::invalid_argument("no call-id"))?.to_owned();
-        let info = request.extensions().get::<TcpConnectInfo>();
-        let peer = info.and_then(TcpConnectInfo::remote_addr);
-        let peer = peer.ok_or_else(|| Status::internal("no remote address"))?;
+        let peer = request.remote_addr().ok_or_else(|| Status::internal("no remote address"))?;
         self.note(&format!("begin {id} {peer}\n"))?;
         if !self.delay.is_zero() {
             sleep(self.delay).await;

@@ -1,0 +1,197 @@
+//! How a case is run.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use pool_tonic::ChannelPool;
+use tokio::time::{Instant, sleep};
+
+use crate::Outcome;
+use crate::cases::{Case, Event, millis};
+use crate::clients::{Client, Running};
+use crate::ledger;
+use crate::load::Calls;
+use crate::peer::{Peer, Server};
+use crate::sockets;
+use crate::tls::Certificates;
+
+/// How long the load runs before, between and after events.
+const MOMENT: Duration = millis(300);
+
+/// How long it runs if nothing happens.
+const WHILE: Duration = millis(1000);
+
+/// How long the server does not run: longer than two deadlines.
+const FROZEN: Duration = millis(1000);
+
+/// When the first back-off of gRPC is over for certain: 1 s and a fifth. A server that goes before
+/// that finds clients that know of no other.
+const BACK_OFF: Duration = millis(1300);
+
+/// For farewells; no call runs any more.
+const GRACE: Duration = millis(1000);
+
+/// What happened, as far as failures are judged by it.
+#[derive(Debug)]
+pub(crate) enum Incident {
+    None,
+    /// A server stopped in good order.
+    Stopped,
+    Killed {
+        /// From here on it was gone.
+        gone: Instant,
+        /// Calls of all callers that ran when it was killed.
+        in_flight: usize,
+        /// Calls that it had begun and not ended, by its own ledger.
+        unfinished: usize,
+        /// Failed calls that the other server has begun.
+        elsewhere: usize,
+    },
+    Frozen {
+        /// From here on it ran again.
+        thawed: Instant,
+    },
+}
+
+/// Sockets to the servers of a case.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sockets {
+    /// When the load had ended.
+    pub(crate) before: usize,
+    /// When the pool was closed.
+    pub(crate) after: usize,
+}
+
+/// What came of one case with one peer and one client.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) case: &'static Case,
+    pub(crate) peer: Peer,
+    pub(crate) client: Client,
+    pub(crate) calls: Calls,
+    /// The client's own number, or else the servers'; `None` if neither is known.
+    pub(crate) connections: Option<u64>,
+    /// How often the servers have begun the call that they have begun most often.
+    pub(crate) highest: usize,
+    /// How many calls the servers have begun.
+    pub(crate) seen: usize,
+    /// Times that the pool sent a call again.
+    pub(crate) retries: Option<u64>,
+    /// Stream slots that the pool counts when all calls are over.
+    pub(crate) left: usize,
+    /// Of the pool.
+    pub(crate) sockets: Option<Sockets>,
+    pub(crate) incident: Incident,
+}
+
+/// Runs a case.
+pub(crate) async fn run(case: &'static Case, peer: Peer, client: Client) -> Outcome<Run> {
+    let dir = tempfile::tempdir()?;
+    let certificates = Certificates::of(dir.path());
+    if case.trust.is_some() {
+        certificates.make()?;
+    }
+    let mut servers = Vec::new();
+    for n in 0..case.servers {
+        let files = dir.path().join(format!("{}-{n}", peer.name()));
+        servers.push(Server::start(peer, case.settings, files).await?);
+    }
+    let running = Running::start(client, case, &servers, &certificates).await?;
+    let mut incident = happen(case.event, &mut servers, &running).await?;
+    let (mut calls, pool) = running.stop().await?;
+
+    let ledgers = servers.iter().map(Server::ledger).collect::<Outcome<Vec<_>>>()?;
+    for failure in &mut calls.failures {
+        failure.begun = ledgers.iter().any(|ledger| ledger.begun.contains_key(&failure.id));
+    }
+    if let Incident::Killed { unfinished, elsewhere, .. } = &mut incident {
+        *unfinished = ledgers[0].unfinished();
+        let begun = |id: &usize| ledgers[1].begun.contains_key(id);
+        *elsewhere = calls.failures.iter().filter(|failure| begun(&failure.id)).count();
+    }
+    let connections = match &pool {
+        Some(pool) => Some(pool.counters().connections_opened),
+        // Its own to the server are all that the ledger knows.
+        None if peer == Peer::Envoy => None,
+        None => Some(ledgers.iter().map(|ledger| ledger.connections.len() as u64).sum()),
+    };
+    let (retries, left) = match &pool {
+        Some(pool) => (Some(pool.counters().transparent_retries), pool.status().streams),
+        None => (None, 0),
+    };
+    let ports: Vec<_> = servers.iter().map(Server::port).collect();
+    let sockets = match pool {
+        Some(pool) => Some(close(pool, &ports).await?),
+        None => None,
+    };
+    let seen: HashSet<_> = ledgers.iter().flat_map(|ledger| ledger.begun.keys()).collect();
+    Ok(Run {
+        case,
+        peer,
+        client,
+        connections,
+        highest: ledger::highest(&ledgers),
+        seen: seen.len(),
+        retries,
+        left,
+        sockets,
+        incident,
+        calls,
+    })
+}
+
+/// Closes a pool that has connections to these ports.
+async fn close(pool: ChannelPool, ports: &[u16]) -> Outcome<Sockets> {
+    let before = sockets::to(ports)?;
+    pool.close(GRACE).await;
+    Ok(Sockets { before, after: sockets::to(ports)? })
+}
+
+/// Waits, with what happens meanwhile.
+async fn happen(event: Event, servers: &mut [Server], running: &Running) -> Outcome<Incident> {
+    if event == Event::Nothing {
+        sleep(WHILE).await;
+        return Ok(Incident::None);
+    }
+    sleep(MOMENT).await;
+    let mut incident = Incident::None;
+    match event {
+        Event::Nothing => {}
+        Event::Takeover => {
+            let successor = servers[0].successor().await?;
+            servers[0].stop().await?;
+            servers[0] = successor;
+            incident = Incident::Stopped;
+        }
+        Event::Restart => {
+            servers[0].stop().await?;
+            servers[0] = servers[0].successor().await?;
+            incident = Incident::Stopped;
+            sleep(BACK_OFF).await;
+        }
+        Event::Rolling => {
+            for (n, server) in servers.iter_mut().enumerate() {
+                if n > 0 {
+                    sleep(BACK_OFF).await;
+                }
+                server.stop().await?;
+                *server = server.successor().await?;
+            }
+            incident = Incident::Stopped;
+        }
+        Event::Kill => {
+            let in_flight = running.in_flight();
+            servers[0].kill().await?;
+            let gone = Instant::now();
+            incident = Incident::Killed { gone, in_flight, unfinished: 0, elsewhere: 0 };
+        }
+        Event::Freeze => {
+            servers[0].freeze()?;
+            sleep(FROZEN).await;
+            servers[0].thaw()?;
+            incident = Incident::Frozen { thawed: Instant::now() };
+        }
+    }
+    sleep(MOMENT).await;
+    Ok(incident)
+}
