@@ -14,16 +14,25 @@ use tonic::codegen::{Body as HttpBody, StdError};
 use tonic::metadata::MetadataValue;
 use tonic::{IntoStreamingRequest, Request, Status, Streaming};
 
-use crate::echo::{CALL_ID, Kind, MESSAGES, RawCodec};
+use crate::echo::{CALL_ID, FAIL_FIRST, Kind, MESSAGES, RawCodec};
 
 const MESSAGE_SIZE: usize = 100;
+
+/// What all calls of a load have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// The deadline of each.
+    pub(crate) timeout: Option<Duration>,
+    /// How many attempts the server is asked to fail at first.
+    pub(crate) fail_first: usize,
+}
 
 /// Makes call number `id`, whose type follows from that, and looks at the answer.
 ///
 /// # Errors
 ///
 /// What the call failed with; `DATA_LOSS`, if the answer is not what it should be.
-pub(crate) async fn call<T>(channel: T, id: usize, timeout: Option<Duration>) -> Result<(), Status>
+pub(crate) async fn call<T>(channel: T, id: usize, terms: Terms) -> Result<(), Status>
 where
     T: GrpcService<Body>,
     T::Error: Into<StdError>,
@@ -36,12 +45,12 @@ where
     grpc.ready().await.map_err(|error| Status::unknown(format!("not ready: {}", error.into())))?;
     match kind {
         Kind::Unary => {
-            let request = header(Request::new(message(id, 0)), id, timeout);
+            let request = header(Request::new(message(id, 0)), id, terms);
             let answer = grpc.unary(request, path, RawCodec).await?.into_inner();
             same(&answer, &message(id, 0))
         }
         Kind::ServerStream => {
-            let request = header(Request::new(message(id, 0)), id, timeout);
+            let request = header(Request::new(message(id, 0)), id, terms);
             let answers = grpc.server_streaming(request, path, RawCodec).await?.into_inner();
             expect(answers, (0..MESSAGES).map(|_| message(id, 0))).await
         }
@@ -51,7 +60,7 @@ where
                 yield_now().await;
                 message(id, n)
             });
-            let request = header(requests.into_streaming_request(), id, timeout);
+            let request = header(requests.into_streaming_request(), id, terms);
             let answer = grpc.client_streaming(request, path, RawCodec).await?.into_inner();
             same(&answer, &(0..MESSAGES).flat_map(|n| message(id, n)).collect::<Bytes>())
         }
@@ -59,8 +68,7 @@ where
             let (send, receive) = mpsc::channel(1);
             let first = send.send(message(id, 0));
             first.await.map_err(|_| Status::internal("its receiver is here"))?;
-            let request =
-                header(ReceiverStream::new(receive).into_streaming_request(), id, timeout);
+            let request = header(ReceiverStream::new(receive).into_streaming_request(), id, terms);
             let mut answers = grpc.streaming(request, path, RawCodec).await?.into_inner();
             for n in 0..MESSAGES {
                 let answer = answers.message().await?;
@@ -76,9 +84,12 @@ where
     }
 }
 
-fn header<R>(mut request: Request<R>, id: usize, timeout: Option<Duration>) -> Request<R> {
+fn header<R>(mut request: Request<R>, id: usize, terms: Terms) -> Request<R> {
     request.metadata_mut().insert(CALL_ID, MetadataValue::from(id));
-    if let Some(timeout) = timeout {
+    if terms.fail_first > 0 {
+        request.metadata_mut().insert(FAIL_FIRST, MetadataValue::from(terms.fail_first));
+    }
+    if let Some(timeout) = terms.timeout {
         request.set_timeout(timeout);
     }
     request

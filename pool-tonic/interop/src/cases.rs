@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use pool_tonic::{ChannelPoolBuilder, ConfigError};
 
+use crate::calls::Terms;
 use crate::clients::Client;
+use crate::echo::SERVICE;
 use crate::peer::{Peer, Settings};
 use crate::tls::Trust;
 
@@ -15,8 +17,7 @@ pub(crate) struct Case {
     pub(crate) servers: usize,
     pub(crate) callers: usize,
     pub(crate) settings: Settings,
-    /// The deadline of each call.
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) terms: Terms,
     /// Over TLS.
     pub(crate) trust: Option<Trust>,
     /// What the pool is told besides.
@@ -25,6 +26,8 @@ pub(crate) struct Case {
     pub(crate) clients: &'static [Client],
     /// How calls end where nothing happens to them.
     pub(crate) end: End,
+    /// How often a server begins each call.
+    pub(crate) attempts: usize,
     /// Calls wait through failures to connect, where the client can do so.
     pub(crate) wait_for_ready: bool,
     pub(crate) event: Event,
@@ -37,6 +40,8 @@ pub(crate) enum End {
     Answered,
     /// No server has begun them; with this code, and a message that has this in it.
     NotBegun(&'static str, &'static str),
+    /// Likewise, and a server has begun them.
+    Failed(&'static str, &'static str),
 }
 
 /// What happens while the load runs.
@@ -53,27 +58,32 @@ pub(crate) enum Event {
     Kill,
     /// The server does not run for a while.
     Freeze,
+    /// Of two servers, one says for a while that it does not serve.
+    NotServing,
 }
 
 pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+const TERMS: Terms = Terms { timeout: None, fail_first: 0 };
+
 const USUAL: Case = Case {
     name: "load",
     servers: 1,
     callers: 32,
     settings: Settings { delay: millis(5), streams: None, age: None, tls: false },
-    timeout: None,
+    terms: TERMS,
     trust: None,
     pool: Ok,
     clients: &Client::ALL,
     end: End::Answered,
+    attempts: 1,
     wait_for_ready: false,
     event: Event::Nothing,
 };
 
-pub(crate) const CASES: [Case; 10] = [
+pub(crate) const CASES: [Case; 13] = [
     Case { settings: Settings { delay: Duration::ZERO, ..USUAL.settings }, ..USUAL },
     // More callers than there are streams, so that calls wait.
     Case {
@@ -95,7 +105,12 @@ pub(crate) const CASES: [Case; 10] = [
         event: Event::Kill,
         ..USUAL
     },
-    Case { name: "freeze", timeout: Some(millis(400)), event: Event::Freeze, ..USUAL },
+    Case {
+        name: "freeze",
+        terms: Terms { timeout: Some(millis(400)), ..TERMS },
+        event: Event::Freeze,
+        ..USUAL
+    },
     TLS,
     Case {
         name: "wrong-ca",
@@ -103,7 +118,40 @@ pub(crate) const CASES: [Case; 10] = [
         end: End::NotBegun("UNAVAILABLE", "UnknownIssuer"),
         ..TLS
     },
+    // Servers fail the first two attempts of each call.
+    Case { pool: |pool| pool.service_config_json(RETRIES), attempts: 3, ..RETRY },
+    Case { name: "no-retry", end: End::Failed("UNAVAILABLE", "asked to fail"), ..RETRY },
+    Case {
+        name: "health",
+        servers: 2,
+        callers: 16,
+        pool: |pool| Ok(pool.health_check(SERVICE)),
+        clients: &[Client::Pool],
+        event: Event::NotServing,
+        ..USUAL
+    },
 ];
+
+const RETRY: Case = Case {
+    name: "retry",
+    settings: Settings { delay: Duration::ZERO, ..USUAL.settings },
+    terms: Terms { fail_first: 2, ..TERMS },
+    clients: &[Client::Pool],
+    ..USUAL
+};
+
+const RETRIES: &str = r#"{
+    "methodConfig": [{
+        "name": [{ "service": "interop.Echo" }],
+        "retryPolicy": {
+            "maxAttempts": 4,
+            "initialBackoff": "0.01s",
+            "maxBackoff": "0.1s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": ["UNAVAILABLE"]
+        }
+    }]
+}"#;
 
 const TLS: Case = Case {
     name: "tls",
@@ -115,6 +163,11 @@ const TLS: Case = Case {
 
 impl Case {
     pub(crate) fn suits(&self, peer: Peer, client: Client) -> bool {
-        self.clients.contains(&client) && (self.event != Event::Takeover || peer.shares_port())
+        self.clients.contains(&client)
+            && match self.event {
+                Event::Takeover => peer.shares_port(),
+                Event::NotServing => peer.says_health(),
+                _ => true,
+            }
     }
 }

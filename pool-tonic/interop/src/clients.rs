@@ -60,7 +60,7 @@ impl Running {
                     builder = builder.tls_config(certificates.config(trust));
                 }
                 let pool = (case.pool)(builder)?.build()?;
-                let load = Load::start(&pool.channel(), case.callers, case.timeout);
+                let load = Load::start(&pool.channel(), case.callers, case.terms);
                 Self::Pool(pool, load)
             }
             Client::Channel => {
@@ -69,11 +69,11 @@ impl Running {
                     [endpoint] => endpoint.connect_lazy(),
                     _ => Channel::balance_list(endpoints.into_iter()),
                 };
-                Self::Channel(Load::start(&channel, case.callers, case.timeout))
+                Self::Channel(Load::start(&channel, case.callers, case.terms))
             }
             Client::Grpcio => {
                 let mut command = script(python()?, "client.py");
-                let timeout = case.timeout.unwrap_or(HANGS_AFTER).as_millis();
+                let timeout = case.terms.timeout.unwrap_or(HANGS_AFTER).as_millis();
                 command.arg(format!("--callers={}", case.callers));
                 command.arg(format!("--timeout-ms={timeout}"));
                 command.arg(format!("--most-calls={MOST_CALLS}")).args(addresses);

@@ -10,6 +10,9 @@ pub(crate) const SERVICE: &str = "interop.Echo";
 /// The header that says a call's number.
 pub(crate) const CALL_ID: &str = "call-id";
 
+/// The header that says how many attempts of a call are to fail at first.
+pub(crate) const FAIL_FIRST: &str = "fail-first";
+
 /// How often a server-streaming call answers, and how many messages the streaming requests have.
 pub(crate) const MESSAGES: usize = 3;
 

@@ -36,8 +36,18 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             ));
         }
     }
-    if run.highest > 1 {
-        fault(format!("a call was begun {} times, and none is to be sent again", run.highest));
+    if let Incident::NotServing { before, meanwhile, back } = run.incident {
+        if before == 0 || back.is_none() {
+            fault("a server had no calls while it served".to_owned());
+        }
+        if meanwhile > 0 {
+            fault(format!("{meanwhile} calls went to a server that does not serve"));
+        }
+    }
+    let attempts = run.case.attempts;
+    if run.begun.is_some_and(|(least, most)| least != attempts || most != attempts) {
+        let (least, most) = run.begun.unwrap_or_default();
+        fault(format!("calls were begun from {least} to {most} times instead of {attempts}"));
     }
     if run.left > 0 {
         fault(format!("{} stream slots are taken though no call runs", run.left));
@@ -52,6 +62,7 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
     let is_right = match run.case.end {
         End::Answered => run.seen >= answered && answered > 0,
         End::NotBegun(..) => run.seen == 0 && answered == 0 && run.calls.made > 0,
+        End::Failed(..) => run.seen == run.calls.made && answered == 0 && run.seen > 0,
     };
     if !is_right {
         fault(format!("{answered} calls were answered, and servers have begun {}", run.seen));
@@ -64,20 +75,24 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
     if failure.code == HANG {
         return Some("a hang");
     }
-    if let (Incident::None, End::NotBegun(code, message)) = (&run.incident, run.case.end) {
+    if let (Incident::None, End::NotBegun(code, message) | End::Failed(code, message)) =
+        (&run.incident, run.case.end)
+    {
         let is_clear = failure.code == code && failure.message.contains(message);
         return (!is_clear).then_some("not what it should say");
     }
     match run.incident {
         Incident::Stopped if is_answered_by_stopping(run, failure) => None,
-        Incident::None | Incident::Stopped => Some("nothing was killed"),
+        Incident::None | Incident::Stopped | Incident::NotServing { .. } => {
+            Some("nothing was killed")
+        }
         Incident::Killed { .. } if failure.code != "UNAVAILABLE" => Some("the wrong code"),
         Incident::Killed { gone, .. } if failure.began > gone + NOTICED_AFTER => {
             Some("it was not in flight when the server was killed")
         }
         Incident::Frozen { .. } if failure.code != "DEADLINE_EXCEEDED" => Some("the wrong code"),
         Incident::Frozen { .. }
-            if run.case.timeout.is_some_and(|timeout| failure.took > timeout + SLACK) =>
+            if run.case.terms.timeout.is_some_and(|timeout| failure.took > timeout + SLACK) =>
         {
             Some("beyond its deadline")
         }
@@ -121,22 +136,10 @@ mod tests {
         let failures: Vec<_> = codes.iter().enumerate().map(failure).collect();
         let calls = Calls { made: 10, failures, ..Calls::default() };
         let case = case("freeze");
-        let (client, connections, retries) = (Client::Pool, None, None);
-        let (highest, seen, left) = (1, 10, 0);
+        let (client, connections, resent) = (Client::Pool, None, None);
+        let (begun, seen, left) = (Some((1, 1)), 10, 0);
         let sockets = Some(Sockets { before: 1, after: 0 });
-        Run {
-            case,
-            peer,
-            client,
-            calls,
-            connections,
-            highest,
-            seen,
-            retries,
-            left,
-            sockets,
-            incident,
-        }
+        Run { case, peer, client, calls, connections, begun, seen, resent, left, sockets, incident }
     }
 
     fn killed(gone: Instant, elsewhere: usize) -> Incident {
@@ -183,10 +186,24 @@ mod tests {
     }
 
     #[test]
+    fn a_server_has_calls_while_it_serves_and_only_then() {
+        let faults = |before, meanwhile, back, codes: &[&str]| {
+            let incident = Incident::NotServing { before, meanwhile, back };
+            faults(&run(Peer::Tonic, incident, Instant::now(), codes)).len()
+        };
+        let back = Some(SLACK);
+        assert_eq!(faults(5, 0, back, &[]), 0);
+        assert_eq!(faults(0, 0, back, &[]), 1);
+        assert_eq!(faults(5, 1, back, &[]), 1);
+        assert_eq!(faults(5, 0, None, &[]), 1);
+        assert_eq!(faults(5, 0, back, &["UNAVAILABLE"]), 1);
+    }
+
+    #[test]
     fn calls_are_begun_once_and_nothing_is_left() {
         let good = || run(Peer::Tonic, Incident::None, Instant::now(), &[]);
         assert!(faults(&good()).is_empty());
-        assert_eq!(faults(&Run { highest: 2, ..good() }).len(), 1);
+        assert_eq!(faults(&Run { begun: Some((1, 2)), ..good() }).len(), 1);
         assert_eq!(faults(&Run { left: 1, ..good() }).len(), 1);
         let open = Some(Sockets { before: 2, after: 1 });
         assert_eq!(faults(&Run { sockets: open, ..good() }).len(), 1);

@@ -42,11 +42,11 @@ impl Ledger {
     }
 }
 
-/// The highest number of times that any call was begun, by all servers together.
-pub(crate) fn highest(ledgers: &[Ledger]) -> usize {
+/// The least and the most times that any call was begun, by all servers together; of those that were.
+pub(crate) fn begun(ledgers: &[Ledger]) -> Option<(usize, usize)> {
     let mut times: HashMap<usize, usize> = HashMap::new();
     for (id, begun) in ledgers.iter().flat_map(|ledger| &ledger.begun) {
         *times.entry(*id).or_default() += begun;
     }
-    times.into_values().max().unwrap_or_default()
+    Some((*times.values().min()?, *times.values().max()?))
 }

@@ -14,7 +14,7 @@ use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, StdError};
 
 use crate::Outcome;
-use crate::calls::call;
+use crate::calls::{Terms, call};
 
 /// The most calls of one load: servers that answer at once would have their ledgers grow without a use.
 pub(crate) const MOST_CALLS: usize = 20_000;
@@ -68,7 +68,7 @@ struct Shared {
 }
 
 impl Load {
-    pub(crate) fn start<T>(channel: &T, callers: usize, timeout: Option<Duration>) -> Self
+    pub(crate) fn start<T>(channel: &T, callers: usize, terms: Terms) -> Self
     where
         T: GrpcService<Body> + Clone + Send + 'static,
         T::Future: Send,
@@ -78,7 +78,7 @@ impl Load {
     {
         let shared = Arc::new(Shared::default());
         let callers = (0..callers)
-            .map(|_| caller(Arc::clone(&shared), channel.clone(), timeout))
+            .map(|_| caller(Arc::clone(&shared), channel.clone(), terms))
             .collect::<JoinSet<_>>();
         Self { shared, callers }
     }
@@ -105,7 +105,7 @@ impl Load {
     }
 }
 
-async fn caller<T>(shared: Arc<Shared>, channel: T, deadline: Option<Duration>) -> Calls
+async fn caller<T>(shared: Arc<Shared>, channel: T, terms: Terms) -> Calls
 where
     T: GrpcService<Body> + Clone + Send + 'static,
     T::Future: Send,
@@ -121,7 +121,7 @@ where
         }
         shared.in_flight.fetch_add(1, SeqCst);
         let began = Instant::now();
-        let result = timeout(HANGS_AFTER, call(channel.clone(), id, deadline)).await;
+        let result = timeout(HANGS_AFTER, call(channel.clone(), id, terms)).await;
         let took = began.elapsed();
         shared.in_flight.fetch_sub(1, SeqCst);
         calls.made += 1;

@@ -1,9 +1,9 @@
 //! The pool before real gRPC servers, beside one `tonic::transport::Channel` and Python's grpcio client.
 //!
 //! Starts servers on the loopback interface and puts each client through the cases of `cases.rs`: load,
-//! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`, TLS. Prints a table, and
-//! fails if the pool did not keep what it promises, or left a socket open when it was closed. Of the other
-//! clients nothing is asked.
+//! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`, TLS, retries,
+//! health. Prints a table, and fails if the pool did not keep what it promises, or left a socket open when
+//! it was closed. Of the other clients nothing is asked.
 //!
 //! `.ci/peers` runs it, and says where the peers are; those that it does not name are left out:
 //!

@@ -55,6 +55,11 @@ impl Peer {
         self != Self::GrpcJs
     }
 
+    /// Does it say how healthy it is (`grpc.health.v1`)?
+    pub(crate) fn says_health(self) -> bool {
+        matches!(self, Self::Tonic | Self::Grpcio | Self::GrpcGo)
+    }
+
     /// Does it, while it stops in good order, answer calls that it has not begun with `CANCELLED`? C-core
     /// does so with those that arrive before its client has read the GOAWAY, and with those that its
     /// handlers had not come to. That is an answer like any other, and no proof that a call was not processed.
@@ -228,6 +233,11 @@ impl Server {
         sleep(ENVOY_DRAIN + Duration::from_millis(500)).await;
         self.process.signal(Signal::TERM)?;
         self.process.gone().await
+    }
+
+    /// From here on its service is said to be in this state: `SERVING`, `NOT_SERVING`.
+    pub(crate) async fn says(&mut self, state: &str) -> Outcome<()> {
+        self.process.tell(state, "health").await
     }
 
     /// Starts another one on the same port, with the same ledger.

@@ -6,7 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -49,6 +49,15 @@ impl Process {
             Some(value) => Ok(value.trim().to_owned()),
             None => Err(self.complaint(&format!("{line:?} instead of {word:?}")).into()),
         }
+    }
+
+    /// Says a line to it, and waits until it says that it has done so.
+    pub(crate) async fn tell(&mut self, line: &str, answer: &str) -> Outcome<()> {
+        let stdin = self.child.stdin.as_mut().ok_or("it was asked to stop")?;
+        stdin.write_all(format!("{line}\n").as_bytes()).await?;
+        stdin.flush().await?;
+        self.hear(answer).await?;
+        Ok(())
     }
 
     /// Ends its standard input, on which it is to stop.

@@ -12,6 +12,7 @@ use crate::clients::{Client, Running};
 use crate::ledger;
 use crate::load::Calls;
 use crate::peer::{Peer, Server};
+use crate::process::PATIENCE;
 use crate::sockets;
 use crate::tls::Certificates;
 
@@ -27,6 +28,9 @@ const FROZEN: Duration = millis(1000);
 /// When the first back-off of gRPC is over for certain: 1 s and a fifth. A server that goes before
 /// that finds clients that know of no other.
 const BACK_OFF: Duration = millis(1300);
+
+/// How often somebody looks at what others do.
+const LOOK: Duration = millis(20);
 
 /// For farewells; no call runs any more.
 const GRACE: Duration = millis(1000);
@@ -46,6 +50,15 @@ pub(crate) enum Incident {
         unfinished: usize,
         /// Failed calls that the other server has begun.
         elsewhere: usize,
+    },
+    /// A server said for a while that it does not serve.
+    NotServing {
+        /// Calls that it had begun before.
+        before: usize,
+        /// That it has begun meanwhile.
+        meanwhile: usize,
+        /// How long after it had said that it serves again it has begun another one, if it has.
+        back: Option<Duration>,
     },
     Frozen {
         /// From here on it ran again.
@@ -71,12 +84,12 @@ pub(crate) struct Run {
     pub(crate) calls: Calls,
     /// The client's own number, or else the servers'; `None` if neither is known.
     pub(crate) connections: Option<u64>,
-    /// How often the servers have begun the call that they have begun most often.
-    pub(crate) highest: usize,
+    /// How often the servers have begun the calls that they have begun least and most often; `None` without any.
+    pub(crate) begun: Option<(usize, usize)>,
     /// How many calls the servers have begun.
     pub(crate) seen: usize,
     /// Times that the pool sent a call again.
-    pub(crate) retries: Option<u64>,
+    pub(crate) resent: Option<u64>,
     /// Stream slots that the pool counts when all calls are over.
     pub(crate) left: usize,
     /// Of the pool.
@@ -115,7 +128,7 @@ pub(crate) async fn run(case: &'static Case, peer: Peer, client: Client) -> Outc
         None if peer == Peer::Envoy => None,
         None => Some(ledgers.iter().map(|ledger| ledger.connections.len() as u64).sum()),
     };
-    let (retries, left) = match &pool {
+    let (resent, left) = match &pool {
         Some(pool) => (Some(pool.counters().transparent_retries), pool.status().streams),
         None => (None, 0),
     };
@@ -130,14 +143,32 @@ pub(crate) async fn run(case: &'static Case, peer: Peer, client: Client) -> Outc
         peer,
         client,
         connections,
-        highest: ledger::highest(&ledgers),
+        begun: ledger::begun(&ledgers),
         seen: seen.len(),
-        retries,
+        resent,
         left,
         sockets,
         incident,
         calls,
     })
+}
+
+/// Has a server say that it does not serve, and then again that it does.
+async fn serve_not(server: &mut Server) -> Outcome<Incident> {
+    server.says("NOT_SERVING").await?;
+    // What was on its way to it arrives.
+    sleep(MOMENT).await;
+    let before = server.ledger()?.begun.len();
+    sleep(MOMENT).await;
+    let until = server.ledger()?.begun.len();
+    server.says("SERVING").await?;
+    let said = Instant::now();
+    let mut back = None;
+    while back.is_none() && said.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+        back = (server.ledger()?.begun.len() > until).then(|| said.elapsed());
+    }
+    Ok(Incident::NotServing { before, meanwhile: until - before, back })
 }
 
 /// Closes a pool that has connections to these ports.
@@ -185,6 +216,7 @@ async fn happen(event: Event, servers: &mut [Server], running: &Running) -> Outc
             let gone = Instant::now();
             incident = Incident::Killed { gone, in_flight, unfinished: 0, elsewhere: 0 };
         }
+        Event::NotServing => incident = serve_not(&mut servers[0]).await?,
         Event::Freeze => {
             servers[0].freeze()?;
             sleep(FROZEN).await;

@@ -11,7 +11,7 @@ const HEAD: [&str; 9] = [
     "calls",
     "failed",
     "connections",
-    "most often begun",
+    "begun",
     "sockets, when closed",
     "notes",
 ];
@@ -31,16 +31,22 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
     {
         notes.push(format!("\"{}\"", failure.message));
     }
+    if let Incident::NotServing { meanwhile, back, .. } = run.incident {
+        notes.push(format!("{meanwhile} begun by the one that did not serve"));
+        if let Some(back) = back {
+            notes.push(format!("calls again after {} ms", back.as_millis()));
+        }
+    }
     let answered =
         run.calls.failures.iter().filter(|failure| is_answered_by_stopping(run, failure));
     let answered = answered.count();
     if answered > 0 {
         notes.push(format!("{answered} answered by the server that stops, not begun"));
     }
-    if let Some(retries) = run.retries.filter(|retries| *retries > 0) {
-        notes.push(format!("{retries} sent again"));
+    if let Some(resent) = run.resent.filter(|resent| *resent > 0) {
+        notes.push(format!("{resent} sent again"));
     }
-    if let Some(timeout) = run.case.timeout
+    if let Some(timeout) = run.case.terms.timeout
         && !run.calls.longest.is_zero()
     {
         let longest = run.calls.longest.as_millis();
@@ -53,7 +59,11 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
         run.calls.made.to_string(),
         if failed.is_empty() { "0".to_owned() } else { failed },
         run.connections.map_or("-".to_owned(), |number| number.to_string()),
-        run.highest.to_string(),
+        match run.begun {
+            None => "-".to_owned(),
+            Some((least, most)) if least == most => most.to_string(),
+            Some((least, most)) => format!("{least} to {most}"),
+        },
         run.sockets.map_or("-".to_owned(), |open| format!("{}, {}", open.before, open.after)),
         notes.join("; "),
     ]
@@ -61,10 +71,10 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
 
 /// One run, for those who watch.
 pub(crate) fn line(run: &Run) -> String {
-    let [case, peer, client, calls, failed, connections, highest, sockets, notes] = cells(run);
+    let [case, peer, client, calls, failed, connections, begun, sockets, notes] = cells(run);
     format!(
         "{case:8} {peer:7} {client:7} {calls:>6} calls, failed {failed}, {connections} connections, \
-         highest {highest}, sockets {sockets}  {notes}"
+         begun {begun}, sockets {sockets}  {notes}"
     )
 }
 

@@ -1,5 +1,6 @@
 //! tonic's server, in a process of its own: this program, started with `serve`.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::{self, File};
 use std::future::{pending, ready};
@@ -7,14 +8,14 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use clap::Args;
 use futures_util::stream::{try_unfold, unfold};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 use tokio_stream::Stream;
@@ -22,10 +23,12 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
+use tonic_health::ServingStatus;
+use tonic_health::server::{HealthReporter, health_reporter};
 use tower_service::Service;
 
 use crate::Outcome;
-use crate::echo::{CALL_ID, Kind, MESSAGES, RawCodec, SERVICE};
+use crate::echo::{CALL_ID, FAIL_FIRST, Kind, MESSAGES, RawCodec, SERVICE};
 
 #[derive(Args, Debug)]
 pub(crate) struct Options {
@@ -59,7 +62,8 @@ pub(crate) async fn serve(options: Options) -> Outcome<()> {
     println!("listening {}", listener.local_addr()?.port());
 
     let ledger = File::options().append(true).create(true).open(&options.ledger)?;
-    let echo = Echo { ledger: Arc::new(ledger), delay: Duration::from_millis(options.delay_ms) };
+    let (ledger, delay) = (Arc::new(ledger), Duration::from_millis(options.delay_ms));
+    let echo = Echo { ledger, delay, attempts: Arc::default() };
     // h2's own 20 ends a connection on which that many calls were given up before the server ran again,
     // and with it the calls that wait there: what it does in the case `freeze`.
     let mut server = Server::builder()
@@ -72,18 +76,37 @@ pub(crate) async fn serve(options: Options) -> Outcome<()> {
         let identity = Identity::from_pem(fs::read(certificate)?, fs::read(key)?);
         server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
     }
+    let (reporter, health) = health_reporter();
+    reporter.set_service_status(SERVICE, ServingStatus::Serving).await;
     // It stops when there is nothing more to accept. By a signal it would keep its listener, and leave
     // those that connect then without an answer, until the last call is over.
-    server.add_service(echo).serve_with_incoming_shutdown(accept(listener), pending()).await?;
+    server
+        .add_service(health)
+        .add_service(echo)
+        .serve_with_incoming_shutdown(accept(listener, obey(reporter)), pending())
+        .await?;
     Ok(())
 }
 
-/// Connections until standard input ends, and with it the listener.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    let stop = Box::pin(async { tokio::io::stdin().read_to_end(&mut Vec::new()).await });
-    unfold((listener, stop), |(listener, mut stop)| async move {
+/// Is as healthy as standard input says, until it ends.
+async fn obey(reporter: HealthReporter) {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let serves = line == "SERVING";
+        let state = if serves { ServingStatus::Serving } else { ServingStatus::NotServing };
+        reporter.set_service_status(SERVICE, state).await;
+        println!("health {line}");
+    }
+}
+
+/// Connections until it is to stop, and with it the listener.
+fn accept(
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+) -> impl Stream<Item = io::Result<TcpStream>> {
+    unfold((listener, Box::pin(stop)), |(listener, mut stop)| async move {
         let accepted = tokio::select! {
-            _ = &mut stop => return None,
+            () = &mut stop => return None,
             accepted = listener.accept() => accepted,
         };
         let stream = accepted.and_then(|(stream, _)| stream.set_nodelay(true).map(|()| stream));
@@ -95,6 +118,8 @@ fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
 struct Echo {
     ledger: Arc<File>,
     delay: Duration,
+    /// How often the calls were begun that ask to fail at first.
+    attempts: Arc<Mutex<HashMap<String, usize>>>,
 }
 
 impl NamedService for Echo {
@@ -152,6 +177,14 @@ impl Echo {
         (&*self.ledger).write_all(line.as_bytes()).map_err(|error| Status::from_error(error.into()))
     }
 
+    /// The number of this attempt of a call, from 1.
+    fn attempt(&self, id: &str) -> usize {
+        let mut attempts = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempt = attempts.entry(id.to_owned()).or_default();
+        *attempt += 1;
+        *attempt
+    }
+
     async fn answer(
         self,
         kind: Kind,
@@ -163,6 +196,12 @@ impl Echo {
         self.note(&format!("begin {id} {peer}\n"))?;
         if !self.delay.is_zero() {
             sleep(self.delay).await;
+        }
+        let first = request.metadata().get(FAIL_FIRST).and_then(|first| first.to_str().ok());
+        if let Some(first) = first.and_then(|first| first.parse().ok())
+            && self.attempt(&id) <= first
+        {
+            return Err(Status::unavailable("asked to fail"));
         }
         let mut requests = request.into_inner();
         if kind == Kind::Bidi {
