@@ -119,6 +119,7 @@
 //! None is on by default. Beside those of [TLS](#tls):
 //!
 //! - `health`: a pool is a source of health for one's own server (`health_source`).
+//! - `kubernetes`: endpoints from Kubernetes ([`resolve`]'s `Kubernetes`).
 //! - `service-config`: retry policies are read from a gRPC service config in JSON
 //!   (`ChannelPoolBuilder::service_config_json`).
 //!

@@ -28,6 +28,8 @@ mod error;
 mod feed;
 #[cfg(feature = "hickory")]
 mod hickory;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod schedule;
 mod sites;
 mod status;
@@ -42,6 +44,8 @@ pub use self::error::ResolveError;
 pub use self::feed::{EndpointFeed, Fed, feed};
 #[cfg(feature = "hickory")]
 pub use self::hickory::{DnsConfig, DnsSrv, HickoryDns};
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::{Kubernetes, PodPort};
 pub(crate) use self::schedule::Timing;
 pub(crate) use self::sites::Locality;
 pub use self::status::ResolverStatus;

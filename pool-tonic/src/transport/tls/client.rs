@@ -197,6 +197,17 @@ fn provider(chosen: Option<&Arc<CryptoProvider>>) -> Result<Arc<CryptoProvider>,
         .ok_or(ConfigError::NoCryptoProvider)
 }
 
+/// Sees to it that there is a default for the process, for what panics without one.
+#[cfg(feature = "kubernetes")]
+pub(crate) fn ensure_default_provider() -> Result<(), ConfigError> {
+    let provider = provider(None)?;
+    if CryptoProvider::get_default().is_none() {
+        // Fails if there is one by now.
+        let _ = CryptoProvider::clone(&provider).install_default();
+    }
+    Ok(())
+}
+
 #[cfg(feature = "tls-aws-lc")]
 #[allow(clippy::unnecessary_wraps, reason = "there is none without the features")]
 fn built_in() -> Option<Arc<CryptoProvider>> {

@@ -18,6 +18,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsConnector, rustls};
 
 use self::client::Client;
+#[cfg(feature = "kubernetes")]
+pub(crate) use self::client::ensure_default_provider;
 pub use self::config::TlsConfig;
 pub use self::pem::Pem;
 pub(crate) use self::pem::TlsError;
