@@ -1,5 +1,8 @@
 //! What happens in a cluster, in short words.
 
+// Each test binary uses its part of it.
+#![allow(dead_code, unreachable_pub)]
+
 use http::Request;
 use kube::{Client, Config};
 use pool_tonic::resolve::{Endpoints, Kubernetes, Resolve as _, ResolveError, ResolveTarget};

@@ -18,8 +18,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::store::{Gone, Part, Selection, Store, line};
 
-/// What never comes fails a test after this.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What never comes fails a test after this. More than the longest back-off of a client.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The body of an answer.
 pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -162,7 +162,7 @@ impl Api {
     ///
     /// # Panics
     ///
-    /// If that does not happen within twenty seconds.
+    /// If that does not happen within a minute.
     pub async fn until_asked(&self, verb: Verb, times: usize) {
         let mut count = self.count.subscribe();
         let asked = count.wait_for(|_| self.asked_to(verb).len() >= times);
