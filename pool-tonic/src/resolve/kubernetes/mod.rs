@@ -67,9 +67,12 @@ const ZONE: &str = "POD_ZONE";
 /// # Examples
 ///
 /// ```
+/// use pool_tonic::ChannelPool;
 /// use pool_tonic::resolve::Kubernetes;
 ///
-/// let orders = Kubernetes::service("orders").namespace("prod").port("grpc");
+/// let pods = Kubernetes::service("orders").namespace("prod").port("grpc");
+/// let pool = ChannelPool::builder("http://orders.prod").resolver(pods).build()?;
+/// # Ok::<(), pool_tonic::ConfigError>(())
 /// ```
 #[must_use = "it is asked by the pool that it is given to"]
 pub struct Kubernetes {
@@ -120,6 +123,9 @@ impl Kubernetes {
     /// With it, the hints of topology-aware routing are followed (`trafficDistribution: PreferSameZone` and the older
     /// ways to ask for it): only the endpoints are used that are meant for this zone. As in kube-proxy, all are used if one
     /// of them is without a hint, or none is meant for the zone.
+    ///
+    /// That is Kubernetes's choice, which knows how many pods each zone has. The pool's own
+    /// [`zone`](crate::ChannelPoolBuilder::zone) keeps to the zone whatever is there.
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.zone = Some(zone.into());
         self
