@@ -22,6 +22,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "discover")]
+mod discover;
 mod dns;
 mod endpoints;
 mod error;
@@ -38,6 +40,8 @@ mod task;
 
 use std::future::Future;
 
+#[cfg(feature = "discover")]
+pub use self::discover::FromDiscover;
 pub use self::dns::Dns;
 pub use self::endpoints::{Endpoint, Endpoints};
 pub use self::error::ResolveError;

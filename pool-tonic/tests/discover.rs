@@ -1,0 +1,89 @@
+//! Endpoints from tower's discovery.
+
+#![cfg(feature = "discover")]
+#![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
+
+mod common;
+#[path = "common/fleet.rs"]
+mod fleet;
+#[path = "common/resolving.rs"]
+mod resolving;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use common::{ask, client};
+use fleet::Fleet;
+use pool_tonic::ChannelPool;
+use pool_tonic::resolve::{Endpoint, FromDiscover};
+use pool_tonic_testing::proto::Do;
+use resolving::comes;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::sleep;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tower::discover::Change;
+
+type Found = Result<Change<u32, Endpoint>, io::Error>;
+
+fn pool(fleet: &Fleet) -> (ChannelPool, UnboundedSender<Found>) {
+    let (changes, found) = unbounded_channel();
+    let found = FromDiscover::new(UnboundedReceiverStream::new(found));
+    let pool = ChannelPool::builder("http://orders.prod:50051").resolver(found);
+    (fleet.connect(pool).build().unwrap(), changes)
+}
+
+fn insert(key: u32, server: usize) -> Found {
+    Ok(Change::Insert(key, Endpoint::new(format!("server-{server}"))))
+}
+
+fn used(pool: &ChannelPool) -> BTreeSet<usize> {
+    pool.addresses().iter().map(|status| Fleet::index_of(&status.address)).collect()
+}
+
+async fn call(pool: &ChannelPool) -> Result<(), tonic::Status> {
+    client(pool).unary(ask(Do::Echo)).await.map(drop)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_found_is_used_and_what_is_gone_is_not() {
+    let fleet = Fleet::new(4);
+    let (pool, changes) = pool(&fleet);
+    changes.send(insert(1, 0)).unwrap();
+    changes.send(insert(2, 1)).unwrap();
+    call(&pool).await.unwrap();
+    assert_eq!(used(&pool), [0, 1].into());
+    assert_eq!(pool.counters().resolutions, 1, "what is there is one set");
+
+    changes.send(Ok(Change::Remove(1))).unwrap();
+    comes(|| used(&pool) == [1].into()).await;
+    // The same key, another server.
+    changes.send(insert(2, 3)).unwrap();
+    comes(|| used(&pool) == [3].into()).await;
+    call(&pool).await.unwrap();
+
+    changes.send(Ok(Change::Remove(2))).unwrap();
+    comes(|| pool.counters().resolve_empty == 1).await;
+    assert_eq!(used(&pool), [3].into(), "none is no set");
+
+    changes.send(Err(io::Error::other("the registry is gone"))).unwrap();
+    comes(|| pool.counters().resolve_failures == 1).await;
+    let error = pool.resolver_status().unwrap().last_error.unwrap();
+    assert_eq!(error.to_string(), "its discovery failed: the registry is gone");
+    changes.send(insert(7, 2)).unwrap();
+    comes(|| used(&pool) == [2].into()).await;
+
+    drop(changes);
+    sleep(Duration::from_secs(1000)).await;
+    call(&pool).await.unwrap();
+    assert_eq!(used(&pool), [2].into());
+    assert_eq!(pool.counters().resolve_failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_ends_before_it_found_anything_is_an_error() {
+    let (pool, changes) = pool(&Fleet::new(1));
+    drop(changes);
+    let status = call(&pool).await.unwrap_err();
+    assert!(status.message().contains("its discovery ended before"), "{status}");
+}
