@@ -81,6 +81,12 @@ static EJECTIONS: Family = Family::counter(
     "Times that an endpoint was ejected, since it answered worse than the others.",
 );
 
+static RESOLUTIONS: Labelled = Family::counter(
+    "grpc_pool_resolutions_total",
+    "Answers of the pool's resolver: sets of endpoints, empty ones, and errors.",
+)
+.by("result");
+
 // The next two are gRFC A94's.
 
 static ATTEMPTS_SUCCEEDED: Family = Family::counter(
@@ -143,6 +149,13 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     sample.set(&CONNECTIONS_LOST, counters.connections_lost);
     sample.set(&KEEPALIVE_TIMEOUTS, counters.keepalive_timeouts);
     sample.set(&EJECTIONS, counters.endpoints_ejected);
+    for (result, number) in [
+        ("set", counters.resolutions),
+        ("empty", counters.resolve_empty),
+        ("error", counters.resolve_failures),
+    ] {
+        sample.set_by(&RESOLUTIONS, result, number);
+    }
     sample.set(&ATTEMPTS_SUCCEEDED, counters.connections_opened);
     sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
 }

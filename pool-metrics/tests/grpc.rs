@@ -62,6 +62,7 @@ fn all_series_are_there_from_the_beginning() {
         "grpc_pool_streams_refused_total{pool=\"p\"}",
         "grpc_pool_goaways_total{pool=\"p\"}",
         "grpc_pool_connections_lost_total{pool=\"p\"}",
+        "grpc_pool_resolutions_total{pool=\"p\",result=\"empty\"}",
         "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}",
         "grpc_subchannel_connection_attempts_failed_total{pool=\"p\"}",
     ];
@@ -85,6 +86,20 @@ async fn a_connection_shows_with_the_streams_that_it_can_carry() {
     let succeeded = "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}";
     assert_eq!(value(&scrape, succeeded), 1);
     assert_eq!(value(&scrape, "pool_connections_created_total{pool=\"p\"}"), 1);
+}
+
+#[tokio::test]
+async fn what_a_resolver_answers_is_counted() {
+    let registry = Registry::new();
+    let (feed, fed) = pool_tonic::resolve::feed();
+    let pool = ChannelPool::builder("http://orders.prod").resolver(fed).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let addr = server().await;
+    feed.set([pool_tonic::resolve::Endpoint::from(addr)].into_iter().collect());
+    pool.wait_ready(Instant::now() + SOON).await.unwrap();
+    let scrape = registry.render();
+    assert_eq!(value(&scrape, "grpc_pool_resolutions_total{pool=\"p\",result=\"set\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_resolutions_total{pool=\"p\",result=\"error\"}"), 0);
 }
 
 #[test]

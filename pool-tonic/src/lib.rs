@@ -67,6 +67,18 @@
 //! | `https://HOST[:PORT]` | TLS over TCP; port 443 if none is named |
 //! | `unix:PATH`, `unix:///PATH` | a Unix socket, with TLS if there is a `tls_config` |
 //!
+//! Behind one name there may be many servers, that come and go. A [resolver](ChannelPoolBuilder::resolver) finds them:
+//! by DNS, from what the program itself knows, or with a trait of a few lines. [`resolve`] says which one suits which
+//! set-up.
+//!
+//! ```
+//! use pool_tonic::ChannelPool;
+//! use pool_tonic::resolve::Dns;
+//!
+//! let pool = ChannelPool::builder("http://orders.prod:50051").resolver(Dns::new()).build()?;
+//! # Ok::<(), pool_tonic::ConfigError>(())
+//! ```
+//!
 //! [`ChannelPoolBuilder::connector`] replaces TCP by whatever connects: a tunnel, a stream in memory, an HTTP
 //! proxy (the example `http_proxy` is one with CONNECT).
 //!
@@ -118,12 +130,14 @@
 //!
 //! None is on by default. Beside those of [TLS](#tls):
 //!
+//! - `hickory`: endpoints from DNS with TTLs and services (`Dns::hickory`, `Dns::srv` in [`resolve`]).
+//! - `discover`: endpoints from what implements tower's `Discover` (`FromDiscover` in [`resolve`]).
 //! - `health`: a pool is a source of health for one's own server (`health_source`).
 //! - `kubernetes`: endpoints from Kubernetes ([`resolve`]'s `Kubernetes`).
 //! - `service-config`: retry policies are read from a gRPC service config in JSON
 //!   (`ChannelPoolBuilder::service_config_json`).
 //!
-//! Not here yet: name resolution, service configuration by a resolver.
+//! Not here yet: service configuration by a resolver.
 
 mod address;
 mod address_book;

@@ -33,8 +33,8 @@ fn pool(fleet: &Fleet) -> (ChannelPool, UnboundedSender<Found>) {
     (fleet.connect(pool).build().unwrap(), changes)
 }
 
-fn insert(key: u32, server: usize) -> Found {
-    Ok(Change::Insert(key, Endpoint::new(format!("server-{server}"))))
+fn insert(key: u32, server: usize) -> Change<u32, Endpoint> {
+    Change::Insert(key, Endpoint::new(format!("server-{server}")))
 }
 
 fn used(pool: &ChannelPool) -> BTreeSet<usize> {
@@ -49,8 +49,8 @@ async fn call(pool: &ChannelPool) -> Result<(), tonic::Status> {
 async fn what_is_found_is_used_and_what_is_gone_is_not() {
     let fleet = Fleet::new(4);
     let (pool, changes) = pool(&fleet);
-    changes.send(insert(1, 0)).unwrap();
-    changes.send(insert(2, 1)).unwrap();
+    changes.send(Ok(insert(1, 0))).unwrap();
+    changes.send(Ok(insert(2, 1))).unwrap();
     call(&pool).await.unwrap();
     assert_eq!(used(&pool), [0, 1].into());
     assert_eq!(pool.counters().resolutions, 1, "what is there is one set");
@@ -58,7 +58,7 @@ async fn what_is_found_is_used_and_what_is_gone_is_not() {
     changes.send(Ok(Change::Remove(1))).unwrap();
     comes(|| used(&pool) == [1].into()).await;
     // The same key, another server.
-    changes.send(insert(2, 3)).unwrap();
+    changes.send(Ok(insert(2, 3))).unwrap();
     comes(|| used(&pool) == [3].into()).await;
     call(&pool).await.unwrap();
 
@@ -70,7 +70,7 @@ async fn what_is_found_is_used_and_what_is_gone_is_not() {
     comes(|| pool.counters().resolve_failures == 1).await;
     let error = pool.resolver_status().unwrap().last_error.unwrap();
     assert_eq!(error.to_string(), "its discovery failed: the registry is gone");
-    changes.send(insert(7, 2)).unwrap();
+    changes.send(Ok(insert(7, 2))).unwrap();
     comes(|| used(&pool) == [2].into()).await;
 
     drop(changes);

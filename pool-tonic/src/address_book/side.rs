@@ -50,12 +50,16 @@ impl Sides<usize> {
 
 impl AddAssign for Sides<usize> {
     fn add_assign(&mut self, other: Self) {
-        Side::BOTH.into_iter().for_each(|side| self[side] += other[side]);
+        for side in Side::BOTH {
+            self[side] += other[side];
+        }
     }
 }
 
 impl SubAssign for Sides<usize> {
     fn sub_assign(&mut self, other: Self) {
-        Side::BOTH.into_iter().for_each(|side| self[side] -= other[side]);
+        for side in Side::BOTH {
+            self[side] -= other[side];
+        }
     }
 }

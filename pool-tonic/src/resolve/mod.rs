@@ -4,7 +4,45 @@
 //! and says so again whenever that has changed. The URI still gives the scheme, the `:authority` of requests and the
 //! name that a certificate has to bear; endpoints give only where to connect to.
 //!
+//! ```
+//! use pool_tonic::ChannelPool;
+//! use pool_tonic::resolve::Dns;
+//!
+//! // Was: ChannelPool::builder("http://10.0.0.7:50051")
+//! let pool = ChannelPool::builder("http://orders.prod:50051").resolver(Dns::new()).build()?;
+//! # Ok::<(), pool_tonic::ConfigError>(())
+//! ```
+//!
+//! # Which one for which set-up
+//!
+//! | behind the URI there is | what to write instead of a fixed address | changes are seen |
+//! |---|---|---|
+//! | one server, or a balancer (a Kubernetes Service with a cluster address, a proxy) | nothing: `ChannelPool::builder("http://orders:50051")` | by connections that are made anew, see [`max_connection_age`](crate::ChannelPoolBuilder::max_connection_age) |
+//! | a few servers that do not change | nothing: `ChannelPool::endpoints(["http://a:50051", "http://b:50051"])` | never |
+//! | a name with an address for each server: a headless Service, Compose, round-robin DNS | `.resolver(Dns::new())` | at the [interval](crate::ChannelPoolBuilder::resolve_interval), 30 s, and when a connection is lost |
+//! | the same, in a DNS with short TTLs or other servers than the system's: Consul, Cloud Map, Route 53 | `.resolver(Dns::hickory())`, or `hickory_with`, feature `hickory` | when the TTL is over, and when a connection is lost |
+//! | services with ports of their own, in SRV records: Consul, Nomad, named ports of a headless Service | `.resolver(Dns::srv("_grpc._tcp.orders.prod"))`, feature `hickory` | the same |
+//! | a registry or control plane with a client of its own: etcd, `ZooKeeper`, a file that is watched | `let (feed, fed) = resolve::feed();` and `.resolver(fed)`, then `feed.set(..)` | at once |
+//! | a discovery that is made for tower | `.resolver(FromDiscover::new(discover))`, feature `discover` | at once |
+//! | anything else that can be asked | `.resolver(..)` of a type that implements [`Resolve`] | as it says |
+//!
+//! # What it promises
+//!
+//! - A set is applied whole: what is new can be connected to before what is gone takes no more calls, and the calls that
+//!   run there finish.
+//! - The last set stays in use whenever the resolver fails or gives an empty one; both are
+//!   [counted](crate::ChannelCounters), told to the [observer](crate::EndpointObserver), and shown by
+//!   [`resolver_status`](crate::ChannelPool::resolver_status).
+//! - It is asked by a task of the pool, from the first use on: not by calls, and not more often than the
+//!   [gap](crate::ChannelPoolBuilder::resolve_min_gap) allows. The task ends with the pool.
+//! - Before the first set calls wait for it; if there is an error instead, they fail with it, or wait on if they
+//!   [are to](crate::WaitForReady).
+//! - However many endpoints there are, no more than [`max_endpoints`](crate::ChannelPoolBuilder::max_endpoints) are used.
+//!
 //! # A resolver of one's own
+//!
+//! It is asked for the whole set, and says why if there is none:
+//!
 //!
 //! ```
 //! use pool_tonic::resolve::{Endpoint, Endpoints, Resolve, ResolveError, ResolveTarget};

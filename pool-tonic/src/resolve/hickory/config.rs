@@ -71,7 +71,9 @@ impl DnsConfig {
     fn given(&self) -> ResolverConfig {
         let server = |addr: &SocketAddr| {
             let mut ways = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
-            ways.iter_mut().for_each(|way| way.port = addr.port());
+            for way in &mut ways {
+                way.port = addr.port();
+            }
             NameServerConfig::new(addr.ip(), true, ways)
         };
         ResolverConfig::from_name_servers(self.servers.iter().map(server).collect())
