@@ -22,6 +22,7 @@
 //! | a name with an address for each server: a headless Service, Compose, round-robin DNS | `.resolver(Dns::new())` | at the [interval](crate::ChannelPoolBuilder::resolve_interval), 30 s, and when a connection is lost |
 //! | the same, in a DNS with short TTLs or other servers than the system's: Consul, Cloud Map, Route 53 | `.resolver(Dns::hickory())`, or `hickory_with`, feature `hickory` | when the TTL is over, and when a connection is lost |
 //! | services with ports of their own, in SRV records: Consul, Nomad, named ports of a headless Service | `.resolver(Dns::srv("_grpc._tcp.orders.prod"))`, feature `hickory` | the same |
+//! | the pods of a Kubernetes Service of any kind, with their ports and zones | `.resolver(Kubernetes::service("orders").port("grpc"))`, feature `kubernetes`, and a role that may watch them | at once |
 //! | a registry or control plane with a client of its own: etcd, `ZooKeeper`, a file that is watched | `let (feed, fed) = resolve::feed();` and `.resolver(fed)`, then `feed.set(..)` | at once |
 //! | a discovery that is made for tower | `.resolver(FromDiscover::new(discover))`, feature `discover` | at once |
 //! | anything else that can be asked | `.resolver(..)` of a type that implements [`Resolve`] | as it says |
