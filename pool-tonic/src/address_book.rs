@@ -148,7 +148,7 @@ impl AddressBook {
     /// Resolves when some address may be dialled, by the clock or by a reset.
     pub(crate) async fn retry_due(&self) {
         let reset = self.reset.notified();
-        let _ = tokio::time::timeout(self.retry_in(), reset).await;
+        let _ = tokio::time::timeout(self.retry_in(None), reset).await;
     }
 
     /// Begins an attempt; see [`Addresses::pick`].
@@ -170,7 +170,6 @@ impl AddressBook {
     }
 
     /// Begins an attempt at this address, unless it is in back-off or not listed any more.
-    #[cfg(test)]
     pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
         let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
         self.dial_picked(|addresses, now| addresses.take(key, now)).map_err(|last| match address {
@@ -192,8 +191,13 @@ impl AddressBook {
         Ok(self.begin(key, address, now))
     }
 
-    pub(crate) fn retry_in(&self) -> Duration {
-        self.lock().retry_in(Instant::now())
+    /// How long until an attempt may be made, at this endpoint or at any.
+    pub(crate) fn retry_in(&self, key: Option<Key>) -> Duration {
+        let (addresses, now) = (self.lock(), Instant::now());
+        match key {
+            Some(key) => addresses.get(key).map(|entry| entry.retry_in(now)).unwrap_or_default(),
+            None => addresses.retry_in(now),
+        }
     }
 
     /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The connections of

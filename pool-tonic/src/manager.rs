@@ -12,11 +12,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::{CreateContext, CreateReason, Manager, ResourceId, SharedManager};
+use pool_core::{CreateContext, CreateReason, GroupId, Manager, ResourceId, SharedManager};
 
 use crate::address::Address;
-use crate::address_book::{AddressBook, Dial};
-use crate::balance::{Change, Ejector, Spread};
+use crate::address_book::{AddressBook, Dial, Side};
+use crate::balance::{Ejector, Groups, Spread};
 use crate::connection::{self, Connection, DialConfig, Dialled};
 use crate::error::ConnectError;
 use crate::resolve::Resolver;
@@ -31,6 +31,8 @@ pub(crate) struct Choice {
     pub(crate) spread: Option<Arc<Spread>>,
     /// Present where they come from one.
     pub(crate) resolver: Option<Arc<Resolver>>,
+    /// Present where there are several, or may be.
+    pub(crate) groups: Option<Arc<Groups>>,
 }
 
 /// Makes the connections of a [`ChannelPool`](crate::ChannelPool).
@@ -97,21 +99,16 @@ impl ConnectionManager {
         self.config.connect_timeout
     }
 
-    #[cfg(test)]
-    pub(crate) fn spread(&self) -> Option<&Arc<Spread>> {
-        self.choice.spread.as_ref()
-    }
-
     /// An attempt has failed or succeeded: are others to be used?
     fn choose_again(&self) {
         if let Some(spread) = &self.choice.spread {
-            spread.look_again(Self::bring);
+            spread.look_again(|changes| {
+                if let Some(groups) = &self.choice.groups {
+                    groups.bring(changes);
+                }
+            });
         }
     }
-
-    /// Brings to the pools below what a choice of endpoints has changed. They do not tell endpoints apart, and the book
-    /// drains what is not used any more.
-    pub(crate) fn bring(_changes: Vec<Change>) {}
 
     /// Where the addresses come from, if they are not fixed.
     pub(crate) fn resolver(&self) -> Option<&Arc<Resolver>> {
@@ -131,6 +128,9 @@ impl ConnectionManager {
 
     /// Begins an attempt at the address that the new connection is to have.
     fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
+        if let Some(GroupId(key)) = cx.group() {
+            return self.book.dial_in(key);
+        }
         let replaced = self.replaced().clone();
         match replaced {
             Some((id, address)) if cx.replaces() == Some(id) => self.book.dial_again(&address),
@@ -166,7 +166,31 @@ impl Manager for ConnectionManager {
     type Error = ConnectError;
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
+        if let Some(groups) = &self.choice.groups
+            && self.config.side == Side::Shared
+        {
+            groups.begin_use();
+        }
         self.endpoints().await?;
+        if cx.group().is_none() && self.resolver().is_some() {
+            // It was for the endpoints that were not known yet. Those that are have creations of their own by now.
+            return Err(ConnectError::abandoned(&self.book));
+        }
+        let endpoint = cx.group().map(|GroupId(key)| key);
+        self.connect(cx).await.map_err(|error| error.of(endpoint))
+    }
+
+    fn is_fatal(&self, _: &ConnectError) -> bool {
+        self.book.is_down(self.config.side)
+    }
+
+    fn retry_in(&self, error: &ConnectError) -> Option<Duration> {
+        Some(self.book.retry_in(error.endpoint()))
+    }
+}
+
+impl ConnectionManager {
+    async fn connect(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
         let dialled = loop {
             let dialled = match self.dial(self.begin(cx)?).await {
                 Ok(dialled) => dialled,
@@ -187,14 +211,6 @@ impl Manager for ConnectionManager {
         let connection = dialled.start(&self.config, cx.handle(), &self.totals);
         self.choose_again();
         Ok(connection)
-    }
-
-    fn is_fatal(&self, _: &ConnectError) -> bool {
-        self.book.is_down(self.config.side)
-    }
-
-    fn retry_in(&self, _: &ConnectError) -> Option<Duration> {
-        Some(self.book.retry_in())
     }
 }
 

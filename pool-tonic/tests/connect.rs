@@ -227,16 +227,21 @@ async fn the_server_is_told_what_is_left_of_the_deadline_after_a_wait() {
     assert_eq!(request.uri().authority().unwrap().as_str(), peer.addr().to_string());
     peer::answer(respond);
     let served = tokio::spawn(async move {
-        let (request, respond) = peer::next(&mut connection).await;
-        peer::answer(respond);
-        while let Some(Ok(_)) = connection.accept().await {}
-        request
+        let mut requests = Vec::new();
+        while let Some(Ok((request, respond))) = connection.accept().await {
+            peer::answer(respond);
+            requests.push(request);
+        }
+        requests
     });
     soon(call).await.unwrap().unwrap();
-    // Without a wait it is the caller's own.
-    soon(client.unary(with_timeout(Do::Echo, timeout))).await.unwrap();
+    // Without a wait it is the caller's own, unless the machine is slow to make the call.
+    for _ in 0..20 {
+        soon(client.unary(with_timeout(Do::Echo, timeout))).await.unwrap();
+    }
     drop((client, pool));
-    assert_eq!(micros(&soon(served).await.unwrap()), timeout.as_micros());
+    let told = soon(served).await.unwrap();
+    assert_eq!(told.iter().map(micros).max(), Some(timeout.as_micros()));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ mod load;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use common::{all_slots_free, soon};
+use common::{all_slots_free, soon, until};
 use load::{Load, seen};
 use pool_tonic::resolve::{Endpoint, EndpointFeed, feed};
 use pool_tonic::{ChannelPool, ConnectivityState};
@@ -97,6 +97,12 @@ async fn rolls(learns: Learns) {
         result.as_ref().unwrap_or_else(|status| panic!("{name}: {status}"));
         let times: usize = books.iter().map(|books| books.calls_of(name)).sum();
         assert_eq!(times, 1, "{name}");
+    }
+    // All new pods have their share, and nothing is left of the old ones.
+    let connected = |pool: &ChannelPool| pool.addresses().iter().filter(|it| it.ready > 0).count();
+    until(|| connected(&pool) == pods.len() && pool.status().draining == 0).await;
+    for pod in &pods {
+        assert!(pod.books().now().calls > 0, "{} got no call", pod.addr());
     }
     let known: Vec<IpAddr> =
         pool.addresses().iter().map(|it| it.address.parse::<SocketAddr>().unwrap().ip()).collect();

@@ -26,7 +26,8 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     /// - A creation that fails makes *its group* wait, by [`Manager::retry_in`](crate::Manager::retry_in) or the
     ///   pool's back-off, and no other. Only if they fail for all groups, there is one at a time for load.
     /// - Of a group that is *retired* nothing is lent from now on: what is idle ends, what is lent drains, and what is
-    ///   being created ends when it is there, as [`EndReason::Removed`](crate::EndReason::Removed). One that is set
+    ///   being created ends when it is there, as [`EndReason::Removed`](crate::EndReason::Removed), or fails without
+    ///   being counted. One that is set
     ///   again before that is there again; what drains goes on draining.
     ///
     /// A pool of which all groups were retired creates nothing, and its gets wait. Retiring what there is not does

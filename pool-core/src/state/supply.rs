@@ -255,7 +255,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         end.is_none() && replaced.is_some()
     }
 
-    /// A creation has failed. A fatal error fails those that wait: says how many are left to
+    /// A creation has failed, which is none for a group that is retired. A fatal error fails those that wait: says how many are left to
     /// [fail](Self::fail_fatal).
     pub(crate) fn stillborn(
         &mut self,
@@ -268,7 +268,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.not_replaced(id, failed.text, now, actions);
             return 0;
         };
+        let is_wanted = self.groups().is_none_or(|groups| !groups.is_retired(birth.group));
         self.over(birth.origin());
+        if !is_wanted {
+            self.settle(now, actions);
+            return 0;
+        }
         self.counters.create_failed += 1;
         let delay = self.back_off(birth.group, failed.retry_in, now);
         if self.observed {

@@ -108,3 +108,17 @@ async fn what_was_there_before_the_first_group_goes() {
     rest().await;
     assert_eq!((pool.list().len(), pool.list()[0].group), (1, Some(A)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_that_fails_for_a_retired_group_is_no_failure() {
+    let servers = Servers::new(10);
+    servers.set(A, Fate::Never);
+    let pool = servers.pool().create_timeout(secs(1)).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
+    rest().await;
+    retire(&pool, A);
+    pass(secs(2)).await;
+    assert_eq!(pool.counters().create_failed, 0);
+    assert!(pool.last_error().is_none());
+    assert_eq!((pool.groups().len(), pool.status().size), (1, 1));
+}

@@ -1,7 +1,7 @@
 //! Who of the endpoints is used, and how much.
 //!
 //! - `select.rs`: the near ones before the far, of many a subset; pure
-//! - `spread.rs`: what a choice changes in the address book and the pools below
+//! - `spread.rs`: what a choice changes in the address book and the pools below; `groups.rs`: how the pools hear of it
 //! - `monitor.rs`: what calls tell of their endpoint
 //! - `outlier.rs`: which answers worse than the others; pure. `ejector.rs`: the task that acts on it
 //! - `affinity.rs`: which endpoint a key belongs to; pure
@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod affinity;
 mod ejector;
+mod groups;
 #[allow(dead_code, unreachable_pub, reason = "latencies and penalties weigh nothing as yet")]
 mod monitor;
 mod observer;
@@ -21,6 +22,7 @@ mod sim;
 mod spread;
 
 pub(crate) use ejector::Ejector;
+pub(crate) use groups::Groups;
 pub(crate) use monitor::{Measures, Monitor, Placed};
 pub(crate) use observer::Observed;
 pub use observer::{EndpointEvent, EndpointObserver};

@@ -50,7 +50,6 @@ impl Client {
             match change {
                 Change::Use(key, _) => _ = connections.entry(key).or_default(),
                 Change::Retire(key) => _ = connections.remove(&key),
-                Change::Used(_) => {}
             }
         }
     }

@@ -34,8 +34,6 @@ pub(crate) enum Change {
     Use(Key, NonZero<u32>),
     /// This one is used no more.
     Retire(Key),
-    /// So many are used.
-    Used(usize),
 }
 
 /// What a choice has changed.
@@ -147,9 +145,6 @@ impl Spread {
             added: new.len(),
             removed: gone.len(),
         };
-        if chosen.added + chosen.removed > 0 {
-            inner.pending.push(Change::Used(chosen.taken));
-        }
         // First what comes, so that nothing is missing for what goes.
         for (index, key) in new.into_iter().zip(keys) {
             let ranked = &mut inner.sites[index];

@@ -8,10 +8,10 @@ use super::ChannelPoolBuilder;
 use crate::address::Address;
 use crate::address_book::AddressBook;
 use crate::balance::{
-    EndpointObserver, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
+    Change, EndpointObserver, Groups, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
 };
 use crate::error::ConfigError;
-use crate::manager::{Choice, ConnectionManager};
+use crate::manager::Choice;
 
 /// Settings of how calls are spread over several endpoints.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Endpointing {
     pub(super) observer: Observed,
     max_endpoints: usize,
     subset: Subset,
+    /// Connections to each, at least.
+    each: usize,
 }
 
 impl Default for Endpointing {
@@ -29,6 +31,7 @@ impl Default for Endpointing {
             observer: Observed::default(),
             max_endpoints: 100,
             subset: Subset::Random,
+            each: 1,
         }
     }
 }
@@ -54,6 +57,9 @@ impl Endpointing {
         if self.max_endpoints == 0 {
             return Err(ConfigError::Zero { setting: "max_endpoints" });
         }
+        if self.each == 0 {
+            return Err(ConfigError::Zero { setting: "connections_per_endpoint" });
+        }
         let outliers = self.outliers.as_ref().filter(|_| addresses > 1);
         if let Some(outliers) = &self.outliers
             && outliers.interval.is_zero()
@@ -72,15 +78,26 @@ impl Endpointing {
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         let addresses = addresses.into_iter().map(Arc::new);
-        if addresses.len() <= self.max_endpoints {
+        let (given, weight) = (addresses.len(), NonZero::<u32>::MIN);
+        if given == 1 && self.each == 1 {
             book.relist(addresses, &[]);
             return Choice::default();
         }
+        let groups = self.groups();
+        if given <= self.max_endpoints {
+            let keys = book.relist(addresses, &[]);
+            groups.bring(keys.into_iter().map(|key| Change::Use(key, weight)).collect());
+            return Choice { groups: Some(groups), ..Choice::default() };
+        }
         let spread = self.spread(book);
-        let site =
-            |address| Site { address, weight: NonZero::<u32>::MIN, nearness: Nearness::Elsewhere };
-        spread.set(addresses.map(site).collect(), ConnectionManager::bring);
-        Choice { spread: Some(spread), ..Choice::default() }
+        let site = |address| Site { address, weight, nearness: Nearness::Elsewhere };
+        spread.set(addresses.map(site).collect(), |changes| groups.bring(changes));
+        Choice { spread: Some(spread), groups: Some(groups), ..Choice::default() }
+    }
+
+    /// The groups of the pools below.
+    pub(super) fn groups(&self) -> Arc<Groups> {
+        Arc::new(Groups::new(self.each))
     }
 
     /// What chooses among the addresses that a resolver will give.
@@ -115,6 +132,33 @@ impl ChannelPoolBuilder {
     /// ```
     pub fn max_endpoints(mut self, endpoints: usize) -> Self {
         self.endpointing.max_endpoints = endpoints;
+        self
+    }
+
+    /// How many connections each endpoint has at least, once the pool is in use. Default 1.
+    ///
+    /// They are made before calls need them, and kept without calls; together they may be more than
+    /// [`max_connections`](Self::max_connections), which bounds what is made for load. Several connections to one
+    /// endpoint are for a virtual address that stands for many servers, such as the `ClusterIP` of a Kubernetes service:
+    /// each connection is led to one of them. With a [`max_connection_age`](Self::max_connection_age) they are led
+    /// anew from time to time, so that servers that come get their share.
+    ///
+    /// A pool of one fixed endpoint connects by its calls, unless this is more than 1.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    /// use std::time::Duration;
+    ///
+    /// let pool = ChannelPool::builder("http://orders.prod.svc.cluster.local:50051")
+    ///     .connections_per_endpoint(4)
+    ///     .max_connection_age(Duration::from_secs(5 * 60))
+    ///     .build()?;
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    pub fn connections_per_endpoint(mut self, connections: usize) -> Self {
+        self.endpointing.each = connections;
         self
     }
 

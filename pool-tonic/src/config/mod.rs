@@ -241,7 +241,11 @@ impl ChannelPoolBuilder {
             pool = pool.runtime(handle.clone());
             dedicated = dedicated.runtime(handle);
         }
-        Ok(ChannelPool::new(pool.build()?, dedicated.build()?, book, totals, calls))
+        let (pool, dedicated) = (pool.build()?, dedicated.build()?);
+        if let Some(groups) = &choice.groups {
+            groups.attach(pool.downgrade(), dedicated.downgrade());
+        }
+        Ok(ChannelPool::new(pool, dedicated, book, totals, calls))
     }
 }
 

@@ -82,15 +82,18 @@ impl Found {
         totals: &Arc<Totals>,
     ) -> Choice {
         let spread = endpointing.spread(book);
+        let groups = endpointing.groups();
         let outlet = Outlet {
             book: Arc::clone(book),
             spread: Arc::clone(&spread),
+            groups: Arc::clone(&groups),
             totals: Arc::clone(totals),
             observer: endpointing.observer.clone(),
             locality: self.locality,
         };
         let resolver = Resolver::new(self.source, self.target, self.timing, outlet);
-        Choice { spread: Some(spread), resolver: Some(resolver), ejector: None }
+        let (spread, resolver, groups) = (Some(spread), Some(resolver), Some(groups));
+        Choice { spread, resolver, groups, ejector: None }
     }
 }
 

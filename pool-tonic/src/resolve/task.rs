@@ -45,10 +45,9 @@ use super::status::{ResolverStatus, Standing};
 use super::{Endpoints, Resolve, ResolveError, ResolveMode, ResolveTarget};
 use crate::address::Address;
 use crate::address_book::{AddressBook, Asks};
-use crate::balance::{Chosen, EndpointEvent, Observed, Site, Spread};
+use crate::balance::{Chosen, EndpointEvent, Groups, Observed, Site, Spread};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
-use crate::manager::ConnectionManager;
 use crate::state_watch::StateWatch;
 use crate::stats::Totals;
 
@@ -97,6 +96,7 @@ impl fmt::Debug for Source {
 pub(crate) struct Outlet {
     pub(crate) book: Arc<AddressBook>,
     pub(crate) spread: Arc<Spread>,
+    pub(crate) groups: Arc<Groups>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) observer: Observed,
     pub(crate) locality: Locality,
@@ -202,7 +202,7 @@ impl Resolver {
 
     fn apply(&self, sites: Vec<Site>, due: Instant) {
         let Chosen { of, taken, added, removed } =
-            self.outlet.spread.set(sites, ConnectionManager::bring);
+            self.outlet.spread.set(sites, |changes| self.outlet.groups.bring(changes));
         self.standing().answered((of, taken), due);
         self.outlet.book.resolved();
         if added + removed > 0 {

@@ -1,0 +1,125 @@
+//! The groups of the two pools below: one for each endpoint that is used, by its number in the address book.
+//!
+//! A group of the shared pool keeps a minimum of connections from the first connection of the pool on, so that a pool that
+//! nobody uses connects to nobody. Those of the dedicated pool keep none.
+//!
+//! Invariants: both pools have the groups of the changes that were brought so far, each change once and in the order in
+//! which they came, by one bringer at a time, and outside the lock, since what a change ends may be code of the user's.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pool_core::{Group, GroupChange, GroupId, Shared, WeakPool};
+
+use super::spread::Change;
+use crate::address_book::Key;
+use crate::manager::ConnectionManager;
+
+type Pool = WeakPool<ConnectionManager, Shared>;
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    /// How many connections an endpoint has at least, once the pool is in use.
+    min: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The shared and the dedicated one, once they are there.
+    pools: Option<[Pool; 2]>,
+    in_use: bool,
+    weights: BTreeMap<Key, NonZero<u32>>,
+    /// Of which the pools have not heard.
+    changed: Vec<Key>,
+    brings: bool,
+}
+
+impl Groups {
+    pub(crate) fn new(min: usize) -> Self {
+        Self { min, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pools are there.
+    pub(crate) fn attach(&self, shared: Pool, dedicated: Pool) {
+        self.lock().pools = Some([shared, dedicated]);
+        self.tell();
+    }
+
+    /// A connection is to be made.
+    pub(crate) fn begin_use(&self) {
+        {
+            let mut inner = self.lock();
+            if std::mem::replace(&mut inner.in_use, true) {
+                return;
+            }
+            inner.changed = inner.weights.keys().copied().collect();
+        }
+        self.tell();
+    }
+
+    /// A choice of endpoints has changed these.
+    pub(crate) fn bring(&self, changes: Vec<Change>) {
+        {
+            let mut inner = self.lock();
+            for change in changes {
+                let key = match change {
+                    Change::Use(key, weight) => {
+                        inner.weights.insert(key, weight);
+                        key
+                    }
+                    Change::Retire(key) => {
+                        inner.weights.remove(&key);
+                        key
+                    }
+                };
+                inner.changed.push(key);
+            }
+        }
+        self.tell();
+    }
+
+    /// Tells the pools what has changed, unless somebody does, who then tells them this, too.
+    fn tell(&self) {
+        loop {
+            let (changed, pools) = {
+                let mut inner = self.lock();
+                let Some(pools) = inner.pools.clone() else { return };
+                if inner.brings || inner.changed.is_empty() {
+                    return;
+                }
+                inner.brings = true;
+                let keys = std::mem::take(&mut inner.changed);
+                let min = if inner.in_use { self.min } else { 0 };
+                let change = |key| match inner.weights.get(&key) {
+                    Some(weight) => {
+                        GroupChange::Set(Group::new(GroupId(key)).weight(*weight).min(min))
+                    }
+                    None => GroupChange::Retire(GroupId(key)),
+                };
+                (keys.into_iter().map(change).collect::<Vec<_>>(), pools)
+            };
+            let [shared, dedicated] = pools;
+            if let Some(pool) = shared.upgrade() {
+                pool.update_groups(changed.iter().copied());
+            }
+            if let Some(pool) = dedicated.upgrade() {
+                pool.update_groups(changed.into_iter().map(without_minimum));
+            }
+            self.lock().brings = false;
+        }
+    }
+}
+
+fn without_minimum(change: GroupChange) -> GroupChange {
+    match change {
+        GroupChange::Set(group) => GroupChange::Set(group.min(0)),
+        change => change,
+    }
+}
