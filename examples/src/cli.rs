@@ -150,7 +150,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 }
 
 /// A number with a unit: `500ms`, `10s`, `1.5s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected a number with its unit, such as 500ms, 10s or 2m";
     const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

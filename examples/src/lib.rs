@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod cli;
+pub mod environment;
 pub mod error;
 pub mod live;
 pub mod load;
