@@ -16,7 +16,8 @@ pub struct Status {
     /// The fewest that the pool keeps.
     pub min_size: usize,
     /// Resources that count towards the maximum: idle, lent, being created; and being destroyed, in an
-    /// exclusive pool.
+    /// exclusive pool. Also those that are being created for [groups](crate::SharedPool::update_groups) that failed
+    /// before, which count towards no maximum until they are there.
     pub size: usize,
     /// Resources that nobody holds.
     pub idle: usize,

@@ -9,6 +9,8 @@ mod failing;
 mod many;
 #[path = "groups/minimums.rs"]
 mod minimums;
+#[path = "groups/random.rs"]
+mod random;
 #[path = "groups/retiring.rs"]
 mod retiring;
 #[path = "groups/servers.rs"]

@@ -19,7 +19,7 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     ///   not counted against [`max_creating`](crate::Builder::max_creating): up to 64 such creations run at a time, at
     ///   most half of them for groups that failed before. If the minimums come to more than
     ///   [`max_size`](crate::Builder::max_size), so many there may be. Resources that only the load asked for make
-    ///   room for them.
+    ///   room for them; for what is created for a group that failed before, when it is there.
     /// - For *load* the whole pool grows and shrinks by the same rules as without groups, up to its maximum size. A
     ///   new resource goes to the group with the fewest for its weight; none goes from a group at its minimum, also not
     ///   for being idle. One that is about to reach its maximum lifetime is succeeded by one of its group.

@@ -27,9 +27,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.limits.max_size.max(self.groups().map_or(0, Groups::minimum))
     }
 
-    /// Creations under way that somebody may wait for: not those of groups that failed before.
+    /// Creations under way that somebody may count on, and that hold the room of what they make.
     pub(super) fn coming(&self) -> usize {
-        self.births.len() - self.groups().map_or(0, Groups::doubtful_under_way)
+        self.births.len() - self.doubtful()
+    }
+
+    /// The others: for groups that failed before.
+    pub(super) fn doubtful(&self) -> usize {
+        self.groups().map_or(0, Groups::doubtful_under_way)
     }
 
     pub(super) fn ripen(&mut self, now: Moment) {
@@ -49,11 +54,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     /// Whether a creation for the minimum of a group is to be started. One that there is no room for takes that of
-    /// a resource which no group asks for.
+    /// a resource which no group asks for; where it is doubtful, when there is something to take it for.
     pub(super) fn is_group_due(&self) -> bool {
         let Some(groups) = self.groups() else { return false };
-        if self.closed || self.paused.is_some() || groups.due().is_none() {
+        let Some(group) = groups.due() else { return false };
+        if self.closed || self.paused.is_some() {
             return false;
+        }
+        if groups.is_doubtful(group) {
+            return true;
         }
         let (size, most) = (self.size(), self.most());
         let has_room = size < most || size == most && groups.has_spare();
@@ -71,7 +80,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             && let Some(group) = groups.due()
         {
             let reason = groups.reason(group);
-            self.make_room(now, actions);
+            if !groups.is_doubtful(group) {
+                self.make_room(now, actions);
+            }
             return Some((group, Errand::Minimum, reason));
         }
         if self.next_start() > now || self.missing() == 0 {
@@ -95,6 +106,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         {
             self.end(Some(ended), now, actions);
         }
+    }
+
+    /// Whether there is room for what was created and has held none, or is made for a minimum.
+    pub(super) fn finds_room(
+        &mut self,
+        errand: Errand,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> bool {
+        if errand == Errand::Minimum && self.groups().is_some_and(Groups::has_spare) {
+            self.make_room(now, actions);
+        }
+        self.size() < self.most()
     }
 
     /// A birth begins.

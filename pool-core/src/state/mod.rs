@@ -27,13 +27,13 @@
 //! # Invariants
 //!
 //! 1. idle + lent + births + closing ≤ `max_size`, or what groups keep if that is more, but for what `resize` leaves
-//!    over. In a shared pool
-//!    the closing count beside that, with the draining and the successors that are made for those that
-//!    are to be replaced, and all together are at most twice as many.
+//!    over. In a shared pool the closing count beside that, with the draining and the successors that are made for those
+//!    that are to be replaced, and all together are at most twice as many. Births for groups that failed before count
+//!    nowhere: what they make takes its room when it comes.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival.
 //! 3. Waiters ⇒ a birth under way, a birth due (`next_start`, or maintenance notified), no room, or no group to make
-//!    one for. Births for groups whose last one failed do not count, but where all fail.
+//!    one for.
 //! 4. What has to happen later has a deadline in [`State::next_deadline`]; maintenance sleeps until the
 //!    nearest, and is notified when a nearer one comes up.
 //! 5. The front is open only while nothing that a thread does there could matter to a decision: nobody
@@ -396,7 +396,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Status {
             max_size: self.limits.max_size,
             min_size: self.limits.min_size,
-            size: self.size(),
+            size: self.size() + self.doubtful(),
             idle: self.store.idle(),
             lent: self.store.size() - self.store.idle(),
             in_use: self.store.in_use(),
@@ -425,7 +425,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// What counts towards the maximum size.
     fn size(&self) -> usize {
         let closing = if S::CLOSING_HOLDS_PLACE { self.closing } else { 0 };
-        self.store.size() + self.births.len() + closing
+        self.store.size() + self.coming() + closing
     }
 
     /// What there is beside that.

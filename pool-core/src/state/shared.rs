@@ -180,7 +180,9 @@ impl<R: Send + 'static> ShareStore<R> {
         drop(lent);
         let row = &mut self.rows[key];
         row.in_use -= 1;
-        let was_open = self.groups.took_back(row.group, row.at);
+        // As a row that is active.
+        let was_full = row.in_use + 1 >= row.places;
+        self.groups.took_back(row.group);
         row.served |= now.is_some();
         // Whoever comes last may not have used it.
         row.returned = now.unwrap_or(row.returned);
@@ -190,7 +192,7 @@ impl<R: Send + 'static> ShareStore<R> {
         }
         self.active_in_use -= 1;
         self.idle += usize::from(row.in_use == 0);
-        if !was_open {
+        if was_full {
             self.sort_open(key);
         }
         key
@@ -286,15 +288,15 @@ impl<R: Send + 'static> ShareStore<R> {
         rng: &mut fastrand::Rng,
         fresh_after: Moment,
     ) -> (Arc<Share<R>>, bool) {
-        let open = self.groups.lend(group);
-        let key = match open.len() {
-            1 => open[0] as usize,
+        let (members, open) = self.groups.lend(group);
+        let key = match open {
+            1 => members[0] as usize,
             several => {
-                let first = rng.usize(..several);
+                let first = rng.u32(..several);
                 // One of the others, each as likely.
-                let ahead = first + rng.usize(1..several);
+                let ahead = first + rng.u32(1..several);
                 let second = if ahead < several { ahead } else { ahead - several };
-                let (first, second) = (open[first] as usize, open[second] as usize);
+                let [first, second] = [first, second].map(|at| members[at as usize] as usize);
                 self.less_loaded(first, second)
             }
         };

@@ -224,7 +224,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(EndReason::Stale)
         } else if is_retired {
             birth.end.or(Some(EndReason::Removed))
-        } else if is_for_nobody || replaced.is_none() && self.size() >= self.most() {
+        } else if is_for_nobody
+            || replaced.is_none() && !self.finds_room(birth.errand, now, actions)
+        {
             birth.end.or(Some(EndReason::Excess))
         } else {
             birth.end

@@ -135,3 +135,24 @@ async fn many_minimums_are_made_at_once_and_black_holes_take_half_of_that() {
     let (least, most) = (attempts.clone().min().unwrap(), attempts.max().unwrap());
     assert!(least >= 5 && most - least <= 2, "{least} to {most}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_takes_no_room_before_it_is_there() {
+    let servers = Servers::new(1);
+    servers.set(B, Fate::Fail);
+    let pool = servers.pool().max_size(4).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
+    let held = lend(&pool, 4).await;
+    pass(secs(21)).await;
+    assert_eq!(servers.attempts_for(B).len(), 11);
+    assert_eq!((sizes(&pool, [A, B]), pool.status().draining), ([4, 0], 0));
+    // Nor while one takes long.
+    servers.set(B, Fate::Slow(secs(1)));
+    pass(millis(1500)).await;
+    assert_eq!((sizes(&pool, [A, B]), status(&pool, B).creating), ([4, 0], 1));
+    pass(secs(1)).await;
+    assert_eq!((sizes(&pool, [A, B]), pool.status().draining), ([3, 1], 1));
+    drop(held);
+    rest().await;
+    assert_eq!((sizes(&pool, [A, B]), pool.status().draining), ([3, 1], 0));
+}

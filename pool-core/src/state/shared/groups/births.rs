@@ -5,7 +5,7 @@
 //! the fewest resources for its weight.
 //!
 //! A group is *doubtful* if its last creation failed, and so is a birth for it: there is one at a time, nobody counts on
-//! it, and there are bounds of their own to how many of those there are. So they hold up no others.
+//! it, and it has no room that others could have. There are bounds of their own to how many of those there are.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -176,6 +176,11 @@ impl Groups {
         }
         let doubtful = doubtful.first().filter(|_| minimums[DOUBTFUL] < DOUBTFUL_MINIMUMS);
         sound.first().or(doubtful).map(|&(_, key)| key)
+    }
+
+    /// Whether its last creation failed.
+    pub(in crate::state) fn is_doubtful(&self, key: u32) -> bool {
+        self.table[key as usize].class() == DOUBTFUL
     }
 
     /// Why a group is due.

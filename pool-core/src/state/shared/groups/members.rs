@@ -3,20 +3,18 @@
 use super::{Groups, short};
 
 impl Groups {
-    /// One more lease of a group, of one of these, which have a free place.
+    /// One more lease of a group, of one of these. So many of them have a free place, the first ones.
     #[inline]
-    pub(in crate::state::shared) fn lend(&mut self, group: u32) -> &[u32] {
+    pub(in crate::state::shared) fn lend(&mut self, group: u32) -> (&[u32], u32) {
         let row = &mut self.table[group as usize];
         row.in_use += 1;
-        &row.members[..row.open as usize]
+        (&row.members, row.open)
     }
 
-    /// One lease less. Says whether its resource had a free place.
+    /// One lease less.
     #[inline]
-    pub(in crate::state::shared) fn took_back(&mut self, group: u32, at: u32) -> bool {
-        let row = &mut self.table[group as usize];
-        row.in_use -= 1;
-        at < row.open
+    pub(in crate::state::shared) fn took_back(&mut self, group: u32) {
+        self.table[group as usize].in_use -= 1;
     }
 
     pub(in crate::state::shared) fn is_open(&self, group: u32) -> bool {
