@@ -142,8 +142,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             CheckPolicy::IfIdleFor(idle) => idle,
             CheckPolicy::Always | CheckPolicy::Never => tick * 2,
         };
-        let latest = self.store.latest_return();
-        self.ticking = self.store.in_use() > 0 || latest.is_some_and(|at| at.after(span) > now);
+        // A look at each idle one, where it matters.
+        let turns_stale = || self.store.latest_return().is_some_and(|at| at.after(span) > now);
+        self.ticking = self.store.in_use() > 0 || turns_stale();
         self.front.set_fresh_after(self.stale_before(now));
     }
 
