@@ -15,6 +15,7 @@ use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::dns::{DnsServer, Said};
 use pool_tonic_testing::proto::Do;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 const NAME: &str = "orders.prod";
@@ -293,4 +294,31 @@ async fn a_pod_that_goes_has_dns_asked_again_at_once() {
     soon(pool.wait_ready(Instant::now() + 10 * SECOND)).await.unwrap();
     call(&pool).await.unwrap();
     assert_eq!(pods.0[0].books().now().calls, 1);
+}
+
+#[tokio::test]
+async fn nothing_is_left_when_the_pool_is_closed() {
+    let dns = DnsServer::start().await.unwrap();
+    let tasks = || Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    dns.set(NAME, Said::ips(0, [ip(2)]));
+    let pool = often(pool_of(&dns, 50051));
+    let _ = call(&pool).await;
+    until(|| pool.counters().resolutions > 3).await;
+    soon(pool.close(SECOND)).await;
+    until(|| tasks() == before).await;
+    // And while a question is open.
+    dns.set(NAME, Said::Nothing);
+    let asked = dns.asked(NAME);
+    let pool = often(pool_of(&dns, 50051));
+    let open = tokio::spawn({
+        let pool = pool.clone();
+        async move { call(&pool).await }
+    });
+    until(|| dns.asked(NAME) > asked).await;
+    let closing = Instant::now();
+    soon(pool.close(SECOND)).await;
+    soon(open).await.unwrap().unwrap_err();
+    until(|| tasks() == before).await;
+    assert!(closing.elapsed() < 3 * SECOND, "{:?}", closing.elapsed());
 }

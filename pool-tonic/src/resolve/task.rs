@@ -21,7 +21,7 @@
 //! # Invariants
 //!
 //! 1. There is one task at most, since it has the source and there is one source; it gives the source back when it is
-//!    dropped, with a runtime that ends, and the next creation begins it anew.
+//!    dropped, with a runtime that ends, and the next creation begins it anew. When the pool is closed the source goes.
 //! 2. A set is applied whole. Without a set, after an error or an empty one, the last stays.
 //! 3. Between two questions there is time, whatever the source does.
 //! 4. Asleep or asking, the task keeps nothing of the pool alive.
@@ -235,6 +235,10 @@ struct Task {
 impl Drop for Task {
     fn drop(&mut self) {
         let Some(resolver) = self.resolver.upgrade() else { return };
+        if resolver.outlet.book.state() == ConnectivityState::Shutdown {
+            // What it has open is of no use any more.
+            return;
+        }
         let replaced = std::mem::replace(&mut *resolver.source.place(), self.source.take());
         drop(replaced);
         resolver.outlet.book.asked_no_more();
