@@ -8,6 +8,7 @@ use std::ops::Deref;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -45,13 +46,21 @@ async fn serve(listener: TcpListener, api: Api) {
     // One that cannot be accepted is the client's to complain about.
     while let Ok((stream, _)) = listener.accept().await {
         let api = api.clone();
-        connections.spawn(async move {
-            let answer =
-                service_fn(|request| async { Ok::<_, Infallible>(api.answer(request).await) });
-            // Cut off on demand, or by the client.
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
-        });
+        connections.spawn(async move { api.serve(stream).await });
         while connections.try_join_next().is_some() {}
+    }
+}
+
+impl Api {
+    /// Answers what comes on a connection, until that ends.
+    pub async fn serve<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let answer =
+            service_fn(|request| async { Ok::<_, Infallible>(self.answer(request).await) });
+        // Cut off on demand, or by the client.
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
     }
 }
 
