@@ -3,7 +3,7 @@
 //!
 //! # Implementation details
 //!
-//! [`Store`](store::Store) is the state: slices, a version that grows with each change, and the changes since the
+//! `Store` is the state: slices, a version that grows with each change, and the changes since the
 //! oldest version that it still knows. A watch is what is written into its body from then on; who asks for changes since
 //! a version that is forgotten is told 410 Gone. Faults are a matter of [`Api`], which looks at them before it looks
 //! into the store.
