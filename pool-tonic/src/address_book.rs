@@ -21,8 +21,9 @@
 //! A ready connection is *unhealthy* while its server says that it does not serve (`Live::set_serving`). It
 //! takes no calls then, and for whoever looks for an address its own counts as one that is failing.
 //!
-//! The pool as a whole is *down*, `TRANSIENT_FAILURE`, from the moment when an attempt fails and there is
-//! nothing left to hope for: no address has a connection or an attempt, and the others are in back-off.
+//! The pool as a whole is *down*, `TRANSIENT_FAILURE`, from the moment when an attempt fails, or the last connection
+//! goes, and there is nothing left to hope for: no address has a connection or an attempt, and they are in back-off.
+//! A pool below whose calls wait is told so, since it may have had no part in it.
 //! Until a connection is ready again it stays so, attempts or not. An address that failed once and is out of
 //! its back-off is something to hope for: its server may long be back, and nobody has asked since. It is
 //! `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses are failing.
@@ -45,9 +46,10 @@ mod side;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use pool_core::{Shared, WeakPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -55,6 +57,7 @@ use crate::address::Address;
 use crate::balance::{Measures, Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
+use crate::manager::ConnectionManager;
 use crate::register::Register;
 use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
@@ -86,8 +89,13 @@ pub(crate) struct AddressBook {
     asks: Arc<Asks>,
     /// A resolver has answered, or failed.
     settled: Notify,
+    /// Absent until they are built.
+    pools: OnceLock<Pools>,
     state: watch::Sender<ConnectivityState>,
 }
+
+/// The pools below, in the order of [`Side::BOTH`].
+pub(crate) type Pools = [WeakPool<ConnectionManager, Shared>; 2];
 
 impl AddressBook {
     /// A book without an address yet.
@@ -100,6 +108,7 @@ impl AddressBook {
             reset: Notify::new(),
             asks: Arc::default(),
             settled: Notify::new(),
+            pools: OnceLock::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
         })
     }
@@ -108,16 +117,43 @@ impl AddressBook {
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The pools of both sides are there.
+    pub(crate) fn attach(&self, pools: Pools) {
+        // Once, when they are built.
+        let _ = self.pools.set(pools);
+    }
+
     /// Changes the addresses, then publishes what state that makes.
     fn change<R>(&self, change: impl FnOnce(&mut Addresses) -> R) -> R {
-        let result = change(&mut self.lock());
+        let (result, down) = {
+            let mut addresses = self.lock();
+            let before = addresses.down;
+            let result = change(&mut addresses);
+            let is_new = |side: &Side| addresses.down[*side] && !before[*side];
+            (result, Side::BOTH.map(|side| is_new(&side)))
+        };
         self.state.send_if_modified(|state| {
             let new = self.lock().overall();
             let modified = *state != new;
             *state = new;
             modified
         });
+        if down.contains(&true) {
+            self.fail_those_that_wait(down);
+        }
         result
+    }
+
+    /// These sides are down, for what happened elsewhere perhaps. Their next creation fails at once, and those that wait
+    /// for one with it.
+    #[cold]
+    fn fail_those_that_wait(&self, down: [bool; 2]) {
+        for (pool, _) in self.pools.get().into_iter().flatten().zip(down).filter(|(_, down)| *down)
+        {
+            if let Some(pool) = pool.upgrade() {
+                pool.reset_backoff();
+            }
+        }
     }
 
     pub(crate) fn state(&self) -> ConnectivityState {

@@ -132,7 +132,8 @@ pub struct AddressStatus {
     pub connecting: usize,
     /// Connections that take calls.
     pub ready: usize,
-    /// Connections whose server said GOAWAY, until they are closed.
+    /// Connections that finish their calls and take no new ones, since their server said GOAWAY or the pool is to be rid
+    /// of them, for their age or their number.
     pub draining: usize,
     /// How long it is left alone for; `None` if it is not in back-off.
     pub retry_in: Option<Duration>,

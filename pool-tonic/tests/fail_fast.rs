@@ -4,115 +4,211 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{ask, client, soon, until};
+use common::{ask, client, until};
+use memory::{eventually, pass};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState, Dedicated};
-use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::{Ask, Do};
-use tokio::net::TcpStream;
+use pool_tonic_testing::raw::{Heard, Raw};
+use tokio::io::{DuplexStream, duplex};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::{Code, Request, Status};
 use tower::service_fn;
 
 const REFUSED: &str = "no more connections today";
 
-/// A server that can be told to take no new connections.
+/// A server that can be told to take no new connections, and to cut those that it has. The first call on each is
+/// answered when it is told to.
+#[derive(Clone)]
 struct Door {
-    server: EchoServer,
     shut: Arc<AtomicBool>,
+    answers: watch::Sender<bool>,
+    cut: watch::Sender<bool>,
 }
 
 impl Door {
-    async fn open() -> Self {
-        Self { server: EchoServer::start().await.unwrap(), shut: Arc::default() }
+    fn open() -> Self {
+        let shut = Arc::default();
+        Self { shut, answers: watch::Sender::new(false), cut: watch::Sender::new(false) }
     }
 
-    fn builder(&self) -> ChannelPoolBuilder {
-        let (addr, shut) = (self.server.addr(), Arc::clone(&self.shut));
+    /// A pool whose attempts take a while to fail.
+    fn builder(&self, failing_takes: Duration) -> ChannelPoolBuilder {
+        let door = self.clone();
         let connector = service_fn(move |_: http::Uri| {
-            let shut = shut.load(Ordering::SeqCst);
+            let door = door.clone();
             async move {
-                if shut { Err(io::Error::other(REFUSED)) } else { TcpStream::connect(addr).await }
+                if door.shut.load(Ordering::SeqCst) {
+                    tokio::time::sleep(failing_takes).await;
+                    return Err(io::Error::other(REFUSED));
+                }
+                let (near, far) = duplex(1 << 20);
+                tokio::spawn(door.serve(far));
+                Ok(near)
             }
         });
-        ChannelPool::builder(self.server.uri()).connector(connector)
+        ChannelPool::builder("http://memory").connector(connector).keepalive_time(None)
+    }
+
+    async fn serve(self, stream: DuplexStream) {
+        let mut raw = Raw::greet(stream, 100).await.unwrap();
+        let (mut answers, mut cut) = (self.answers.subscribe(), self.cut.subscribe());
+        let mut held = None;
+        loop {
+            tokio::select! {
+                () = async { drop(cut.wait_for(|cut| *cut).await) } => return,
+                () = async { drop(answers.wait_for(|answers| *answers).await) }, if held.is_some() => {
+                    raw.answer(held.take().unwrap()).await.unwrap();
+                }
+                heard = raw.hear() => match heard {
+                    Heard::End(1) if !self.answers() => held = Some(1),
+                    Heard::End(stream) => raw.answer(stream).await.unwrap(),
+                    Heard::Closed => return,
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn answers(&self) -> bool {
+        *self.answers.borrow()
     }
 
     fn shut(&self) {
         self.shut.store(true, Ordering::SeqCst);
     }
+
+    fn answer(&self) {
+        self.answers.send_replace(true);
+    }
 }
 
-fn request(r#do: Do, dedicated: bool) -> Request<Ask> {
-    let mut request = Request::new(ask(r#do));
+fn request(dedicated: bool) -> Request<Ask> {
+    let mut request = Request::new(ask(Do::Echo));
     if dedicated {
         request.extensions_mut().insert(Dedicated);
     }
     request
 }
 
-/// A call that is answered when the server's gate is opened.
-async fn held(pool: &ChannelPool, dedicated: bool) -> JoinHandle<Result<(), Status>> {
+fn begin(pool: &ChannelPool, dedicated: bool) -> JoinHandle<Result<(), Status>> {
     let mut client = client(pool);
-    let call =
-        tokio::spawn(async move { client.unary(request(Do::Wait, dedicated)).await.map(drop) });
+    tokio::spawn(async move { client.unary(request(dedicated)).await.map(drop) })
+}
+
+/// A call that is answered when the server is told to.
+async fn held(pool: &ChannelPool, dedicated: bool) -> JoinHandle<Result<(), Status>> {
+    let call = begin(pool, dedicated);
     until(|| pool.status().streams + pool.status().dedicated.in_use == 1).await;
     call
 }
 
-async fn fails_fast(pool: &ChannelPool, dedicated: bool) {
+/// A call fails, within this time.
+async fn fails(call: JoinHandle<Result<(), Status>>, within: Duration) {
+    let began = Instant::now();
+    let status = eventually(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains(REFUSED), "{status}");
+    assert!(began.elapsed() <= within, "{:?}: {status}", began.elapsed());
+}
+
+async fn fail_at_once(pool: &ChannelPool, dedicated: bool) {
     for _ in 0..3 {
-        let call = client(pool).unary(request(Do::Echo, dedicated)).await;
-        let status = call.unwrap_err();
-        assert_eq!(status.code(), Code::Unavailable);
-        assert!(status.message().contains(REFUSED), "{status}");
+        fails(begin(pool, dedicated), Duration::ZERO).await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_dedicated_connection_keeps_no_shared_call_waiting() {
-    let door = Door::open().await;
-    let pool = door.builder().build().unwrap();
+    let door = Door::open();
+    let pool = door.builder(Duration::ZERO).build().unwrap();
     let held = held(&pool, true).await;
     assert_eq!(pool.state(), ConnectivityState::Ready, "what is in use is up");
     door.shut();
-    soon(fails_fast(&pool, false)).await;
+    fail_at_once(&pool, false).await;
     assert_eq!(pool.state(), ConnectivityState::TransientFailure);
-    door.server.open_gate();
-    soon(held).await.unwrap().unwrap();
-    soon(client(&pool).unary(request(Do::Echo, true))).await.unwrap();
+    door.answer();
+    eventually(held).await.unwrap().unwrap();
+    eventually(begin(&pool, true)).await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_shared_connection_keeps_no_dedicated_call_waiting() {
-    let door = Door::open().await;
-    let pool = door.builder().build().unwrap();
+    let door = Door::open();
+    let pool = door.builder(Duration::ZERO).build().unwrap();
     let held = held(&pool, false).await;
     door.shut();
-    soon(fails_fast(&pool, true)).await;
+    fail_at_once(&pool, true).await;
     assert_eq!(pool.state(), ConnectivityState::Ready);
-    soon(client(&pool).unary(request(Do::Echo, false))).await.unwrap();
-    door.server.open_gate();
-    soon(held).await.unwrap().unwrap();
+    eventually(begin(&pool, false)).await.unwrap().unwrap();
+    door.answer();
+    eventually(held).await.unwrap().unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_that_goes_for_its_age_keeps_no_call_waiting() {
-    let door = Door::open().await;
-    let age = Duration::from_millis(100);
-    let pool = door.builder().max_connection_age(age).build().unwrap();
+    let door = Door::open();
+    let age = Duration::from_secs(60);
+    let pool = door.builder(Duration::ZERO).max_connection_age(age).build().unwrap();
     let held = held(&pool, false).await;
     door.shut();
-    until(|| pool.state() != ConnectivityState::Ready).await;
+    // Its successor cannot be made before it goes, nor later.
+    while pool.state() == ConnectivityState::Ready {
+        pass(1).await;
+    }
     let [connection] = &pool.connection_list()[..] else { panic!("one is there") };
     assert_eq!((connection.draining, connection.streams), (true, 1));
     assert_eq!(pool.addresses()[0].draining, 1);
-    soon(fails_fast(&pool, false)).await;
-    door.server.open_gate();
-    soon(held).await.unwrap().unwrap();
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    fail_at_once(&pool, false).await;
+    door.answer();
+    eventually(held).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_loss_of_the_last_connection_fails_calls_when_its_address_is_failing() {
+    let door = Door::open();
+    // A second one is wanted for speed.
+    let pool = door.builder(Duration::ZERO).target_streams_per_connection(1).target_connections(2);
+    let pool = pool.build().unwrap();
+    let held = held(&pool, false).await;
+    door.shut();
+    let second = begin(&pool, false);
+    while pool.counters().connections_failed < 4 {
+        pass(1).await;
+    }
+    eventually(second).await.unwrap().unwrap();
+    assert_eq!(pool.state(), ConnectivityState::Ready);
+    door.cut.send_replace(true);
+    let status = eventually(held).await.unwrap().unwrap_err();
+    assert!(status.message().contains("was lost"), "{status}");
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    fail_at_once(&pool, false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_of_both_kinds_fail_when_the_last_attempt_of_either_does() {
+    let door = Door::open();
+    door.shut();
+    let takes = Duration::from_secs(1);
+    let pool = door.builder(takes).build().unwrap();
+    let calls: Vec<_> = (0..200).map(|n| begin(&pool, n % 2 == 0)).collect();
+    // The attempts of one pool fail while others are under way, and its calls go on hoping for those.
+    for call in calls {
+        fails(call, takes).await;
+    }
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    fail_at_once(&pool, false).await;
+    // Attempts that went on side by side are one failure, and the first back-off is of a second.
+    let left = pool.addresses()[0].retry_in.unwrap();
+    assert!(left <= Duration::from_millis(1200), "{left:?}");
 }

@@ -32,8 +32,10 @@ pub(super) struct Entry {
     pub(super) draining: usize,
     /// How often its server complained of too many pings.
     pub(super) calmed: u32,
-    /// Failed attempts since the last connection.
+    /// Failed attempts since the last connection, without those that went on when one of them failed: they say the same.
     failures: u32,
+    /// When the last of them failed.
+    failed_at: Option<Instant>,
     /// The last attempt failed and no connection is ready since.
     pub(super) failing: bool,
     /// No attempt before this.
@@ -58,6 +60,7 @@ impl Entry {
             draining: 0,
             calmed: 0,
             failures: 0,
+            failed_at: None,
             failing: false,
             retry_at: None,
             last_error: None,
@@ -135,6 +138,7 @@ impl Addresses {
             entry = Entry {
                 calmed: known.calmed,
                 failures: known.failures,
+                failed_at: known.failed_at,
                 failing: known.failing,
                 retry_at: known.retry_at,
                 last_error: known.last_error.clone(),
@@ -295,6 +299,7 @@ impl Addresses {
             entry.connecting -= 1;
             entry.ready[side] += 1;
             entry.failures = 0;
+            entry.failed_at = None;
             entry.failing = false;
             entry.retry_at = None;
             entry.last_error = None;
@@ -314,7 +319,10 @@ impl Addresses {
     ) {
         self.change(key, |entry| {
             entry.connecting -= 1;
-            entry.failures = entry.failures.saturating_add(1);
+            if entry.failed_at.is_none_or(|at| at <= started) {
+                entry.failures = entry.failures.saturating_add(1);
+                entry.failed_at = Some(now);
+            }
             entry.failing = true;
             let retry_at = started + backoff::delay(entry.failures, random);
             entry.retry_at = entry.retry_at.max(Some(retry_at));
@@ -325,6 +333,17 @@ impl Addresses {
             && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero());
         for side in Side::BOTH {
             self.down[side] |= is_last && self.ready[side] == 0;
+        }
+    }
+
+    /// A connection or an attempt is counted no more. What is left may be nothing to hope for, as after a failure.
+    pub(super) fn settle(&mut self, now: Instant) {
+        let is_hopeless = |entry: &Entry| entry.failing && !entry.retry_in(now).is_zero();
+        if self.connecting == 0 && self.listed > 0 {
+            for side in Side::BOTH {
+                self.down[side] |=
+                    self.ready[side] == 0 && !self.down[side] && self.listed().all(is_hopeless);
+            }
         }
     }
 

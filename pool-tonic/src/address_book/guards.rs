@@ -145,6 +145,7 @@ impl Drop for Dial {
             Attempt::Settled => {
                 self.book.change(|addresses| {
                     addresses.change(self.key, |entry| entry.connecting -= 1);
+                    addresses.settle(Instant::now());
                 });
             }
             Attempt::Over => {}
@@ -234,6 +235,8 @@ impl Live {
             });
             if stage == Stage::Ready && addresses.get(self.key).is_some_and(|entry| entry.listed) {
                 addresses.down = Sides::default();
+            } else if before == Stage::Ready {
+                addresses.settle(Instant::now());
             }
         });
         if before == Stage::Ready {

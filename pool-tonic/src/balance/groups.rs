@@ -10,13 +10,10 @@ use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use pool_core::{Group, GroupChange, GroupId, Shared, WeakPool};
+use pool_core::{Group, GroupChange, GroupId};
 
 use super::spread::Change;
-use crate::address_book::Key;
-use crate::manager::ConnectionManager;
-
-type Pool = WeakPool<ConnectionManager, Shared>;
+use crate::address_book::{Key, Pools};
 
 /// See the module.
 #[derive(Debug)]
@@ -29,7 +26,7 @@ pub(crate) struct Groups {
 #[derive(Debug, Default)]
 struct Inner {
     /// The shared and the dedicated one, once they are there.
-    pools: Option<[Pool; 2]>,
+    pools: Option<Pools>,
     in_use: bool,
     weights: BTreeMap<Key, NonZero<u32>>,
     /// Of which the pools have not heard.
@@ -47,8 +44,8 @@ impl Groups {
     }
 
     /// The pools are there.
-    pub(crate) fn attach(&self, shared: Pool, dedicated: Pool) {
-        self.lock().pools = Some([shared, dedicated]);
+    pub(crate) fn attach(&self, pools: Pools) {
+        self.lock().pools = Some(pools);
         self.tell();
     }
 

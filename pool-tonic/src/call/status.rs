@@ -176,11 +176,18 @@ pub(crate) fn no_slot(
         (PoolError::Timeout(timeout), _) => {
             let cause = Cause(timeout.last_error.as_deref());
             let pool = &timeout.status;
+            // As many drain as may, so none is made.
+            let advice = if pool.size == 0 && pool.draining >= pool.max_size {
+                "; long calls keep those that drain: make such calls Dedicated, or raise max_connections"
+            } else {
+                ""
+            };
             let stands = format!(
-                "{} of at most {} connections, {} being made, {} calls on {} stream slots, {} waiting{cause}",
+                "{} of at most {} connections, {} being made, {} draining, {} calls on {} stream slots, {} waiting{advice}{cause}",
                 pool.size.saturating_sub(pool.creating),
                 pool.max_size,
                 pool.creating,
+                pool.draining,
                 pool.in_use,
                 pool.places,
                 pool.waiting,

@@ -242,9 +242,11 @@ impl ChannelPoolBuilder {
             dedicated = dedicated.runtime(handle);
         }
         let (pool, dedicated) = (pool.build()?, dedicated.build()?);
+        let pools = [pool.downgrade(), dedicated.downgrade()];
         if let Some(groups) = &choice.groups {
-            groups.attach(pool.downgrade(), dedicated.downgrade());
+            groups.attach(pools.clone());
         }
+        book.attach(pools);
         Ok(ChannelPool::new(pool, dedicated, book, totals, calls))
     }
 }
