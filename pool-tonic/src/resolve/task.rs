@@ -36,7 +36,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::schedule::{Schedule, Timing};
@@ -112,8 +111,6 @@ pub(crate) struct Resolver {
     timing: Timing,
     outlet: Outlet,
     standing: Mutex<Standing>,
-    /// Tells the task when this is gone.
-    alive: watch::Sender<()>,
 }
 
 impl Resolver {
@@ -124,15 +121,7 @@ impl Resolver {
         outlet: Outlet,
     ) -> Arc<Self> {
         outlet.book.expect_endpoints(origin.name());
-        Arc::new(Self {
-            source,
-            target,
-            origin,
-            timing,
-            outlet,
-            standing: Mutex::default(),
-            alive: watch::Sender::new(()),
-        })
+        Arc::new(Self { source, target, origin, timing, outlet, standing: Mutex::default() })
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -166,7 +155,7 @@ impl Resolver {
                 mode: self.source.mode,
                 target: self.target.clone(),
                 asks: book.asks(),
-                over: Over { watch: book.watch(), alive: self.alive.subscribe() },
+                over: Over(book.watch()),
                 resolver: Arc::downgrade(self),
             };
             tokio::spawn(task.run(self.timing));
@@ -328,22 +317,11 @@ fn late() -> ResolveError {
 }
 
 /// The end of the pool.
-struct Over {
-    watch: StateWatch,
-    alive: watch::Receiver<()>,
-}
+struct Over(StateWatch);
 
 impl Over {
-    /// Resolves when it is closed, or its last handle is gone.
+    /// Resolves when it is closed, or its last handle is gone and its connections are.
     async fn wait(&mut self) {
-        let mut closed = pin!(self.watch.wait_for(|state| state == ConnectivityState::Shutdown));
-        let mut gone = pin!(self.alive.changed());
-        poll_fn(|cx| {
-            if closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
-            }
-            gone.as_mut().poll(cx).map(drop)
-        })
-        .await;
+        self.0.wait_for(|state| state == ConnectivityState::Shutdown).await;
     }
 }
