@@ -227,6 +227,31 @@ async fn a_server_that_finds_pings_too_many_is_asked_half_as_often_from_then_on(
 }
 
 #[tokio::test(start_paused = true)]
+async fn connections_that_are_complained_of_together_count_once() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(10 * SECOND).max_streams_per_connection(1).build().unwrap();
+    let calls = [unary(&pool), unary(&pool)];
+    let mut peers = [network.accept(100).await, network.accept(100).await];
+    for peer in &mut peers {
+        let (stream, _) = peer.request().await;
+        eventually(peer.pinged()).await.unwrap();
+        peer.goaway(stream, code::ENHANCE_YOUR_CALM, "too_many_pings").await.unwrap();
+        peer.answer(stream).await.unwrap();
+    }
+    for call in calls {
+        eventually(call).await.unwrap().unwrap();
+    }
+    let call = unary(&pool);
+    let mut peer = network.accept(100).await;
+    let (stream, _) = peer.request().await;
+    let start = Instant::now();
+    eventually(peer.pinged()).await.unwrap();
+    assert!((20 * SECOND..22 * SECOND).contains(&start.elapsed()), "{:?}", start.elapsed());
+    peer.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_exclusive_connection_without_a_call_is_not_pinged() {
     let (pool, mut network) = in_memory();
     let pool = pool.keepalive_time(10 * SECOND).build().unwrap();

@@ -116,6 +116,7 @@ impl Dial {
             aside: false,
             farewell: false,
             unhealthy: false,
+            calmed: 0,
             connection: None,
             registered: self.registered.take(),
         }
@@ -189,6 +190,8 @@ pub(crate) struct Live {
     /// The server said GOAWAY.
     farewell: bool,
     unhealthy: bool,
+    /// How often its server had complained of too many pings when it began to ask.
+    calmed: u32,
     /// What it is among the connections of its address.
     connection: Option<(Side, ResourceId)>,
     registered: Option<Registered>,
@@ -299,17 +302,20 @@ impl Live {
         }
     }
 
-    /// The server complained of too many pings: the next connections ask it half as often.
+    /// The server complained of too many pings: the next connections ask it half as often as this one did. Several
+    /// that asked alike and are complained of together count once.
     pub(crate) fn too_many_pings(&self) {
+        let calmed = self.calmed.saturating_add(1);
         self.book.change(|addresses| {
-            addresses.change(self.key, |entry| entry.calmed = entry.calmed.saturating_add(1));
+            addresses.change(self.key, |entry| entry.calmed = entry.calmed.max(calmed));
         });
     }
 
     /// The keepalive time for this connection, where `time` is set: doubled for each complaint.
-    pub(crate) fn keepalive_time(&self, time: Duration) -> Duration {
-        let calmed = self.book.lock().get(self.key).map_or(0, |entry| entry.calmed);
-        time.saturating_mul(1_u32.checked_shl(calmed).unwrap_or(u32::MAX)).min(MAX_KEEPALIVE_TIME)
+    pub(crate) fn keepalive_time(&mut self, time: Duration) -> Duration {
+        self.calmed = self.book.lock().get(self.key).map_or(0, |entry| entry.calmed);
+        time.saturating_mul(1_u32.checked_shl(self.calmed).unwrap_or(u32::MAX))
+            .min(MAX_KEEPALIVE_TIME)
     }
 
     fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {

@@ -119,7 +119,7 @@ impl ChannelPoolBuilder {
     ///
     /// A server that finds pings too many says so (`too_many_pings`; grpc-go's and C-core's servers allow one
     /// in 5 minutes unless they are told otherwise, though while data flows they forget); later
-    /// connections to its address then ask half as often.
+    /// connections to its address then ask half as often as the one that it said so of.
     pub fn keepalive_time(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.life.keepalive_time = time.into();
         self

@@ -99,7 +99,7 @@ where
         I: Send + 'static,
     {
         let Self { sender, mut connection, traffic, health } = self;
-        let Starting { live, control, handle, config, totals, generation } = starting;
+        let Starting { mut live, control, handle, config, totals, generation } = starting;
         let monitor = live.monitor();
         let places = Arc::new(Places::new(handle, config.max_streams, monitor.clone()));
         if let Some(monitor) = &monitor {
