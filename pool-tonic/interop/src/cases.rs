@@ -31,6 +31,8 @@ pub(crate) struct Case {
     /// Calls wait through failures to connect, where the client can do so.
     pub(crate) wait_for_ready: bool,
     pub(crate) event: Event,
+    /// It takes long and loads little, and is run beside the others.
+    pub(crate) beside: bool,
 }
 
 /// How calls end.
@@ -58,9 +60,20 @@ pub(crate) enum Event {
     Kill,
     /// The server does not run for a while.
     Freeze,
+    /// Of two servers, one does not run until keepalive has found out.
+    Silence,
+    /// The load rests until the server finds pings too many, is there at that moment, and rests again until
+    /// the next ping.
+    Pings,
     /// Of two servers, one says for a while that it does not serve.
     NotServing,
 }
+
+/// The least that keepalive takes.
+pub(crate) const ASKED_AFTER: Duration = millis(10_000);
+
+/// How long a server has for an answer.
+pub(crate) const ANSWERED_IN: Duration = millis(1000);
 
 pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -81,9 +94,10 @@ const USUAL: Case = Case {
     attempts: 1,
     wait_for_ready: false,
     event: Event::Nothing,
+    beside: false,
 };
 
-pub(crate) const CASES: [Case; 13] = [
+pub(crate) const CASES: [Case; 15] = [
     Case { settings: Settings { delay: Duration::ZERO, ..USUAL.settings }, ..USUAL },
     // More callers than there are streams, so that calls wait.
     Case {
@@ -130,6 +144,29 @@ pub(crate) const CASES: [Case; 13] = [
         event: Event::NotServing,
         ..USUAL
     },
+    Case {
+        name: "keepalive",
+        servers: 2,
+        callers: 16,
+        settings: Settings { delay: millis(20), ..USUAL.settings },
+        pool: |pool| Ok(pool.keepalive_time(ASKED_AFTER).keepalive_timeout(ANSWERED_IN)),
+        clients: &[Client::Pool],
+        event: Event::Silence,
+        beside: true,
+        ..USUAL
+    },
+    Case {
+        name: "pings",
+        // Both of its connections stay while nobody calls.
+        pool: |pool| {
+            let pool = pool.keepalive_time(ASKED_AFTER).keepalive_without_calls(true);
+            Ok(pool.shrink_delay(10 * ASKED_AFTER))
+        },
+        clients: &[Client::Pool],
+        event: Event::Pings,
+        beside: true,
+        ..USUAL
+    },
 ];
 
 const RETRY: Case = Case {
@@ -167,6 +204,7 @@ impl Case {
             && match self.event {
                 Event::Takeover => peer.shares_port(),
                 Event::NotServing => peer.says_health(),
+                Event::Pings => peer.books_pings(),
                 _ => true,
             }
     }

@@ -87,6 +87,14 @@ impl Running {
         })
     }
 
+    /// The pool and its load, in cases that are its own.
+    pub(crate) fn pool(&self) -> Outcome<(&ChannelPool, &Load)> {
+        match self {
+            Self::Pool(pool, load) => Ok((pool, load)),
+            Self::Channel(_) | Self::Grpcio(_) => Err("it has no pool".into()),
+        }
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         match self {
             Self::Pool(_, load) | Self::Channel(load) => load.in_flight(),

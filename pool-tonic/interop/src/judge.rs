@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cases::End;
+use crate::cases::{ANSWERED_IN, ASKED_AFTER, End};
 use crate::load::{Failure, HANG};
 use crate::run::{Incident, Run};
 
@@ -34,6 +34,30 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             fault(format!(
                 "{elsewhere} calls failed that the server had begun that was not killed"
             ));
+        }
+    }
+    if let Incident::Silent { ended, connections, in_flight } = run.incident {
+        let most = ASKED_AFTER + ANSWERED_IN + SLACK;
+        match ended {
+            Some((_, took)) if connections > 0 && took <= most => {}
+            _ => fault(format!("keepalive ended {connections} connections: {ended:?}")),
+        }
+        let failed = run.calls.failures.len();
+        if failed > in_flight || failed == 0 {
+            fault(format!("{failed} calls failed of {in_flight} in flight"));
+        }
+    }
+    if let Incident::Calmed { goaways, before, after } = run.incident {
+        let is_asked = |silence: Option<Duration>, time: Duration| {
+            silence.is_some_and(|silence| {
+                silence + SLACK >= time && silence <= time + time / 16 + SLACK
+            })
+        };
+        if goaways == 0 {
+            fault("the server did not find pings too many".to_owned());
+        }
+        if !is_asked(before, ASKED_AFTER) || !is_asked(after, 2 * ASKED_AFTER) {
+            fault(format!("asked after {before:?}, and then after {after:?}"));
         }
     }
     if let Incident::NotServing { before, meanwhile, back } = run.incident {
@@ -83,12 +107,21 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
     }
     match run.incident {
         Incident::Stopped if is_answered_by_stopping(run, failure) => None,
-        Incident::None | Incident::Stopped | Incident::NotServing { .. } => {
-            Some("nothing was killed")
-        }
+        Incident::None
+        | Incident::Stopped
+        | Incident::NotServing { .. }
+        | Incident::Calmed { .. } => Some("nothing was killed"),
         Incident::Killed { .. } if failure.code != "UNAVAILABLE" => Some("the wrong code"),
         Incident::Killed { gone, .. } if failure.began > gone + NOTICED_AFTER => {
             Some("it was not in flight when the server was killed")
+        }
+        Incident::Silent { .. }
+            if failure.code != "UNAVAILABLE" || !failure.message.contains("keepalive") =>
+        {
+            Some("not what it should say")
+        }
+        Incident::Silent { ended: Some((ended, _)), .. } if failure.began > ended => {
+            Some("the connection had been ended")
         }
         Incident::Frozen { .. } if failure.code != "DEADLINE_EXCEEDED" => Some("the wrong code"),
         Incident::Frozen { .. }
@@ -99,7 +132,7 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         Incident::Frozen { thawed } if failure.began > thawed + SLACK => {
             Some("the server ran again")
         }
-        Incident::Killed { .. } | Incident::Frozen { .. } => None,
+        Incident::Killed { .. } | Incident::Frozen { .. } | Incident::Silent { .. } => None,
     }
 }
 
@@ -183,6 +216,39 @@ mod tests {
         let mut late = of(now, "DEADLINE_EXCEEDED");
         late.calls.failures[0].took = Duration::from_secs(1);
         assert_eq!(faults(&late).len(), 1);
+    }
+
+    #[test]
+    fn keepalive_ends_what_is_silent_in_time_and_says_so() {
+        let now = Instant::now();
+        let of = |began, took, code: &'static str, message: &str| {
+            let ended = Some((now, took));
+            let incident = Incident::Silent { ended, connections: 1, in_flight: 1 };
+            let mut run = run(Peer::Tonic, incident, began, &[code]);
+            for failure in &mut run.calls.failures {
+                message.clone_into(&mut failure.message);
+            }
+            faults(&run).len()
+        };
+        let took = ASKED_AFTER + ANSWERED_IN;
+        assert_eq!(of(now, took, "UNAVAILABLE", "keepalive: nothing"), 0);
+        assert_eq!(of(now, took + 2 * SLACK, "UNAVAILABLE", "keepalive: nothing"), 1);
+        assert_eq!(of(now + SLACK, took, "UNAVAILABLE", "keepalive: nothing"), 1);
+        assert_eq!(of(now, took, "UNAVAILABLE", "reset"), 1);
+        assert_eq!(of(now, took, "UNKNOWN", "keepalive: nothing"), 1);
+    }
+
+    #[test]
+    fn after_a_complaint_pings_are_half_as_many_and_no_call_fails() {
+        let faults = |goaways, after: u32, codes: &[&str]| {
+            let (before, after) = (Some(ASKED_AFTER), Some(after * ASKED_AFTER));
+            let incident = Incident::Calmed { goaways, before, after };
+            faults(&run(Peer::GrpcGo, incident, Instant::now(), codes)).len()
+        };
+        assert_eq!(faults(1, 2, &[]), 0);
+        assert_eq!(faults(0, 2, &[]), 1);
+        assert_eq!(faults(1, 1, &[]), 1);
+        assert_eq!(faults(1, 2, &["UNAVAILABLE"]), 1);
     }
 
     #[test]

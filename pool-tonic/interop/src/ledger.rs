@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::Outcome;
 
@@ -14,6 +15,8 @@ pub(crate) struct Ledger {
     ended: HashSet<usize>,
     /// The other ends of the connections that calls came over.
     pub(crate) connections: HashSet<String>,
+    /// The pings that came: over which connection, and how long after the last bytes that had gone out on it.
+    pub(crate) pings: Vec<(String, Duration)>,
 }
 
 impl Ledger {
@@ -26,6 +29,9 @@ impl Ledger {
                 ["begin", id, peer] => {
                     *ledger.begun.entry(id.parse()?).or_default() += 1;
                     ledger.connections.insert(peer.to_owned());
+                }
+                ["ping", peer, silence] => {
+                    ledger.pings.push((peer.to_owned(), Duration::from_millis(silence.parse()?)));
                 }
                 ["end", id] => {
                     ledger.ended.insert(id.parse()?);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pool_tonic::code_name;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tonic::body::Body;
@@ -19,8 +20,8 @@ use crate::calls::{Terms, call};
 /// The most calls of one load: servers that answer at once would have their ledgers grow without a use.
 pub(crate) const MOST_CALLS: usize = 20_000;
 
-/// A call without a deadline that takes longer than this hangs.
-pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(10);
+/// A call without a deadline that takes longer than this hangs. Keepalive takes 11 s to find out that nobody is there.
+pub(crate) const HANGS_AFTER: Duration = Duration::from_secs(15);
 
 /// What a caller waits for after a failure. Without it, one that is refused at once calls in a loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
@@ -65,6 +66,8 @@ struct Shared {
     stop: AtomicBool,
     next: AtomicUsize,
     in_flight: AtomicUsize,
+    /// No further call begins.
+    held: watch::Sender<bool>,
 }
 
 impl Load {
@@ -86,6 +89,16 @@ impl Load {
     /// Calls that run now.
     pub(crate) fn in_flight(&self) -> usize {
         self.shared.in_flight.load(SeqCst)
+    }
+
+    /// Begins no further call.
+    pub(crate) fn hold(&self) {
+        self.shared.held.send_replace(true);
+    }
+
+    /// Goes on.
+    pub(crate) fn go_on(&self) {
+        self.shared.held.send_replace(false);
     }
 
     /// Lets the calls that run finish.
@@ -114,7 +127,10 @@ where
     <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
 {
     let mut calls = Calls::default();
+    let mut held = shared.held.subscribe();
     while !shared.stop.load(SeqCst) {
+        // Its sender is here.
+        let _ = held.wait_for(|held| !held).await;
         let id = shared.next.fetch_add(1, SeqCst);
         if id >= MOST_CALLS {
             break;

@@ -2,7 +2,7 @@
 //!
 //! Starts servers on the loopback interface and puts each client through the cases of `cases.rs`: load,
 //! a stream limit, connections that end by age, restarts, `SIGKILL`, `SIGSTOP`, TLS, retries,
-//! health. Prints a table, and fails if the pool did not keep what it promises, or left a socket open when
+//! health, keepalive. Prints a table, and fails if the pool did not keep what it promises, or left a socket open when
 //! it was closed. Of the other clients nothing is asked.
 //!
 //! `.ci/peers` runs it, and says where the peers are; those that it does not name are left out:
@@ -13,7 +13,7 @@
 //! - `INTEROP_ENVOY`: Envoy, as a proxy before tonic's server.
 //!
 //! tonic's server is this program. `interop CASE..` runs the cases of these names only, `--peer` and
-//! `--client` narrow further.
+//! `--client` narrow further. Cases that take long and load little are run beside the others.
 //!
 //! # What a server has to do
 //!
@@ -54,6 +54,7 @@ use clap::{Parser, Subcommand};
 use cases::CASES;
 use clients::Client;
 use peer::Peer;
+use run::Run;
 
 /// What is printed of what went wrong. Where one call fails, thousands may.
 const MOST_FAULTS: usize = 40;
@@ -91,7 +92,7 @@ async fn main() -> Outcome<ExitCode> {
     }
     let wanted =
         |list: &[String], name: &str| list.is_empty() || list.iter().any(|one| one == name);
-    let (mut rows, mut faults) = (Vec::new(), Vec::new());
+    let mut chosen = Vec::new();
     for peer in Peer::ALL.into_iter().filter(|peer| peer.is_here()) {
         for case in &CASES {
             for client in Client::ALL.into_iter().filter(|client| client.is_here()) {
@@ -102,15 +103,30 @@ async fn main() -> Outcome<ExitCode> {
                 {
                     continue;
                 }
-                let run = run::run(case, peer, client).await?;
-                println!("{}", table::line(&run));
-                if client == Client::Pool {
-                    faults.extend(judge::faults(&run));
-                }
-                rows.push(run);
+                chosen.push((case, peer, client));
             }
         }
     }
+    let (beside, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|(case, ..)| case.beside);
+    // All at once.
+    let beside: Vec<_> = beside
+        .into_iter()
+        .map(|(case, peer, client)| tokio::spawn(run::run(case, peer, client)))
+        .collect();
+    let mut rows = Vec::new();
+    for (case, peer, client) in others {
+        let run = run::run(case, peer, client).await?;
+        println!("{}", table::line(&run));
+        rows.push(run);
+    }
+    for run in beside {
+        let run = run.await??;
+        println!("{}", table::line(&run));
+        rows.push(run);
+    }
+    rows.sort_by_key(|run: &Run| run.peer);
+    let pools = rows.iter().filter(|run| run.client == Client::Pool);
+    let mut faults: Vec<_> = pools.flat_map(judge::faults).collect();
     println!("\n{}", table::markdown(&rows));
     let sockets = sockets::all()?;
     println!("\nsockets left: {sockets}");

@@ -22,7 +22,7 @@ const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peers");
 const ENVOY_DRAIN: Duration = Duration::from_secs(1);
 
 /// Whose server it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Peer {
     Tonic,
     Grpcio,
@@ -58,6 +58,11 @@ impl Peer {
     /// Does it say how healthy it is (`grpc.health.v1`)?
     pub(crate) fn says_health(self) -> bool {
         matches!(self, Self::Tonic | Self::Grpcio | Self::GrpcGo)
+    }
+
+    /// Does it write down the pings that come?
+    pub(crate) fn books_pings(self) -> bool {
+        self == Self::GrpcGo
     }
 
     /// Does it, while it stops in good order, answer calls that it has not begun with `CANCELLED`? C-core

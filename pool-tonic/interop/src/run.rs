@@ -7,7 +7,7 @@ use pool_tonic::ChannelPool;
 use tokio::time::{Instant, sleep};
 
 use crate::Outcome;
-use crate::cases::{Case, Event, millis};
+use crate::cases::{ASKED_AFTER, Case, Event, millis};
 use crate::clients::{Client, Running};
 use crate::ledger;
 use crate::load::Calls;
@@ -50,6 +50,24 @@ pub(crate) enum Incident {
         unfinished: usize,
         /// Failed calls that the other server has begun.
         elsewhere: usize,
+    },
+    /// A server did not run until keepalive had found out.
+    Silent {
+        /// When the pool had no connection to it any more, and how long that took; `None` if it kept one.
+        ended: Option<(Instant, Duration)>,
+        /// Connections that keepalive has ended.
+        connections: u64,
+        /// Calls of all callers that ran when the pool still had one.
+        in_flight: usize,
+    },
+    /// A server found pings too many.
+    Calmed {
+        /// Connections that it ended for that.
+        goaways: u64,
+        /// How long it had sent nothing when a ping came: the least on connections that were there before.
+        before: Option<Duration>,
+        /// Likewise, on those that were made afterwards.
+        after: Option<Duration>,
     },
     /// A server said for a while that it does not serve.
     NotServing {
@@ -153,6 +171,59 @@ pub(crate) async fn run(case: &'static Case, peer: Peer, client: Client) -> Outc
     })
 }
 
+/// Has a server not run until the pool has no connection to it any more.
+async fn fall_silent(server: &Server, running: &Running) -> Outcome<Incident> {
+    let (pool, _) = running.pool()?;
+    let is_connected = || pool.addresses().first().is_some_and(|address| address.ready > 0);
+    let began = Instant::now();
+    while !is_connected() && began.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+    }
+    sleep(MOMENT).await;
+    server.freeze()?;
+    let frozen = Instant::now();
+    let (mut ended, mut in_flight) = (None, 0);
+    while ended.is_none() && frozen.elapsed() < PATIENCE {
+        in_flight = running.in_flight();
+        sleep(LOOK).await;
+        ended = (!is_connected()).then(|| (Instant::now(), frozen.elapsed()));
+    }
+    let connections = pool.counters().keepalive_timeouts;
+    // Calls go elsewhere while it is silent.
+    sleep(MOMENT).await;
+    server.thaw()?;
+    Ok(Incident::Silent { ended, connections, in_flight })
+}
+
+/// Lets keepalive ask a server until that complains, and once more.
+async fn ping(server: &Server, running: &Running) -> Outcome<Incident> {
+    let (pool, load) = running.pool()?;
+    load.hold();
+    let held = Instant::now();
+    sleep(MOMENT).await;
+    let old = server.ledger()?.connections;
+    // It allows a first ping, and three too early ones, each after the time.
+    while pool.counters().goaways == 0 && held.elapsed() < 5 * ASKED_AFTER {
+        sleep(millis(1)).await;
+    }
+    // Its other connections are told so in these milliseconds.
+    load.go_on();
+    sleep(MOMENT).await;
+    load.hold();
+    let held = Instant::now();
+    let mut pings: (Vec<_>, Vec<_>) = Default::default();
+    while pings.1.is_empty() && held.elapsed() < 3 * ASKED_AFTER {
+        sleep(MOMENT).await;
+        let all = server.ledger()?.pings;
+        pings = all.into_iter().partition(|(connection, _)| old.contains(connection));
+    }
+    load.go_on();
+    let least =
+        |pings: Vec<(String, Duration)>| pings.into_iter().map(|(_, silence)| silence).min();
+    let (before, after) = (least(pings.0), least(pings.1));
+    Ok(Incident::Calmed { goaways: pool.counters().goaways, before, after })
+}
+
 /// Has a server say that it does not serve, and then again that it does.
 async fn serve_not(server: &mut Server) -> Outcome<Incident> {
     server.says("NOT_SERVING").await?;
@@ -217,6 +288,8 @@ async fn happen(event: Event, servers: &mut [Server], running: &Running) -> Outc
             incident = Incident::Killed { gone, in_flight, unfinished: 0, elsewhere: 0 };
         }
         Event::NotServing => incident = serve_not(&mut servers[0]).await?,
+        Event::Silence => incident = fall_silent(&servers[0], running).await?,
+        Event::Pings => incident = ping(&servers[0], running).await?,
         Event::Freeze => {
             servers[0].freeze()?;
             sleep(FROZEN).await;

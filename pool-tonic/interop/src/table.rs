@@ -2,6 +2,8 @@
 
 use crate::cases::End;
 use crate::judge::is_answered_by_stopping;
+use std::time::Duration;
+
 use crate::run::{Incident, Run};
 
 const HEAD: [&str; 9] = [
@@ -30,6 +32,17 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
         && let Some(failure) = run.calls.failures.first()
     {
         notes.push(format!("\"{}\"", failure.message));
+    }
+    if let Incident::Silent { ended, connections, .. } = run.incident {
+        let took = ended.map_or("never".to_owned(), |(_, took)| format!("{} ms", took.as_millis()));
+        notes.push(format!("keepalive ended {connections} connections: {took}"));
+    }
+    if let Incident::Calmed { goaways, before, after } = run.incident {
+        let after_ms = |silence: Option<Duration>| {
+            silence.map_or("never".to_owned(), |silence| format!("{} ms", silence.as_millis()))
+        };
+        notes.push(format!("{goaways} connections told of too many pings"));
+        notes.push(format!("asked after {}, then {}", after_ms(before), after_ms(after)));
     }
     if let Incident::NotServing { meanwhile, back, .. } = run.incident {
         notes.push(format!("{meanwhile} begun by the one that did not serve"));
@@ -73,7 +86,7 @@ fn cells(run: &Run) -> [String; HEAD.len()] {
 pub(crate) fn line(run: &Run) -> String {
     let [case, peer, client, calls, failed, connections, begun, sockets, notes] = cells(run);
     format!(
-        "{case:8} {peer:7} {client:7} {calls:>6} calls, failed {failed}, {connections} connections, \
+        "{case:9} {peer:7} {client:7} {calls:>6} calls, failed {failed}, {connections} connections, \
          begun {begun}, sockets {sockets}  {notes}"
     )
 }
