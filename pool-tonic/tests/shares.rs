@@ -6,8 +6,6 @@ mod common;
 #[path = "common/fleet.rs"]
 mod fleet;
 
-use std::time::Duration;
-
 use common::{ask, client, soon};
 use fleet::Fleet;
 use pool_tonic::ChannelPool;
@@ -20,8 +18,9 @@ const CALLS: usize = 6000;
 
 /// A pool with a connection to each server.
 async fn pool(fleet: &Fleet) -> ChannelPool {
-    let pool = fleet.pool().min_connections(SERVERS).max_connections(SERVERS).build().unwrap();
-    pool.warm_up(Duration::from_secs(1)).await.unwrap();
+    let pool = fleet.pool().build().unwrap();
+    client(&pool).unary(ask(Do::Echo)).await.unwrap();
+    common::until(|| pool.addresses().iter().all(|address| address.ready > 0)).await;
     pool
 }
 
@@ -47,24 +46,31 @@ async fn equal_servers_have_equal_shares_whether_calls_come_one_by_one_or_many_a
     for _ in 0..SERVERS {
         servers.push(EchoServer::start().await.unwrap());
     }
-    let pool = ChannelPool::endpoints(servers.iter().map(EchoServer::uri))
-        .min_connections(SERVERS)
-        .max_connections(SERVERS)
-        .build()
-        .unwrap();
-    pool.warm_up(Duration::from_secs(10)).await.unwrap();
-    let mut before = vec![0; SERVERS];
-    for at_a_time in [1, 32] {
-        assert_eq!(soon(calls(&pool, CALLS, at_a_time)).await, 0);
-        let all: Vec<_> = servers.iter().map(|server| server.books().now().calls).collect();
-        let shares: Vec<_> = all.iter().zip(&before).map(|(all, before)| all - before).collect();
-        before = all;
-        let made = CALLS / at_a_time * at_a_time;
-        assert_eq!(shares.iter().sum::<usize>(), made);
-        println!("{at_a_time} at a time: {shares:?}");
-        for share in &shares {
-            // Five deviations of a random choice are 9 %.
-            assert!(share.abs_diff(made / SERVERS) * 10 <= made / SERVERS, "{shares:?}");
+    // One connection to each, and one of them with a second.
+    for connections in [SERVERS, SERVERS + 1] {
+        let pool = ChannelPool::endpoints(servers.iter().map(EchoServer::uri))
+            .max_connections(connections)
+            .target_connections(connections)
+            .build()
+            .unwrap();
+        soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+        common::until(|| pool.addresses().iter().all(|address| address.ready > 0)).await;
+        for at_a_time in [1, 32] {
+            if at_a_time > 1 {
+                assert_eq!(soon(calls(&pool, CALLS, at_a_time)).await, 0);
+                common::until(|| pool.status().ready == connections).await;
+            }
+            let all = || servers.iter().map(|server| server.books().now().calls);
+            let before: Vec<_> = all().collect();
+            assert_eq!(soon(calls(&pool, CALLS, at_a_time)).await, 0);
+            let shares: Vec<_> = all().zip(&before).map(|(all, before)| all - before).collect();
+            let made = CALLS / at_a_time * at_a_time;
+            assert_eq!(shares.iter().sum::<usize>(), made);
+            println!("{connections} connections, {at_a_time} at a time: {shares:?}");
+            for share in &shares {
+                // Five deviations of a random choice are 9 %.
+                assert!(share.abs_diff(made / SERVERS) * 10 <= made / SERVERS, "{shares:?}");
+            }
         }
     }
 }
