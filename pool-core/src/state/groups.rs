@@ -61,12 +61,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.closed || self.paused.is_some() {
             return false;
         }
-        if groups.is_doubtful(group) {
-            return true;
-        }
         let (size, most) = (self.size(), self.most());
-        let has_room = size < most || size == most && groups.has_spare();
-        has_room && size.saturating_add(self.beside()) < most.saturating_mul(2)
+        let is_doubtful = groups.is_doubtful(group);
+        let has_room = is_doubtful || size < most || size == most && groups.has_spare();
+        has_room && self.has_room_in_all()
     }
 
     /// Which group the next creation is for that is due, and why.
@@ -108,17 +106,22 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Whether there is room for what was created and has held none, or is made for a minimum.
+    /// Those that drain go with their last holder, which may take long: as many again, no more.
+    fn has_room_in_all(&self) -> bool {
+        self.size().saturating_add(self.beside()) < self.most().saturating_mul(2)
+    }
+
+    /// Whether there is room for what was created. A doubtful birth has held none.
     pub(super) fn finds_room(
         &mut self,
-        errand: Errand,
+        origin: Origin,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> bool {
-        if errand == Errand::Minimum && self.groups().is_some_and(Groups::has_spare) {
+        if origin.errand == Errand::Minimum && self.groups().is_some_and(Groups::has_spare) {
             self.make_room(now, actions);
         }
-        self.size() < self.most()
+        self.size() < self.most() && (!origin.doubtful || self.has_room_in_all())
     }
 
     /// A birth begins.

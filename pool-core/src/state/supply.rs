@@ -225,15 +225,15 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         } else if is_retired {
             birth.end.or(Some(EndReason::Removed))
         } else if is_for_nobody
-            || replaced.is_none() && !self.finds_room(birth.errand, now, actions)
+            || replaced.is_none() && !self.finds_room(birth.origin(), now, actions)
         {
             birth.end.or(Some(EndReason::Excess))
         } else {
             birth.end
         };
         if let Some(reason) = end {
-            // Dead on arrival: the next attempt waits, as after a failure.
-            if birth.end.is_some() {
+            // Dead on arrival: the next attempt waits, as after a failure. So it does where there is no room for it.
+            if birth.end.is_some() || birth.doubtful && reason == EndReason::Excess {
                 self.back_off(group, None, now);
             }
             let mut ended = Ended::new(slot, reason, false);
