@@ -199,38 +199,44 @@ type Answer = http::Response<Body>;
 
 impl Call {
     /// One future from end to end: an answer is moved once for each that it goes through.
-    async fn run(mut self) -> Result<Answer, Status> {
-        loop {
-            let lease = match self.try_slot() {
-                Some(lease) => Ok(lease),
-                None => Box::pin(self.wait()).await,
-            };
-            let failed = match lease.and_then(|lease| self.begin(lease)) {
-                // What is bound last is dropped first: the stream is over when the slot is free.
-                Ok(Begun { held, mut response, writes }) => {
-                    match within(self.timer.as_mut(), &mut response).await {
-                        Ok(Ok(response)) if self.is_final(&response) => {
-                            return Ok(self.respond(response, held));
-                        }
-                        Ok(Ok(response)) => Failed::Answered(Box::new((response, held))),
-                        Ok(Err(error)) => Box::pin(self.failed(error, held, writes)).await,
-                        Err(Passed) => {
-                            let lease = held.slot.lease();
-                            lease.attempt_ended(Code::DeadlineExceeded);
-                            Failed::Final(self.passed_at(lease.served_by(), "to answer"))
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "that would hold `self` twice, and move it once more"
+    )]
+    fn run(mut self) -> impl Future<Output = Result<Answer, Status>> + Send {
+        async move {
+            loop {
+                let lease = match self.try_slot() {
+                    Some(lease) => Ok(lease),
+                    None => Box::pin(self.wait()).await,
+                };
+                let failed = match lease.and_then(|lease| self.begin(lease)) {
+                    // What is bound last is dropped first: the stream is over when the slot is free.
+                    Ok(Begun { held, mut response, writes }) => {
+                        match within(self.timer.as_mut(), &mut response).await {
+                            Ok(Ok(response)) if self.is_final(&response) => {
+                                return Ok(self.respond(response, held));
+                            }
+                            Ok(Ok(response)) => Failed::Answered(Box::new((response, held))),
+                            Ok(Err(error)) => Box::pin(self.failed(error, held, writes)).await,
+                            Err(Passed) => {
+                                let lease = held.slot.lease();
+                                lease.attempt_ended(Code::DeadlineExceeded);
+                                Failed::Final(self.passed_at(lease.served_by(), "to answer"))
+                            }
                         }
                     }
-                }
-                Err(failed) => failed,
-            };
-            match Box::pin(self.again(failed)).await {
-                Ok(Some(answer)) => return Ok(answer),
-                Ok(None) => self.late = true,
-                Err(status) => {
-                    if let Some(outcome) = &mut self.outcome {
-                        outcome.end(status.code());
+                    Err(failed) => failed,
+                };
+                match Box::pin(self.again(failed)).await {
+                    Ok(Some(answer)) => return Ok(answer),
+                    Ok(None) => self.late = true,
+                    Err(status) => {
+                        if let Some(outcome) = &mut self.outcome {
+                            outcome.end(status.code());
+                        }
+                        return Err(status);
                     }
-                    return Err(status);
                 }
             }
         }
@@ -279,20 +285,23 @@ impl Call {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
                 let slot = Slot::Shared(lease);
-                return Ok((response, Held { pump: Some(pump), _upload: None, slot }));
+                return Ok((response, Held { pump: Some(pump), upload: None, slot }));
             }
         }
         let mut upload = None;
         if let Payload::Whole(Some(data)) = &self.payload {
             upload = Upload::send(send, data.clone());
         }
-        Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
+        Ok((response, Held { pump: None, upload, slot: Slot::Own(lease) }))
     }
 
     /// Makes the caller's answer of h2's: the request will not be sent again.
     fn respond(&mut self, mut response: http::Response<RecvStream>, mut held: Held) -> Answer {
         held.commit();
-        self.payload = Payload::Lost;
+        if held.upload.is_some() {
+            // It looks whether anybody else has the data.
+            self.payload = Payload::Lost;
+        }
         self.extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
         *response.extensions_mut() = std::mem::take(&mut self.extensions);
         let Some(outcome) = self.outcome.take() else { unreachable!("bug: a second answer") };

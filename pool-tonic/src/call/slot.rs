@@ -139,7 +139,7 @@ impl Drop for Upload {
 /// request is over when the slot is free.
 pub(super) struct Held {
     pub(super) pump: Option<PumpHandle>,
-    pub(super) _upload: Option<Box<Upload>>,
+    pub(super) upload: Option<Box<Upload>>,
     pub(super) slot: Slot,
 }
 
