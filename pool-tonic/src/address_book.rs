@@ -54,6 +54,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
+use crate::backoff;
 use crate::balance::{Measures, Monitor, Tally};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
@@ -208,7 +209,12 @@ impl AddressBook {
     /// Begins an attempt at this address, unless it is in back-off or not listed any more.
     pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
         let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
-        self.dial_picked(|addresses, now| addresses.take(key, now)).map_err(|last| match address {
+        let take = |addresses: &mut Addresses, now| match addresses.get(key) {
+            // Somebody finds out whether it is back.
+            Some(entry) if entry.is_being_asked() => Err(entry.last_error.clone()),
+            _ => addresses.take(key, now),
+        };
+        self.dial_picked(take).map_err(|last| match address {
             Some(address) => ConnectError::backing_off(address, last),
             None => ConnectError::abandoned(self),
         })
@@ -227,12 +233,14 @@ impl AddressBook {
         Ok(self.begin(key, address, now))
     }
 
-    /// How long until an attempt may be made, at this endpoint or at any.
+    /// How long until an attempt may be made, at this endpoint or at any. Never is for a while: one that is not listed is
+    /// about to be retired.
     pub(crate) fn retry_in(&self, key: Option<Key>) -> Duration {
         let (addresses, now) = (self.lock(), Instant::now());
-        match key {
-            Some(key) => addresses.get(key).map(|entry| entry.retry_in(now)).unwrap_or_default(),
-            None => addresses.retry_in(now),
+        let Some(key) = key else { return addresses.retry_in(now) };
+        match addresses.get(key) {
+            Some(entry) if entry.listed && !entry.is_being_asked() => entry.retry_in(now),
+            _ => backoff::delay(1, fastrand::f64()),
         }
     }
 

@@ -94,6 +94,8 @@ async fn replace(
             Err(ConnectError::lost(address, "it took no calls".to_owned()))
         }
         Ok(replaced) => Ok(replaced),
+        // It has gone meanwhile, its endpoint perhaps with it.
+        Err(_) if !takes_calls(pool, id) => Ok(false),
         Err(Error::Create(error)) => Err(match &*error {
             CreateError::Failed(error) => error.clone(),
             _ => ConnectError::abandoned(address),

@@ -177,16 +177,26 @@ async fn the_deadline_ends_an_answer_that_never_runs_dry() {
         request
     };
 
+    // On a busy machine the deadline may pass before that.
+    let begun = async |size: usize| loop {
+        let mut client = client(&pool);
+        if let Ok(answer) = soon(client.server_stream(endless(size))).await {
+            let mut answers = answer.into_inner();
+            if let Ok(Some(_)) = soon(answers.message()).await {
+                return answers;
+            }
+        }
+    };
+
     // Larger than a frame, so that tonic has no second message when the first one is complete.
-    let mut slow = soon(client(&pool).server_stream(endless(1 << 15))).await.unwrap().into_inner();
-    assert!(soon(slow.message()).await.unwrap().is_some());
+    let mut slow = begun(1 << 15).await;
     // The deadline counts from before this. When it has passed, a window of data is there, too late.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let status = soon(slow.message()).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert_eq!(pool.status().streams, 0);
 
-    let mut busy = soon(client(&pool).server_stream(endless(1))).await.unwrap().into_inner();
+    let mut busy = begun(1).await;
     let status = soon(async {
         loop {
             match busy.message().await {
@@ -199,7 +209,9 @@ async fn the_deadline_ends_an_answer_that_never_runs_dry() {
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
     assert_eq!(pool.status().streams, 0);
     soon(server.books().until(|now| now.active == 0)).await;
-    assert_eq!(pool.counters().calls_ended.get(Code::DeadlineExceeded), 2);
+    let ended = pool.counters().calls_ended;
+    assert!(ended.get(Code::DeadlineExceeded) >= 2);
+    assert_eq!(ended.get(Code::DeadlineExceeded), ended.total());
 }
 
 #[tokio::test]

@@ -18,7 +18,8 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     /// - A group keeps its *minimum*, which is created in the background, from the first call in a runtime on. It is
     ///   not counted against [`max_creating`](crate::Builder::max_creating): up to 64 such creations run at a time, at
     ///   most half of them for groups that failed before. If the minimums come to more than
-    ///   [`max_size`](crate::Builder::max_size), so many there may be. Resources that only the load asked for make
+    ///   [`max_size`](crate::Builder::max_size), so many there may be, with successors of those that are about to be too
+    ///   old. Resources that only the load asked for make
     ///   room for them; for what is created for a group that failed before, when it is there.
     /// - For *load* the whole pool grows and shrinks by the same rules as without groups, up to its maximum size. A
     ///   new resource goes to the group with the fewest for its weight; none goes from a group at its minimum, also not

@@ -29,12 +29,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Creations under way that somebody may count on, and that hold the room of what they make.
     pub(super) fn coming(&self) -> usize {
-        self.births.len() - self.doubtful()
+        self.births.len() - self.uncertain()
     }
 
-    /// The others: for groups that failed before.
-    pub(super) fn doubtful(&self) -> usize {
-        self.groups().map_or(0, Groups::doubtful_under_way)
+    /// The others: for groups that failed before, or are retired.
+    pub(super) fn uncertain(&self) -> usize {
+        self.groups().map_or(0, Groups::uncertain_under_way)
     }
 
     pub(super) fn ripen(&mut self, now: Moment) {

@@ -396,7 +396,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Status {
             max_size: self.limits.max_size,
             min_size: self.limits.min_size,
-            size: self.size() + self.doubtful(),
+            size: self.size() + self.uncertain(),
             idle: self.store.idle(),
             lent: self.store.size() - self.store.idle(),
             in_use: self.store.in_use(),

@@ -3,7 +3,7 @@
 use pool_core::{CreateReason, Error, GetOptions, GroupId, Pause};
 
 use crate::harness::{millis, pass, rest, secs};
-use crate::servers::{A, B, C, Fate, Servers, group, lend, set, shares, sizes, status};
+use crate::servers::{A, B, C, Fate, Servers, group, lend, retire, set, shares, sizes, status};
 
 #[tokio::test(start_paused = true)]
 async fn minimums_come_without_a_get_and_stay() {
@@ -165,5 +165,21 @@ async fn one_that_ages_is_succeeded_in_its_group_before_it_goes() {
             pass(millis(100)).await;
         }
         assert!(ages > 0, "none had a successor");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn successors_of_those_that_age_take_no_room_of_a_group_that_has_nothing() {
+    let servers = Servers::new(10);
+    let pool = servers.pool().max_size(3).max_lifetime(secs(100)).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 1), group(C, 1, 1)]);
+    pool.warm_up(secs(1)).await.unwrap();
+    for second in 0..120 {
+        pass(secs(1)).await;
+        let new = GroupId(1000 + second);
+        set(&pool, [group(new, 1, 1)]);
+        rest().await;
+        assert_eq!(status(&pool, new).size, 1, "after {second} s");
+        retire(&pool, new);
     }
 }

@@ -142,7 +142,9 @@ impl Plan {
     fn judge(&mut self) {
         let (groups, list, status) = (self.pool.groups(), self.pool.list(), self.pool.status());
         let kept: usize = groups.iter().filter(|it| !it.retired).map(|it| it.min).sum();
-        self.most = self.most.max(status.max_size).max(kept);
+        // Those that are about to go for their age have successors beside that.
+        let old = list.iter().filter(|it| it.age > secs(20)).count();
+        self.most = self.most.max(status.max_size).max(kept + old);
         let active = list.iter().filter(|it| it.draining.is_none()).count();
         assert!(active <= self.most, "{status:?}");
         assert_eq!(active, status.size - status.creating);

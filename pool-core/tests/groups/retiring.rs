@@ -122,3 +122,36 @@ async fn a_creation_that_fails_for_a_retired_group_is_no_failure() {
     assert!(pool.last_error().is_none());
     assert_eq!((pool.groups().len(), pool.status().size), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_created_for_a_retired_group_is_not_waited_for() {
+    let servers = Servers::new(10);
+    for id in [A, B] {
+        servers.set(id, Fate::Never);
+    }
+    // For load.
+    let pool = servers.pool().max_size(1).build().unwrap();
+    set(&pool, [group(A, 0, 1)]);
+    let get = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get_owned().await.map(drop) }
+    });
+    rest().await;
+    assert_eq!(status(&pool, A).creating, 1);
+    retire(&pool, A);
+    set(&pool, [group(C, 0, 1)]);
+    rest().await;
+    assert!(get.is_finished());
+    get.await.unwrap().unwrap();
+    // For minimums.
+    let pool = servers.pool().max_size(1).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
+    rest().await;
+    for id in [A, B] {
+        assert_eq!(status(&pool, id).creating, 1);
+        retire(&pool, id);
+    }
+    set(&pool, [group(C, 2, 1)]);
+    rest().await;
+    assert_eq!(status(&pool, C).size, 2);
+}

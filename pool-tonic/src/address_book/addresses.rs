@@ -83,6 +83,11 @@ impl Entry {
         self.ready.sum() > 0
     }
 
+    /// It failed, and an attempt goes on.
+    pub(super) fn is_being_asked(&self) -> bool {
+        self.failing && self.connecting > 0
+    }
+
     fn is_unhealthy(&self) -> bool {
         self.unhealthy.sum() > 0
     }

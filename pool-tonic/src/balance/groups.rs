@@ -56,7 +56,9 @@ impl Groups {
             if std::mem::replace(&mut inner.in_use, true) {
                 return;
             }
-            inner.changed = inner.weights.keys().copied().collect();
+            let Inner { changed, weights, .. } = &mut *inner;
+            // Beside what the pools have not heard of yet.
+            changed.extend(weights.keys());
         }
         self.tell();
     }

@@ -66,6 +66,9 @@ struct Row {
     /// Creations under way, and those of successors.
     births: usize,
     successors: usize,
+    /// The births that are not doubtful, and those of them that are for load.
+    sound: usize,
+    sound_for_load: usize,
     /// Resources that are to be replaced before they expire.
     aging: usize,
     pace: Pace,
@@ -81,6 +84,9 @@ struct Counted {
     live: usize,
     failing: usize,
     missing: usize,
+    /// Births of which nothing will come, those that are doubtful not among them.
+    lost: usize,
+    lost_for_load: usize,
 }
 
 pub struct Groups {
@@ -145,6 +151,8 @@ impl Groups {
             turn: pick::Turn::default(),
             births: 0,
             successors: 0,
+            sound: 0,
+            sound_for_load: 0,
             aging: 0,
             pace: Pace::default(),
             counted: Counted::default(),
@@ -324,15 +332,17 @@ impl Row {
 
     fn counted(&self) -> Counted {
         if self.retired {
-            return Counted { spare: self.size, ..Counted::default() };
+            let (lost, lost_for_load) = (self.sound, self.sound_for_load);
+            return Counted { spare: self.size, lost, lost_for_load, ..Counted::default() };
         }
         let failing = self.pace.failures > 0;
         Counted {
-            minimum: self.min,
+            minimum: self.floor(),
             spare: self.size.saturating_sub(self.floor()),
             live: 1,
             failing: usize::from(failing),
             missing: usize::from(!failing && self.size < self.min),
+            ..Counted::default()
         }
     }
 

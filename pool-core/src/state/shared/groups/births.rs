@@ -94,6 +94,8 @@ impl Groups {
         totals.live = totals.live - before.live + after.live;
         totals.failing = totals.failing - before.failing + after.failing;
         totals.missing = totals.missing - before.missing + after.missing;
+        totals.lost = totals.lost - before.lost + after.lost;
+        totals.lost_for_load = totals.lost_for_load - before.lost_for_load + after.lost_for_load;
 
         let start = row.pace.next_start();
         let waits = !row.retired && start > seats.now;
@@ -165,7 +167,8 @@ impl Groups {
         let class = if self.seats.least[SOUND].is_empty() { DOUBTFUL } else { SOUND };
         // Where all fail they are asked how they are, not stormed.
         let most = if self.all_fail() { 1 } else { most };
-        most.saturating_sub(self.seats.for_load[class])
+        let lost = if class == SOUND { self.totals.lost_for_load } else { 0 };
+        most.saturating_sub(self.seats.for_load[class] - lost)
     }
 
     /// The group that keeps more resources than it has and whose turn it is, if a birth for one may start.
@@ -252,11 +255,17 @@ impl Groups {
         };
         let count = &mut counts[usize::from(origin.doubtful)];
         *count = change(*count, 1);
+        if !origin.doubtful {
+            let row = &mut self.table[origin.group as usize];
+            row.sound = change(row.sound, 1);
+            let for_load = usize::from(origin.errand == Errand::Load);
+            row.sound_for_load = change(row.sound_for_load, for_load);
+        }
     }
 
-    /// How many of the births under way are doubtful: nobody should wait for those.
-    pub(in crate::state) fn doubtful_under_way(&self) -> usize {
-        self.seats.minimums[DOUBTFUL] + self.seats.for_load[DOUBTFUL]
+    /// How many of the births under way are doubtful, or for groups that are retired: nobody should wait for those.
+    pub(in crate::state) fn uncertain_under_way(&self) -> usize {
+        self.seats.minimums[DOUBTFUL] + self.seats.for_load[DOUBTFUL] + self.totals.lost
     }
 
     pub(in crate::state) fn failures(&self, key: u32) -> u32 {
