@@ -81,6 +81,8 @@ async fn a_server_that_is_gone_gets_no_calls_and_none_fails() {
     let pool = pool(&fleet).await;
     fleet.member(1).set_gone(true);
     common::until(|| pool.addresses()[1].ready == 0).await;
+    // The first call of all may have been its.
+    fleet.member(1).take_calls();
     let failed = calls(&pool, CALLS, 32).await;
     // Nothing was in flight on it.
     assert_eq!(failed, 0);
