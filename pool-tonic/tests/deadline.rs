@@ -3,16 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use std::time::Duration;
 
 use common::acts::{Act, play, seen};
 use common::{all_slots_free, ask, client, soon, until};
+use memory::{eventually, in_memory};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
-use pool_tonic_testing::raw::Raw;
+use pool_tonic_testing::raw::{Raw, message};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -110,6 +113,28 @@ async fn it_bounds_the_rest_of_an_answer() {
     let status = soon(call).await.unwrap().unwrap_err();
     check(start, &status, "the rest of the answer");
     assert!(status.message().contains(&peer.addr().to_string()), "{status}");
+    assert_eq!(pool.status().streams, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_there_when_it_has_passed_is_too_late() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.build().unwrap();
+    let start = Instant::now();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.server_stream(bounded(ask(Do::Echo))).await });
+    let mut peer = network.accept(100).await;
+    let (stream, _) = peer.request().await;
+    peer.headers(stream).await.unwrap();
+    peer.data(stream, &message("in time")).await.unwrap();
+    let mut answers = eventually(call).await.unwrap().unwrap().into_inner();
+    assert!(eventually(answers.message()).await.unwrap().is_some());
+    peer.data(stream, &message("and read before it has passed")).await.unwrap();
+    peer.ping([1; 8]).await.unwrap();
+    peer.ponged().await.unwrap();
+    tokio::time::sleep(TIMEOUT).await;
+    let status = answers.message().await.unwrap_err();
+    check(start, &status, "to send the rest of the answer");
     assert_eq!(pool.status().streams, 0);
 }
 
