@@ -17,7 +17,7 @@ pub struct Status {
     pub min_size: usize,
     /// Resources that count towards the maximum: idle, lent, being created; and being destroyed, in an
     /// exclusive pool. Also those that are being created for [groups](crate::SharedPool::update_groups) that failed
-    /// before, which count towards no maximum until they are there.
+    /// before or are retired, which count towards no maximum until they are there.
     pub size: usize,
     /// Resources that nobody holds.
     pub idle: usize,

@@ -17,10 +17,9 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     ///
     /// - A group keeps its *minimum*, which is created in the background, from the first call in a runtime on. It is
     ///   not counted against [`max_creating`](crate::Builder::max_creating): up to 64 such creations run at a time, at
-    ///   most half of them for groups that failed before. If the minimums come to more than
-    ///   [`max_size`](crate::Builder::max_size), so many there may be, with successors of those that are about to be too
-    ///   old. Resources that only the load asked for make
-    ///   room for them; for what is created for a group that failed before, when it is there.
+    ///   most half of them for groups that failed before. If the minimums, and the successors of what is about to be too
+    ///   old, come to more than [`max_size`](crate::Builder::max_size), so many there may be. Resources that only the load
+    ///   asked for make room for them; for what is created for a group that failed before, when it is there.
     /// - For *load* the whole pool grows and shrinks by the same rules as without groups, up to its maximum size. A
     ///   new resource goes to the group with the fewest for its weight; none goes from a group at its minimum, also not
     ///   for being idle. One that is about to reach its maximum lifetime is succeeded by one of its group.
@@ -95,20 +94,7 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     #[track_caller]
     pub fn try_get_owned_of(&self, group: GroupId) -> Option<ResourceLease<'static, M, Shared>> {
         let at = Location::caller();
-        let core = &self.core;
-        let mut state = core.state();
-        let lent = if state.lends_hot() {
-            let lent = state.lend_hot_of(group);
-            drop(state);
-            let (lent, settle) = lent?;
-            if settle {
-                core.settle();
-            }
-            lent
-        } else {
-            drop(state);
-            core.update(|state, now, actions| state.try_get_of(group, now, actions))?
-        };
-        Some(ResourceLease::new(Owned(core), lent, at).arrived())
+        let lent = self.core.update(|state, now, actions| state.try_get_of(group, now, actions))?;
+        Some(ResourceLease::new(Owned(&self.core), lent, at).arrived())
     }
 }

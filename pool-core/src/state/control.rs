@@ -48,7 +48,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             actions.closed = true;
             self.end_all(now, actions);
         }
-        self.fail_all(usize::MAX, || Failure::Closed, now, actions) > 0
+        self.fail_first(usize::MAX, true, || Failure::Closed, now, actions) > 0
     }
 
     fn end_all(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
@@ -89,25 +89,27 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Fails those that wait while they are to fail. Says whether there are more.
     pub(crate) fn fail_paused(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> bool {
         self.paused == Some(Pause::Fail)
-            && self.fail_all(usize::MAX, || Failure::Paused, now, actions) > 0
+            && self.fail_first(usize::MAX, true, || Failure::Paused, now, actions) > 0
     }
 
-    /// Fails `most` of those that wait, as many of them as may be under one lock. Says how many are left to
-    /// fail.
-    pub(super) fn fail_all(
+    /// Fails `most` of those that wait, or of those whose wait a failure to create ends, as many of them as may be under
+    /// one lock. Says how many are left to fail.
+    pub(super) fn fail_first(
         &mut self,
         most: usize,
+        all: bool,
         failure: impl Fn() -> Failure<E>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> usize {
         let most = most.min(self.waiters.waiting());
-        let now_failed = most.min(FAILED_AT_ONCE);
-        for _ in 0..now_failed {
-            let Some(refused) = self.waiters.fail_first(failure()) else { break };
-            self.refuse(refused, now, actions);
+        let tickets = self.waiters.first_of(most.min(FAILED_AT_ONCE), all);
+        for ticket in &tickets {
+            if let Some(refused) = self.waiters.fail(*ticket, failure()) {
+                self.refuse(refused, now, actions);
+            }
         }
-        most - now_failed
+        if tickets.len() < FAILED_AT_ONCE { 0 } else { most - FAILED_AT_ONCE }
     }
 
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {

@@ -7,6 +7,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::shared::DEFAULT;
 use super::store::Shrunk;
 use super::{
@@ -53,18 +54,29 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.groups().map_or(Moment::NEVER, Groups::next_retry)
     }
 
-    /// Whether a creation for the minimum of a group is to be started. One that there is no room for takes that of
-    /// a resource which no group asks for; where it is doubtful, when there is something to take it for.
-    pub(super) fn is_group_due(&self) -> bool {
-        let Some(groups) = self.groups() else { return false };
-        let Some(group) = groups.due() else { return false };
+    /// The group that a creation for its minimum is to be started for. One that there is no room for takes that of a
+    /// resource which no group asks for; where it is doubtful, when there is something to take it for.
+    fn due_group(&self) -> Option<u32> {
+        let groups = self.groups()?;
+        let group = groups.due()?;
         if self.closed || self.paused.is_some() {
-            return false;
+            return None;
         }
         let (size, most) = (self.size(), self.most());
         let is_doubtful = groups.is_doubtful(group);
         let has_room = is_doubtful || size < most || size == most && groups.has_spare();
-        has_room && self.has_room_in_all()
+        (has_room && self.has_room_in_all()).then_some(group)
+    }
+
+    /// When the next creation may start, if one is missing.
+    pub(super) fn next_birth_at(&self) -> Moment {
+        if self.due_group().is_some() {
+            Moment::default()
+        } else if self.missing() > 0 {
+            self.next_start()
+        } else {
+            Moment::NEVER
+        }
     }
 
     /// Which group the next creation is for that is due, and why.
@@ -73,9 +85,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<(u32, Errand, CreateReason)> {
-        if self.is_group_due()
+        if let Some(group) = self.due_group()
             && let Some(groups) = self.store.groups()
-            && let Some(group) = groups.due()
         {
             let reason = groups.reason(group);
             if !groups.is_doubtful(group) {
@@ -106,7 +117,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Those that drain go with their last holder, which may take long: as many again, no more.
     fn has_room_in_all(&self) -> bool {
         self.size().saturating_add(self.beside()) < self.most().saturating_mul(2)
     }
@@ -118,7 +128,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> bool {
-        if origin.errand == Errand::Minimum && self.groups().is_some_and(Groups::has_spare) {
+        if origin.errand == Errand::Minimum {
             self.make_room(now, actions);
         }
         self.size() < self.most() && (!origin.doubtful || self.has_room_in_all())
@@ -137,6 +147,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    /// Whether what is born for a group ends at once.
+    pub(super) fn is_retired(&self, group: u32) -> bool {
+        self.groups().is_some_and(|groups| groups.is_retired(group))
+    }
+
     pub(super) fn group_name(&self, group: u32) -> Option<GroupId> {
         self.groups()?.name(group)
     }
@@ -153,27 +168,25 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         retry_in: Option<Duration>,
         now: Moment,
     ) -> Duration {
-        let random = self.rng.f64() * 2.0 - 1.0;
-        let backoff = &self.times.backoff;
-        match self.store.groups_mut().filter(|groups| groups.is_on()) {
-            Some(groups) => groups.failed(group, retry_in, backoff, random, now),
-            None => self.pace.failed(retry_in, backoff, random, now),
-        }
+        let (random, backoff) = (self.rng.f64() * 2.0 - 1.0, self.times.backoff);
+        self.paced(group, |pace| pace.failed(retry_in, &backoff, random, now))
     }
 
     pub(super) fn succeeded(&mut self, group: u32) {
-        match self.store.groups_mut().filter(|groups| groups.is_on()) {
-            Some(groups) => groups.succeeded(group),
-            None => self.pace.succeeded(),
-        }
+        self.paced(group, Pace::succeeded);
     }
 
     /// A resource that was created `created` died before it was of use.
     pub(super) fn infant_death(&mut self, group: u32, created: Moment, now: Moment) {
-        let backoff = &self.times.backoff;
+        let backoff = self.times.backoff;
+        self.paced(group, |pace| pace.infant_death(created, &backoff, now));
+    }
+
+    /// Changes the pace of a group, or of the pool.
+    fn paced<T>(&mut self, group: u32, change: impl FnOnce(&mut Pace) -> T) -> T {
         match self.store.groups_mut().filter(|groups| groups.is_on()) {
-            Some(groups) => groups.infant_death(group, created, backoff, now),
-            None => self.pace.infant_death(created, backoff, now),
+            Some(groups) => groups.paced(group, change),
+            None => change(&mut self.pace),
         }
     }
 }
@@ -197,18 +210,6 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         self.settle(now, actions);
     }
 
-    /// Whether a place of a group can be lent without a clock, or is not to be had.
-    pub(crate) fn lends_hot(&self) -> bool {
-        self.fast.plain && self.waiters.is_empty() && !self.counts_shared_uses()
-    }
-
-    /// Lends a place of a group where that [takes no clock](Self::lends_hot). The flag asks for
-    /// [`settle`](Self::settle).
-    pub(crate) fn lend_hot_of(&mut self, id: GroupId) -> Option<(Lent<Arc<Share<R>>>, bool)> {
-        let lent = self.lend_of(id)?;
-        Some((lent, self.crossed()))
-    }
-
     /// Lends a place of a group if one is free and nobody waits.
     pub(crate) fn try_get_of(
         &mut self,
@@ -219,15 +220,10 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
             return None;
         }
-        let lent = self.lend_of(id)?;
-        self.use_up(&lent.place);
-        self.settle(now, actions);
-        Some(lent)
-    }
-
-    fn lend_of(&mut self, id: GroupId) -> Option<Lent<Arc<Share<R>>>> {
         let (place, stale) = self.store.lend_of(id, &mut self.rng, self.front.fresh_after())?;
         self.count_ok(1);
+        self.use_up(&place);
+        self.settle(now, actions);
         Some(Lent { place, stale, waiter: Key::NIL })
     }
 

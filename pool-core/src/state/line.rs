@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::tickets::Ask;
+use super::tickets::{Ask, Key, Ticket};
 use crate::moment::Moment;
+use crate::options::Priority;
 
 #[repr(align(64))]
 pub(super) struct Line {
@@ -38,6 +39,12 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// The name of the one that waits, of this class.
+    #[inline]
+    pub(super) fn ticket(&self, class: Priority) -> Ticket {
+        Ticket { key: Key::new(self.mailbox, class), stand: self.stand }
+    }
+
     fn waits(&self) -> bool {
         self.waker.is_some()
     }

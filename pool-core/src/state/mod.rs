@@ -28,8 +28,8 @@
 //!
 //! 1. idle + lent + births + closing ≤ `max_size`, or what groups keep if that is more, but for what `resize` leaves
 //!    over. In a shared pool the closing count beside that, with the draining and the successors that are made for those
-//!    that are to be replaced, and all together are at most twice as many. Births for groups that failed before count
-//!    nowhere: what they make takes its room when it comes.
+//!    that are to be replaced, and all together are at most twice as many. Births for groups that failed before, and for
+//!    retired ones, count nowhere: what the former make takes its room when it comes.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival.
 //! 3. Waiters ⇒ a birth under way, a birth due (`next_start`, or maintenance notified), no room, or no group to make
@@ -43,6 +43,7 @@
 //!    or begun.
 
 mod actions;
+mod births;
 mod control;
 mod exclusive;
 mod groups;
@@ -65,6 +66,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 pub(crate) use self::actions::{Actions, Failure, LastError};
+use self::births::Birth;
+pub(crate) use self::births::{BirthOrder, Newborn, Stillborn};
 pub(crate) use self::exclusive::IdleStore;
 use self::pace::Pace;
 pub(crate) use self::places::{Answer, Lent, Unserved};
@@ -75,8 +78,6 @@ use self::shared::{Errand, Groups, Origin};
 use self::shed::Shed;
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
-use self::supply::Birth;
-pub(crate) use self::supply::{BirthOrder, Newborn, Stillborn};
 pub(crate) use self::tickets::{Ask, Key, Left, Outcome, Places, Polled, Ticket};
 pub(crate) use self::timers::Work;
 use self::waiters::Waiters;
@@ -428,7 +429,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.store.size() + self.coming() + closing
     }
 
-    /// What there is beside that.
+    /// What there is beside that: those that drain go with their last holder, which may take long. There may be as many
+    /// again, and no more.
     fn beside(&self) -> usize {
         let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
         self.store.draining() + closing + self.replacements.len()

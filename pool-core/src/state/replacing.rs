@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
-use super::supply::Birth;
+use super::births::Birth;
 use super::{ActionsOf, BirthOrder, Errand, State, Store};
 use crate::control::Pause;
 use crate::manager::{CreateReason, ResourceId};

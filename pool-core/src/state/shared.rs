@@ -20,6 +20,7 @@
 mod groups;
 mod lending;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -66,8 +67,8 @@ impl<R> Row<R> {
 pub struct ShareStore<R> {
     rows: Slab<Row<R>>,
     pub(super) groups: Groups,
-    /// Keys of the rows, in the order of their resources' numbers.
-    by_number: Vec<u32>,
+    /// Keys of the rows by their resources' numbers.
+    by_number: BTreeMap<ResourceId, u32>,
     draining: usize,
     /// Leases of active rows.
     active_in_use: usize,
@@ -88,7 +89,7 @@ impl<R> Default for ShareStore<R> {
         Self {
             rows: Slab::new(),
             groups: Groups::default(),
-            by_number: Vec::new(),
+            by_number: BTreeMap::new(),
             draining: 0,
             active_in_use: 0,
             draining_in_use: 0,
@@ -102,23 +103,7 @@ impl<R> Default for ShareStore<R> {
 
 impl<R: Send + 'static> ShareStore<R> {
     fn find(&self, id: ResourceId) -> Option<usize> {
-        let &key = self.by_number.get(self.position(id))?;
-        (self.number(key) == id).then_some(key as usize)
-    }
-
-    /// Where a resource is in `by_number`, or would be.
-    fn position(&self, id: ResourceId) -> usize {
-        // Numbers grow: the new ones are nearly always the last.
-        match self.by_number.last() {
-            Some(&last) if self.number(last) >= id => {
-                self.by_number.partition_point(|&key| self.number(key) < id)
-            }
-            _ => self.by_number.len(),
-        }
-    }
-
-    fn number(&self, key: u32) -> ResourceId {
-        self.rows[key as usize].share.slot.id
+        self.by_number.get(&id).map(|&key| key as usize)
     }
 
     /// Puts a row among those of its group that have a free place, or takes it out, as its state asks.
@@ -158,8 +143,7 @@ impl<R: Send + 'static> ShareStore<R> {
     fn end_if_unused(&mut self, key: usize) -> Option<Ended<R>> {
         let row = &self.rows[key];
         let reason = row.draining.filter(|_| row.in_use == 0 && row.held == 0)?;
-        let number = self.position(row.share.slot.id);
-        self.by_number.remove(number);
+        self.by_number.remove(&row.share.slot.id);
         let row = self.rows.remove(key);
         self.draining -= 1;
         if let Some(moved) = self.groups.remove(row.group, row.at) {
@@ -200,7 +184,7 @@ impl<R: Send + 'static> ShareStore<R> {
 
     /// How each stands, in the order of their numbers.
     pub(crate) fn list(&self, now: Moment) -> Vec<SharedStatus> {
-        let status = |(_, row): (usize, &Row<R>)| SharedStatus {
+        let status = |row: &Row<R>| SharedStatus {
             id: row.share.slot.id,
             group: self.groups.name(row.group),
             in_use: row.in_use,
@@ -209,9 +193,7 @@ impl<R: Send + 'static> ShareStore<R> {
             age: now.since(row.share.slot.created),
             uses: row.share.uses.load(Ordering::Relaxed),
         };
-        let mut list: Vec<_> = self.rows.iter().map(status).collect();
-        list.sort_unstable_by_key(|status| status.id);
-        list
+        self.by_number.values().map(|&key| status(&self.rows[key as usize])).collect()
     }
 
     /// Places of a resource, on average.

@@ -136,7 +136,7 @@ pub trait Store: Default + Send {
     fn idle_since(&self, returned: Moment) -> Vec<ResourceId>;
 
     /// How many idle resources expire by `expiry`, and when the next one after that does; of shared ones
-    /// all, idle or not, or else those that are in use or were since `used_since`.
+    /// all, idle or not, or else those that are in use or were since `used_since`. Groups take note of theirs.
     fn aging(&mut self, expiry: Moment, used_since: Option<Moment>) -> (usize, Moment);
 
     /// Somebody may speak of a resource by its number.

@@ -4,8 +4,8 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use super::births::BirthOrder;
 use super::store::{Ended, Shrunk, Store};
-use super::supply::BirthOrder;
 use super::{ActionsOf, Failure, State};
 use crate::config::CheckPolicy;
 use crate::moment::Moment;
@@ -239,15 +239,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Moment::NEVER;
         }
         let nearest = self.next_change();
-        let start = self.next_start();
         // What is missing and due did not all start at once.
-        let retry = if self.is_group_due() {
-            now
-        } else if self.missing() > 0 {
-            start.max(now)
-        } else {
-            Moment::NEVER
-        };
+        let retry = self.next_birth_at().max(now);
         nearest.min(retry).min(self.idle_deadline())
     }
 }

@@ -18,14 +18,14 @@
 //! front of it is *odd*, and stands in an ordered set beside the ring. The nearest deadline is thus
 //! found in O(1), and one timer serves the whole queue. Nearer by less than a timer can tell is not nearer.
 
+mod ending;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
 use super::line::{Entry, Gone, Line};
-use super::tickets::{
-    Ask, Granted, Key, Left, MAX_WAITERS, Outcome, Places, Polled, Refused, Ticket,
-};
+use super::tickets::{Ask, Granted, Key, Left, MAX_WAITERS, Outcome, Places, Polled, Ticket};
 use crate::mailboxes::{self, Mailboxes};
 use crate::moment::Moment;
 use crate::options::Priority;
@@ -177,11 +177,7 @@ impl<T, F> Waiters<T, F> {
 
     /// Whose turn it is, by name.
     fn first_ticket(&self) -> Option<Ticket> {
-        let first = || {
-            let (class, entry) = self.first()?;
-            Some(Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand })
-        };
-        self.gathering.or_else(first)
+        self.gathering.or_else(|| self.first().map(|(class, entry)| entry.ticket(class)))
     }
 
     fn grant_with_several(&mut self, place: T) -> Granted<T> {
@@ -229,82 +225,6 @@ impl<T, F> Waiters<T, F> {
     /// Whether the one whose turn it is wants one place.
     pub(crate) fn first_wants_one(&self) -> bool {
         self.first_ticket().is_none_or(|ticket| !self.several.contains_key(&ticket.key))
-    }
-
-    /// Fails the one whose turn it is.
-    pub(crate) fn fail_first(&mut self, failure: F) -> Option<Refused<T>> {
-        self.fail(self.first_ticket()?, failure)
-    }
-
-    /// The first of those whose wait a failure to create ends, in the order of service.
-    pub(crate) fn ended_by_failures(&self, most: usize) -> Vec<Ticket> {
-        let lines = Priority::ALL.into_iter().zip(&self.lines);
-        let ended = lines.flat_map(|(class, line)| {
-            let ended = line.iter().filter(|entry| !entry.through_failures);
-            let ticket = move |entry: &Entry| Ticket {
-                key: Key::new(entry.mailbox, class),
-                stand: entry.stand,
-            };
-            ended.map(ticket)
-        });
-        ended.take(most).collect()
-    }
-
-    /// Fails one whose deadline has passed.
-    pub(crate) fn fail_expired(&mut self, now: Moment, failure: F) -> Option<Refused<T>> {
-        let (deadline, ticket) = self.nearest()?;
-        if deadline <= now { self.fail(ticket, failure) } else { None }
-    }
-
-    /// Fails one that joined before `joined`, of the lowest class first.
-    pub(crate) fn fail_older(&mut self, joined: Moment, failure: F) -> Option<Refused<T>> {
-        let firsts = Priority::ALL.into_iter().zip(&self.lines).rev();
-        let mut firsts = firsts.filter_map(|(class, line)| Some((class, line.first()?)));
-        let (class, entry) = firsts.find(|(_, entry)| entry.joined < joined)?;
-        let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
-        self.fail(ticket, failure)
-    }
-
-    /// Fails those that want more than `places`.
-    pub(crate) fn fail_larger(
-        &mut self,
-        places: usize,
-        failure: impl Fn() -> F,
-    ) -> Vec<Refused<T>> {
-        let larger = self.several.iter().filter(|(_, several)| {
-            several.wanted > places && several.granted.len() < several.wanted
-        });
-        let larger = larger.map(|(&key, several)| Ticket { key, stand: several.stand });
-        let larger: Vec<_> = larger.collect();
-        larger.into_iter().filter_map(|ticket| self.fail(ticket, failure())).collect()
-    }
-
-    /// The nearest deadline.
-    pub(crate) fn next_deadline(&self) -> Moment {
-        self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
-    }
-
-    /// Those that joined at `joined`, the last time that was kept, joined by `now`: their deadlines move by as
-    /// much.
-    pub(crate) fn join_later(&mut self, joined: Moment, now: Moment) {
-        let late = now.since(joined);
-        let class = Priority::Normal;
-        let line = &mut self.lines[class as usize];
-        let mut latest = Moment::default();
-        for entry in line.joined_at(joined) {
-            let key = Key::new(entry.mailbox, class);
-            let ticket = Ticket { key, stand: entry.stand };
-            let before = entry.deadline;
-            entry.joined = now;
-            entry.deadline = before.after(late);
-            if entry.odd {
-                self.odd.remove(&(before, ticket));
-                self.odd.insert((entry.deadline, ticket));
-            } else {
-                latest = latest.max(entry.deadline);
-            }
-        }
-        line.note_later(latest);
     }
 
     /// The wakers of all that wait, who will leave others when they are polled.
@@ -368,23 +288,6 @@ impl<T, F> Waiters<T, F> {
             return Some((Priority::Normal, entry));
         }
         Some((Priority::Low, low.first()?))
-    }
-
-    fn nearest(&self) -> Option<(Moment, Ticket)> {
-        let lines = Priority::ALL.into_iter().zip(&self.lines);
-        let regular = lines.filter_map(|(class, line)| {
-            let entry = line.first_regular()?;
-            let ticket = Ticket { key: Key::new(entry.mailbox, class), stand: entry.stand };
-            Some((entry.deadline, ticket))
-        });
-        regular.chain(self.odd.first().copied()).min()
-    }
-
-    pub(crate) fn fail(&mut self, ticket: Ticket, failure: F) -> Option<Refused<T>> {
-        let waker = self.step_out(ticket)?;
-        let granted = self.take_granted(ticket.key);
-        self.failed.insert(ticket.key, failure);
-        Some(Refused { waker, granted })
     }
 
     /// What one has been granted that wanted more, and will not get it.

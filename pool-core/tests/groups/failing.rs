@@ -96,9 +96,8 @@ async fn one_that_hangs_up_holds_up_no_other() {
     set(&pool, [group(A, 1, 1), group(B, 0, 1)]);
     rest().await;
     for _ in 0..5 {
-        let a = pool.list().into_iter().find(|it| it.group == Some(A));
-        if let Some(a) = a {
-            servers.handle(a.id).broken("hung up");
+        if let Some(a) = servers.handle_in(&pool, A) {
+            a.broken("hung up");
         }
         rest().await;
     }

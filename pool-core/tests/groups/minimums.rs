@@ -23,8 +23,7 @@ async fn minimums_come_without_a_get_and_stay() {
     pass(secs(600)).await;
     assert_eq!(sizes(&pool, [A, B, C]), [2, 1, 0]);
     // One that breaks is made anew, in its group.
-    let b = pool.list().into_iter().find(|it| it.group == Some(B)).unwrap();
-    servers.handle(b.id).broken("test");
+    servers.handle_in(&pool, B).unwrap().broken("test");
     rest().await;
     assert_eq!(sizes(&pool, [A, B, C]), [2, 1, 0]);
     // A minimum that is less lets them go.

@@ -188,7 +188,7 @@ impl Plan {
         let (created, ended) = (self.pool.counters().created, self.pool.counters().ended.total());
         assert_eq!(created - ended, self.pool.list().len() as u64);
         assert!(self.pool.drain(secs(10)).await.complete);
-        assert_eq!(self.servers.books.lock().unwrap().destroyed.len() as u64, created);
+        assert_eq!(self.servers.destroyed().len() as u64, created);
     }
 }
 

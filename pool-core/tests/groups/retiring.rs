@@ -3,7 +3,7 @@
 use pool_core::{EndReason, Error, GetOptions, GroupChange, SharedStatus};
 
 use crate::harness::{pass, rest, secs};
-use crate::servers::{A, B, C, Fate, Servers, group, lend, retire, set, shares, status};
+use crate::servers::{A, B, C, Fate, Servers, group, lend, retire, set, shares, status, waiter};
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_is_retired_is_lent_no_more() {
@@ -17,7 +17,7 @@ async fn a_group_that_is_retired_is_lent_no_more() {
     // What is idle has gone, what is lent drains.
     let a = status(&pool, A);
     assert_eq!((a.size, a.draining, a.in_use, a.places, a.retired), (0, 1, 1, 0, true));
-    assert_eq!(servers.books.lock().unwrap().destroyed, [Some(A)]);
+    assert_eq!(servers.destroyed(), [Some(A)]);
     assert_eq!(pool.counters().ended.get(EndReason::Removed), 1);
     assert_eq!(pool.status().size, 1);
     assert!(pool.try_get_owned_of(A).is_none());
@@ -28,7 +28,7 @@ async fn a_group_that_is_retired_is_lent_no_more() {
     drop(busy);
     rest().await;
     assert_eq!(pool.groups().iter().map(|it| it.id).collect::<Vec<_>>(), [B]);
-    assert_eq!(servers.books.lock().unwrap().destroyed, [Some(A); 2]);
+    assert_eq!(servers.destroyed(), [Some(A); 2]);
     assert_eq!(servers.attempts_for(A).len(), 2);
 }
 
@@ -42,7 +42,7 @@ async fn what_is_born_for_a_retired_group_ends_at_once() {
     retire(&pool, A);
     assert_eq!((status(&pool, A).creating, status(&pool, A).retired), (1, true));
     pass(secs(1)).await;
-    assert_eq!(servers.books.lock().unwrap().destroyed, [Some(A)]);
+    assert_eq!(servers.destroyed(), [Some(A)]);
     assert_eq!(pool.groups().len(), 1);
     // Nor is a successor of use.
     servers.set(B, Fate::Slow(secs(1)));
@@ -62,13 +62,10 @@ async fn what_is_born_for_a_retired_group_ends_at_once() {
     assert!(matches!(waits, Err(Error::Timeout(_))));
     assert_eq!(servers.attempts().len(), 3);
     // Until there is.
-    let waiter = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.get_owned().await.unwrap().group }
-    });
+    let get = waiter(&pool);
     rest().await;
     set(&pool, [group(C, 0, 1)]);
-    assert_eq!(waiter.await.unwrap(), Some(C));
+    assert_eq!(get.await.unwrap().unwrap().group, Some(C));
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,17 +129,14 @@ async fn what_is_being_created_for_a_retired_group_is_not_waited_for() {
     // For load.
     let pool = servers.pool().max_size(1).build().unwrap();
     set(&pool, [group(A, 0, 1)]);
-    let get = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.get_owned().await.map(drop) }
-    });
+    let get = waiter(&pool);
     rest().await;
     assert_eq!(status(&pool, A).creating, 1);
     retire(&pool, A);
     set(&pool, [group(C, 0, 1)]);
     rest().await;
     assert!(get.is_finished());
-    get.await.unwrap().unwrap();
+    drop(get.await.unwrap().unwrap());
     // For minimums.
     let pool = servers.pool().max_size(1).build().unwrap();
     set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
@@ -154,4 +148,27 @@ async fn what_is_being_created_for_a_retired_group_is_not_waited_for() {
     set(&pool, [group(C, 2, 1)]);
     rest().await;
     assert_eq!(status(&pool, C).size, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_being_created_again_for_a_retired_group_holds_up_no_other() {
+    let servers = Servers::new(10);
+    servers.set(A, Fate::Fail);
+    let pool = servers.pool().build().unwrap();
+    set(&pool, [group(A, 0, 1)]);
+    let get = waiter(&pool);
+    rest().await;
+    // It failed, and its second creation does not come to an end.
+    servers.set(A, Fate::Never);
+    pass(secs(2)).await;
+    assert_eq!((status(&pool, A).creating, servers.attempts_for(A).len()), (1, 2));
+    retire(&pool, A);
+    servers.set(C, Fate::Fail);
+    set(&pool, [group(C, 0, 1)]);
+    rest().await;
+    assert_eq!(servers.attempts_for(C).len(), 1);
+    servers.set(C, None);
+    pass(secs(2)).await;
+    assert!(get.is_finished());
+    drop(get.await.unwrap().unwrap());
 }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pool_core::{
-    CreateContext, CreateReason, Group, GroupChange, GroupId, GroupStatus, Manager, ResourceHandle,
-    ResourceId, SharedLease, SharedManager, SharedPool, SharedPoolBuilder,
+    CreateContext, CreateReason, Error, Group, GroupChange, GroupId, GroupStatus, Manager,
+    ResourceHandle, ResourceId, SharedLease, SharedManager, SharedPool, SharedPoolBuilder,
 };
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::harness::secs;
@@ -50,9 +51,7 @@ pub(crate) struct Books {
 #[derive(Clone)]
 pub(crate) struct Servers {
     pub(crate) books: Arc<Mutex<Books>>,
-    pub(crate) began: Instant,
-
-    pub(crate) retry_in: Option<Duration>,
+    began: Instant,
     pub(crate) places: usize,
 }
 
@@ -74,7 +73,7 @@ impl std::error::Error for Down {}
 
 impl Servers {
     pub(crate) fn new(places: usize) -> Self {
-        Self { books: Arc::default(), began: Instant::now(), retry_in: Some(secs(2)), places }
+        Self { books: Arc::default(), began: Instant::now(), places }
     }
 
     pub(crate) fn pool(&self) -> SharedPoolBuilder<Self> {
@@ -101,6 +100,16 @@ impl Servers {
 
     pub(crate) fn handle(&self, id: ResourceId) -> ResourceHandle {
         self.books.lock().unwrap().handles[&id].clone()
+    }
+
+    /// That of some resource of a group, if it has one.
+    pub(crate) fn handle_in(&self, pool: &Pool, group: GroupId) -> Option<ResourceHandle> {
+        let of_group = pool.list().into_iter().find(|it| it.group == Some(group))?;
+        Some(self.handle(of_group.id))
+    }
+
+    pub(crate) fn destroyed(&self) -> Vec<Option<GroupId>> {
+        self.books.lock().unwrap().destroyed.clone()
     }
 }
 
@@ -144,7 +153,7 @@ impl Manager for Servers {
     }
 
     fn retry_in(&self, _error: &Down) -> Option<Duration> {
-        self.retry_in
+        Some(secs(2))
     }
 
     async fn destroy(&self, server: Server) {
@@ -181,6 +190,12 @@ pub(crate) fn sizes<const N: usize>(pool: &Pool, ids: [GroupId; N]) -> [usize; N
 /// How many of some leases are of which group.
 pub(crate) fn shares<const N: usize>(leases: &[Lease], ids: [GroupId; N]) -> [usize; N] {
     ids.map(|id| leases.iter().filter(|lease| lease.group == Some(id)).count())
+}
+
+/// One that waits for a lease.
+pub(crate) fn waiter(pool: &Pool) -> JoinHandle<Result<Lease, Error<Down>>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.get_owned().await })
 }
 
 pub(crate) async fn lend(pool: &Pool, leases: usize) -> Vec<Lease> {

@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use pool_core::{GetOptions, GroupId, Pause, Pick};
+use pool_core::{GroupId, Pause, Pick};
 
 use crate::harness::{rest, secs};
 use crate::servers::{
-    A, B, C, Servers, about, group, lend, one_by_one, retire, set, shares, sizes, status,
+    A, B, C, Servers, about, group, lend, one_by_one, retire, set, shares, sizes, status, waiter,
 };
 
 #[tokio::test(start_paused = true)]
@@ -108,14 +108,12 @@ async fn one_that_allows_fewer_holders_gets_fewer() {
     let pool = servers.pool().build().unwrap();
     set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
     pool.warm_up(secs(1)).await.unwrap();
-    let b = pool.list().into_iter().find(|it| it.group == Some(B)).unwrap();
-    servers.handle(b.id).set_places(20);
+    servers.handle_in(&pool, B).unwrap().set_places(20);
     let held = lend(&pool, 60).await;
     let [_, b] = shares(&held, [A, B]);
     about(b, 10, 2);
     // And one that allows none gets none.
-    let a = pool.list().into_iter().find(|it| it.group == Some(A)).unwrap();
-    servers.handle(a.id).set_places(0);
+    servers.handle_in(&pool, A).unwrap().set_places(0);
     assert!(pool.try_get_owned_of(A).is_none());
     assert_eq!(shares(&lend(&pool, 10).await, [A, B]), [0, 10]);
 }
@@ -133,10 +131,7 @@ async fn a_place_of_one_group_is_lent_as_fairly_as_any() {
     let of_b = lend(&pool, 2).await;
     assert_eq!(shares(&of_b, [A, B]), [0, 2]);
     // While somebody waits, nobody has a place before.
-    let waiter = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.get_owned_with(GetOptions::new()).await }
-    });
+    let waiter = waiter(&pool);
     rest().await;
     assert_eq!(pool.status().waiting, 1);
     drop(of_a);

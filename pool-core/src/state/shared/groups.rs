@@ -29,8 +29,8 @@ use std::num::NonZero;
 
 use slab::Slab;
 
+use self::births::{Births, Seat, Seats};
 pub(in crate::state) use self::births::{Errand, Origin};
-use self::births::{Seat, Seats};
 use self::pick::Turns;
 use super::MAX_PLACES;
 use crate::group::{Group, GroupId, GroupStatus, Pick};
@@ -64,11 +64,8 @@ struct Row {
     /// Its turn, where groups are picked in turn.
     turn: pick::Turn,
     /// Creations under way, and those of successors.
-    births: usize,
+    births: Births,
     successors: usize,
-    /// The births that are not doubtful, and those of them that are for load.
-    sound: usize,
-    sound_for_load: usize,
     /// Resources that are to be replaced before they expire.
     aging: usize,
     pace: Pace,
@@ -84,9 +81,9 @@ struct Counted {
     live: usize,
     failing: usize,
     missing: usize,
-    /// Births of which nothing will come, those that are doubtful not among them.
-    lost: usize,
-    lost_for_load: usize,
+    /// Births under way, and those of which nothing will come.
+    births: Births,
+    lost: Births,
 }
 
 pub struct Groups {
@@ -149,10 +146,8 @@ impl Groups {
             in_use: 0,
             cost: 0.0,
             turn: pick::Turn::default(),
-            births: 0,
+            births: Births::default(),
             successors: 0,
-            sound: 0,
-            sound_for_load: 0,
             aging: 0,
             pace: Pace::default(),
             counted: Counted::default(),
@@ -174,10 +169,7 @@ impl Groups {
             key
         });
         self.weigh(key, group.weight, false);
-        let row = &mut self.table[key as usize];
-        row.min = group.min.min(MAX_PLACES);
-        row.note_cost();
-        self.seat(key);
+        self.changed(key, |row| row.min = group.min.min(MAX_PLACES));
         unnamed
     }
 
@@ -229,14 +221,14 @@ impl Groups {
 
     /// Whether what is born for a group ends at once.
     pub(in crate::state) fn is_retired(&self, key: u32) -> bool {
-        self.on && self.table[key as usize].retired
+        self.table[key as usize].retired
     }
 
     pub(super) fn members(&self, key: u32) -> &[u32] {
         &self.table[key as usize].members
     }
 
-    /// The sum of the minimums.
+    /// The sum of what they keep, with successors of what is about to be too old.
     pub(in crate::state) fn minimum(&self) -> usize {
         self.totals.minimum
     }
@@ -286,10 +278,21 @@ impl Groups {
 
     /// A resource that may be lent has another number of places.
     pub(super) fn has_places(&mut self, key: u32, before: usize, places: usize) {
-        let row = &mut self.table[key as usize];
-        row.able = row.able - usize::from(before > 0) + usize::from(places > 0);
-        row.places = row.places - before + places;
-        row.note_cost();
+        self.changed(key, |row| {
+            row.able = row.able - usize::from(before > 0) + usize::from(places > 0);
+            row.places = row.places - before + places;
+        });
+    }
+
+    /// Changes the pace of a group.
+    pub(in crate::state) fn paced<T>(
+        &mut self,
+        key: u32,
+        change: impl FnOnce(&mut Pace) -> T,
+    ) -> T {
+        let result = change(&mut self.table[key as usize].pace);
+        self.seat(key);
+        result
     }
 
     fn changed(&mut self, key: u32, change: impl FnOnce(&mut Row)) {
@@ -318,22 +321,17 @@ impl Groups {
 impl Row {
     /// Nothing of it is there, and nothing is to come.
     fn is_bare(&self) -> bool {
-        self.members.is_empty() && self.births == 0 && self.successors == 0
+        self.members.is_empty() && self.births.sum() == 0 && self.successors == 0
     }
 
     /// The fewest resources that are to be there, with the successors of those that are about to go.
     fn floor(&self) -> usize {
-        match self.min {
-            _ if self.retired => 0,
-            0 => 0,
-            min => min.saturating_add(self.aging),
-        }
+        if self.min > 0 { self.min.saturating_add(self.aging) } else { 0 }
     }
 
     fn counted(&self) -> Counted {
         if self.retired {
-            let (lost, lost_for_load) = (self.sound, self.sound_for_load);
-            return Counted { spare: self.size, lost, lost_for_load, ..Counted::default() };
+            return Counted { spare: self.size, lost: self.births, ..Counted::default() };
         }
         let failing = self.pace.failures > 0;
         Counted {
@@ -342,7 +340,8 @@ impl Row {
             live: 1,
             failing: usize::from(failing),
             missing: usize::from(!failing && self.size < self.min),
-            ..Counted::default()
+            births: self.births,
+            lost: Births::default(),
         }
     }
 
@@ -353,7 +352,7 @@ impl Row {
             min: self.min,
             weight: self.weight,
             size: self.size,
-            creating: self.births,
+            creating: self.births.sum(),
             in_use: self.in_use,
             places: self.places,
             draining: self.members.len() - self.size,

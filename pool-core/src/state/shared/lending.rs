@@ -205,7 +205,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.learned = Some(places.max(1));
         self.places += places;
         self.idle += 1;
-        let number = self.position(slot.id);
+        let id = slot.id;
         let entry = self.rows.vacant_entry();
         let key = entry.key();
         let short = groups::short(key);
@@ -221,7 +221,7 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
             served: false,
             share: Arc::new(Share::new(*slot, key)),
         });
-        self.by_number.insert(number, short);
+        self.by_number.insert(id, short);
         self.groups.activated(group, places);
         self.sort_open(key);
     }

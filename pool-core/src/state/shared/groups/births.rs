@@ -5,13 +5,12 @@
 //! the fewest resources for its weight.
 //!
 //! A group is *doubtful* if its last creation failed, and so is a birth for it: there is one at a time, nobody counts on
-//! it, and it has no room that others could have. There are bounds of their own to how many of those there are.
+//! it, and it has no room that others could have. There are bounds of their own to how many of those there are. Nor does
+//! anybody count on a birth for a group that has been retired.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-use super::{Groups, Row};
-use crate::config::Backoff;
+use super::{Counted, Groups, Row};
 use crate::manager::CreateReason;
 use crate::moment::Moment;
 
@@ -59,9 +58,6 @@ pub(super) struct Seats {
     /// sound, and the doubtful.
     least: [BTreeSet<(u64, u32, u32)>; 2],
     turn: u64,
-    /// Births under way for minimums, and for load: the sound, and the doubtful.
-    minimums: [usize; 2],
-    for_load: [usize; 2],
     pub(super) rng: fastrand::Rng,
 }
 
@@ -74,7 +70,43 @@ pub(super) struct Seat {
     least: Option<(usize, u64, u32)>,
 }
 
+/// Births under way for load, and for minimums: the sound, and the doubtful.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Births {
+    for_load: [usize; 2],
+    minimums: [usize; 2],
+}
+
+impl Births {
+    pub(super) fn sum(&self) -> usize {
+        self.for_load.iter().chain(&self.minimums).sum()
+    }
+
+    fn doubtful(&self) -> usize {
+        self.for_load[DOUBTFUL] + self.minimums[DOUBTFUL]
+    }
+
+    /// Those of a row have changed, of which this is the sum.
+    fn replace(&mut self, before: Self, after: Self) {
+        for class in [SOUND, DOUBTFUL] {
+            let load = &mut self.for_load[class];
+            *load = *load - before.for_load[class] + after.for_load[class];
+            let minimum = &mut self.minimums[class];
+            *minimum = *minimum - before.minimums[class] + after.minimums[class];
+        }
+    }
+}
+
 impl Row {
+    fn births_of(&mut self, origin: Origin) -> &mut usize {
+        let class = usize::from(origin.doubtful);
+        match origin.errand {
+            Errand::Load => &mut self.births.for_load[class],
+            Errand::Minimum => &mut self.births.minimums[class],
+            Errand::Successor => &mut self.successors,
+        }
+    }
+
     fn class(&self) -> usize {
         if self.pace.failures == 0 { SOUND } else { DOUBTFUL }
     }
@@ -94,8 +126,8 @@ impl Groups {
         totals.live = totals.live - before.live + after.live;
         totals.failing = totals.failing - before.failing + after.failing;
         totals.missing = totals.missing - before.missing + after.missing;
-        totals.lost = totals.lost - before.lost + after.lost;
-        totals.lost_for_load = totals.lost_for_load - before.lost_for_load + after.lost_for_load;
+        totals.births.replace(before.births, after.births);
+        totals.lost.replace(before.lost, after.lost);
 
         let start = row.pace.next_start();
         let waits = !row.retired && start > seats.now;
@@ -113,8 +145,8 @@ impl Groups {
 
         let class = row.class();
         // Of what is doubtful there is one at a time.
-        let is_open = is_ready && (class == SOUND || row.births == 0);
-        let coming = row.size + row.births;
+        let is_open = is_ready && (class == SOUND || row.births.sum() == 0);
+        let coming = row.size + row.births.sum();
         let short = (is_open && coming < row.floor()).then_some(class);
         if row.seat.short.map(|(class, _)| class) != short {
             if let Some((class, turn)) = row.seat.short {
@@ -167,14 +199,14 @@ impl Groups {
         let class = if self.seats.least[SOUND].is_empty() { DOUBTFUL } else { SOUND };
         // Where all fail they are asked how they are, not stormed.
         let most = if self.all_fail() { 1 } else { most };
-        let lost = if class == SOUND { self.totals.lost_for_load } else { 0 };
-        most.saturating_sub(self.seats.for_load[class] - lost)
+        most.saturating_sub(self.totals.births.for_load[class])
     }
 
     /// The group that keeps more resources than it has and whose turn it is, if a birth for one may start.
     pub(in crate::state) fn due(&self) -> Option<u32> {
-        let Seats { minimums, short: [sound, doubtful], .. } = &self.seats;
-        if minimums[SOUND] + minimums[DOUBTFUL] >= MINIMUMS {
+        let [sound, doubtful] = &self.seats.short;
+        let Counted { births: Births { minimums, .. }, lost, .. } = &self.totals;
+        if minimums.iter().chain(&lost.minimums).sum::<usize>() >= MINIMUMS {
             return None;
         }
         let doubtful = doubtful.first().filter(|_| minimums[DOUBTFUL] < DOUBTFUL_MINIMUMS);
@@ -189,7 +221,7 @@ impl Groups {
     /// Why a group is due.
     pub(in crate::state) fn reason(&self, key: u32) -> CreateReason {
         let row = &self.table[key as usize];
-        if row.size + row.births < row.min {
+        if row.size + row.births.sum() < row.min {
             CreateReason::Minimum
         } else {
             CreateReason::Replacement
@@ -198,8 +230,8 @@ impl Groups {
 
     /// The ready group with the fewest resources for its weight. So many births for load may be under way.
     pub(in crate::state) fn for_load(&self, most: usize) -> Option<u32> {
-        let Seats { least: [sound, doubtful], for_load, .. } = &self.seats;
-        let most = if self.all_fail() { 1 } else { most };
+        let [sound, doubtful] = &self.seats.least;
+        let for_load = &self.totals.births.for_load;
         let doubtful = doubtful.first().filter(|_| for_load[DOUBTFUL] < most);
         let firsts = sound.first().into_iter().chain(doubtful);
         // The sound one if it is a draw.
@@ -210,97 +242,38 @@ impl Groups {
     pub(in crate::state) fn for_aging(&self) -> Option<u32> {
         let rows = self.aging.iter().filter_map(|&key| Some((key, self.table.get(key as usize)?)));
         let ready = rows.filter(|(_, row)| row.seat.least.is_some());
-        let others = |row: &Row| row.size.saturating_sub(row.aging) + row.births;
+        let others = |row: &Row| row.size.saturating_sub(row.aging) + row.births.sum();
         ready.min_by_key(|(_, row)| others(row)).map(|(key, _)| key)
     }
 
     /// A birth for a group begins.
     pub(in crate::state) fn begun(&mut self, key: u32, errand: Errand) -> Origin {
         let row = &mut self.table[key as usize];
-        let is_successor = errand == Errand::Successor;
-        let doubtful = row.class() == DOUBTFUL;
-        if is_successor {
-            row.successors += 1;
-        } else {
-            row.births += 1;
-        }
+        let origin = Origin { group: key, errand, doubtful: row.class() == DOUBTFUL };
+        *row.births_of(origin) += 1;
         // The others have their turn before it has another one.
         if let Some((class, turn)) = row.seat.short.take() {
             self.seats.short[class].remove(&(turn, key));
         }
-        let origin = Origin { group: key, errand, doubtful };
-        self.count(origin, |count, by| count + by);
         self.seat(key);
         origin
     }
 
     /// It has come to something, or to nothing.
     pub(in crate::state) fn over(&mut self, origin: Origin) {
-        let row = &mut self.table[origin.group as usize];
-        if origin.errand == Errand::Successor {
-            row.successors -= 1;
-        } else {
-            row.births -= 1;
-        }
-        self.count(origin, |count, by| count - by);
+        *self.table[origin.group as usize].births_of(origin) -= 1;
         self.seat(origin.group);
         self.note_bare(origin.group);
     }
 
-    fn count(&mut self, origin: Origin, change: impl Fn(usize, usize) -> usize) {
-        let counts = match origin.errand {
-            Errand::Load => &mut self.seats.for_load,
-            Errand::Minimum => &mut self.seats.minimums,
-            Errand::Successor => return,
-        };
-        let count = &mut counts[usize::from(origin.doubtful)];
-        *count = change(*count, 1);
-        if !origin.doubtful {
-            let row = &mut self.table[origin.group as usize];
-            row.sound = change(row.sound, 1);
-            let for_load = usize::from(origin.errand == Errand::Load);
-            row.sound_for_load = change(row.sound_for_load, for_load);
-        }
-    }
-
     /// How many of the births under way are doubtful, or for groups that are retired: nobody should wait for those.
     pub(in crate::state) fn uncertain_under_way(&self) -> usize {
-        self.seats.minimums[DOUBTFUL] + self.seats.for_load[DOUBTFUL] + self.totals.lost
+        let Counted { births, lost, .. } = &self.totals;
+        births.doubtful() + lost.sum()
     }
 
     pub(in crate::state) fn failures(&self, key: u32) -> u32 {
         self.table[key as usize].pace.failures
-    }
-
-    /// A creation for a group has failed, and the next one may start in so long.
-    pub(in crate::state) fn failed(
-        &mut self,
-        key: u32,
-        retry_in: Option<Duration>,
-        backoff: &Backoff,
-        random: f64,
-        now: Moment,
-    ) -> Duration {
-        self.seats.now = self.seats.now.max(now);
-        let delay = self.table[key as usize].pace.failed(retry_in, backoff, random, now);
-        self.seat(key);
-        delay
-    }
-
-    pub(in crate::state) fn succeeded(&mut self, key: u32) {
-        self.table[key as usize].pace.succeeded();
-        self.seat(key);
-    }
-
-    pub(in crate::state) fn infant_death(
-        &mut self,
-        key: u32,
-        created: Moment,
-        backoff: &Backoff,
-        now: Moment,
-    ) {
-        self.table[key as usize].pace.infant_death(created, backoff, now);
-        self.seat(key);
     }
 
     /// The next creation is due now for every group.
