@@ -2,7 +2,8 @@
 
 #![cfg(all(unix, feature = "kubernetes"))]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -23,16 +24,19 @@ const BOUND: Duration = Duration::from_secs(60);
 struct Program {
     child: Child,
     output: BufReader<ChildStdout>,
+    /// What it complains of. No pipe, which would be full at some time.
+    errors: File,
     address: String,
 }
 
 impl Program {
     fn start(program: &str, variables: &[(&str, &str)]) -> Self {
+        let errors = tempfile::tempfile().expect("there is a folder for it");
         let mut child = Command::new(program)
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(errors.try_clone().expect("there may be a handle more"))
             .spawn()
             .expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
@@ -40,7 +44,7 @@ impl Program {
         output.read_line(&mut line).expect("it can be read");
         let address = line.strip_prefix("listening on ").map(|rest| rest.trim_end().to_owned());
         let address = address.unwrap_or_else(|| panic!("{program} said {line:?}"));
-        Self { child, output, address }
+        Self { child, output, errors, address }
     }
 
     /// Tells it to end, and waits until it has. Returns what it has said on its outputs.
@@ -49,9 +53,9 @@ impl Program {
         kill_process(pid, Signal::TERM).expect("it runs");
         let (mut said, mut complained) = (String::new(), String::new());
         self.output.read_to_string(&mut said).expect("it can be read");
-        let errors = self.child.stderr.take().expect("it is piped");
-        BufReader::new(errors).read_to_string(&mut complained).expect("it can be read");
         let status = self.child.wait().expect("it can be waited for");
+        self.errors.rewind().expect("it is a file");
+        self.errors.read_to_string(&mut complained).expect("it can be read");
         assert!(status.success(), "{status}: {complained}");
         (said, complained)
     }
@@ -59,6 +63,7 @@ impl Program {
     /// Status and body of a page.
     fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).expect("it listens");
+        stream.set_read_timeout(Some(BOUND)).expect("it is no zero");
         write!(stream, "GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n")
             .expect("it reads");
         let mut answer = String::new();
@@ -68,16 +73,23 @@ impl Program {
         status.zip(body).unwrap_or_else(|| panic!("no answer: {answer:?}"))
     }
 
-    /// Asks until the page has this status.
-    fn until(&self, path: &str, status: u16) {
-        self.until_page(path, |got, _| got == status);
+    /// Asks until its pool is READY. One that nobody has used yet does not keep it from its first call.
+    fn until_ready(&self) {
+        self.until_page("/readyz", |page| page.starts_with("READY"));
     }
 
-    fn until_page(&self, path: &str, is_it: impl Fn(u16, &str) -> bool) {
+    /// Asks until its pool has applied so many sets of endpoints.
+    fn until_sets(&self, sets: u32) {
+        let line =
+            format!("grpc_pool_resolutions_total{{pool=\"orders\",result=\"set\"}} {sets}\n");
+        self.until_page("/metrics", |page| page.contains(&line));
+    }
+
+    fn until_page(&self, path: &str, is_it: impl Fn(&str) -> bool) {
         let began = Instant::now();
         loop {
             let (status, page) = self.get(path);
-            if is_it(status, &page) {
+            if is_it(&page) {
                 return;
             }
             assert!(began.elapsed() < BOUND, "{path} is {status}: {page}");
@@ -148,7 +160,7 @@ async fn the_client_is_ready_when_there_are_endpoints() {
     assert_eq!(shop.get("/readyz").0, 503, "there are no pods");
     let pod = server(2);
     show(&api, &pod, true);
-    shop.until("/readyz", 200);
+    shop.until_ready();
     shop.end();
 }
 
@@ -160,13 +172,14 @@ async fn no_call_fails_as_one_pod_comes_and_another_ends() {
     let (first, second) = (server(2), server(3));
     show(&api, &first, true);
     let shop = client(&[("MODE", "endpoint-slices"), ("KUBECONFIG", path)]);
-    shop.until("/readyz", 200);
+    shop.until_ready();
     show(&api, &second, true);
-    shop.until_page("/metrics", |_, page| page.contains("pool=\"orders\""));
+    shop.until_sets(2);
     show(&api, &first, false);
+    shop.until_sets(3);
     let (said, _) = first.end();
     assert_eq!(said, "ended\n");
-    shop.until("/readyz", 200);
+    shop.until_ready();
 
     let (said, complained) = shop.end();
     assert!(said.starts_with("closed: "), "{said}");
@@ -180,7 +193,7 @@ fn without_a_resolver_and_with_dns_the_client_finds_its_server() {
     for (mode, host) in [("cluster-ip", "127.0.0.1"), ("dns", "localhost")] {
         let target = format!("http://{host}:{port}");
         let shop = client(&[("MODE", mode), ("TARGET", &target)]);
-        shop.until("/readyz", 200);
+        shop.until_ready();
         let (_, complained) = shop.end();
         assert_eq!(complained, "", "{mode}: no call fails");
     }

@@ -36,8 +36,8 @@
 //! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready`, `unhealthy` or `draining`; both
 //! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
 //! is there while it is listed or counted, and the sums that make the state are those of the listed ones. The
-//! watch channel always ends with the state of the last change, because the value is computed while it is written. The lock of the watch is taken outside the addresses' lock, and no
-//! waker runs under the latter.
+//! watch channel always ends with the state of the last change, because the value is computed while it is written. The
+//! lock of the watch is taken outside the addresses' lock, and no waker runs under the latter.
 
 mod addresses;
 mod guards;
@@ -55,7 +55,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::{Measures, Monitor, Tally};
+use crate::balance::Tally;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
@@ -72,16 +72,13 @@ pub(crate) use side::Side;
 /// Messages name as many addresses, and say how many more there are.
 const ADDRESSES_IN_MESSAGES: usize = 10;
 
-/// Why a connection takes no more calls whose address is not listed any more.
-const NOT_USED: &str = "its endpoint is not used any more";
-
 /// The addresses of a pool, shared by its manager, its connections and its handles.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
     addresses: Mutex<Addresses>,
     register: Arc<Register>,
-    /// What is measured of endpoints, if they are compared.
-    measures: Option<Measures>,
+    /// Endpoints are compared.
+    compares: bool,
     /// A connection takes no more calls: perhaps none is left whose endpoint is not ejected.
     lone: Arc<Notify>,
     /// The back-off was reset.
@@ -100,11 +97,11 @@ pub(crate) type Pools = [WeakPool<ConnectionManager, Shared>; 2];
 
 impl AddressBook {
     /// A book without an address yet.
-    pub(crate) fn new(measures: Option<Measures>) -> Arc<Self> {
+    pub(crate) fn new(compares: bool) -> Arc<Self> {
         Arc::new(Self {
             addresses: Mutex::default(),
             register: Arc::default(),
-            measures,
+            compares,
             lone: Arc::default(),
             reset: Notify::new(),
             asks: Arc::default(),
@@ -188,22 +185,13 @@ impl AddressBook {
         let _ = tokio::time::timeout(self.retry_in(None), reset).await;
     }
 
-    /// Begins an attempt; see [`Addresses::pick`].
-    pub(crate) fn dial(self: &Arc<Self>, sure: bool) -> Result<Dial, ConnectError> {
+    /// Begins an attempt at the only address, unless it is in back-off.
+    pub(crate) fn dial(self: &Arc<Self>) -> Result<Dial, ConnectError> {
         self.dial_picked(|addresses, now| {
-            let picked = addresses.pick(now, sure, |n| fastrand::usize(..n));
-            picked.ok_or_else(|| addresses.last_error())
+            let only = addresses.iter().map(|(key, _)| key).next();
+            only.map_or(Err(None), |key| addresses.take(key, now))
         })
         .map_err(|last| ConnectError::backing_off(self, last))
-    }
-
-    /// Begins an attempt at the address of a connection that is to be replaced, unless it is in back-off.
-    pub(crate) fn dial_again(self: &Arc<Self>, address: &Address) -> Result<Dial, ConnectError> {
-        self.dial_picked(|addresses, now| {
-            let Some(key) = addresses.find(address) else { return Err(None) };
-            addresses.take(key, now)
-        })
-        .map_err(|last| ConnectError::backing_off(address, last))
     }
 
     /// Begins an attempt at this address, unless it is in back-off or not listed any more.
@@ -244,8 +232,8 @@ impl AddressBook {
         }
     }
 
-    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The connections of
-    /// the others finish their calls.
+    /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The pools below are to
+    /// be told of the others, whose connections finish their calls.
     pub(crate) fn relist(
         &self,
         added: impl IntoIterator<Item = Arc<Address>>,
@@ -253,22 +241,20 @@ impl AddressBook {
     ) -> Vec<Key> {
         let list = |addresses: &mut Addresses, address| {
             let key = addresses.list(address);
-            addresses.change(key, |entry| {
-                if let (None, Some(measures)) = (&entry.monitor, self.measures) {
-                    entry.monitor = Some(Arc::new(Monitor::new(measures, Instant::now())));
-                }
-            });
+            if self.compares {
+                addresses.change(key, |entry| {
+                    entry.monitor.get_or_insert_default();
+                });
+            }
             key
         };
-        let (keys, connections) = self.change(|addresses| {
+        self.change(|addresses| {
             let keys = added.into_iter().map(|address| list(addresses, address)).collect();
-            let unlisted = removed.iter().flat_map(|key| addresses.unlist(*key));
-            (keys, unlisted.collect::<Vec<_>>())
-        });
-        for connection in connections {
-            connection.drain(NOT_USED);
-        }
-        keys
+            for key in removed {
+                addresses.unlist(*key);
+            }
+            keys
+        })
     }
 
     /// Those whose last attempt failed, without a connection that is ready since.

@@ -7,8 +7,10 @@ fn error() -> ConnectError {
     ConnectError::abandoned("a:1")
 }
 
-fn first(_: usize) -> usize {
-    0
+/// Begins an attempt at the first address that is not in back-off.
+fn pick(addresses: &mut Addresses, now: Instant) -> Option<Key> {
+    let keys: Vec<_> = addresses.iter().map(|(key, _)| key).collect();
+    keys.into_iter().find_map(|key| addresses.take(key, now).ok())
 }
 
 /// A book of as many addresses, which go by the numbers from 0.
@@ -22,32 +24,9 @@ fn of(len: Key) -> Addresses {
 
 /// Fails the next dial of each address at `now`, without jitter.
 fn fail_all(addresses: &mut Addresses, now: Instant) {
-    while let Some(index) = addresses.pick(now, false, first) {
+    while let Some(index) = pick(addresses, now) {
         addresses.failed(index, (now, now), error(), 0.5);
     }
-}
-
-#[test]
-fn the_address_with_the_fewest_connections_is_dialled() {
-    let now = Instant::now();
-    let mut addresses = of(3);
-    let mut dialled = [0; 3];
-    for n in 0..9 {
-        let index = addresses.pick(now, true, |ties| n % ties).unwrap();
-        dialled[usize::try_from(index).unwrap()] += 1;
-        addresses.connected(index, Shared);
-    }
-    assert_eq!(dialled, [3, 3, 3]);
-}
-
-#[test]
-fn ties_are_broken_by_the_draw() {
-    let mut addresses = of(3);
-    let picked = addresses.pick(Instant::now(), true, |ties| {
-        assert_eq!(ties, 3);
-        2
-    });
-    assert_eq!(picked, Some(2));
 }
 
 #[test]
@@ -56,14 +35,14 @@ fn a_failed_address_is_left_alone_for_its_back_off() {
     let mut addresses = of(1);
     let mut now = Instant::now();
     for millis in [1000, 1600, 2560] {
-        assert_eq!(addresses.pick(now, true, first), Some(0));
+        assert_eq!(pick(&mut addresses, now), Some(0));
         addresses.failed(0, (now, now), error(), 0.5);
         assert_eq!(addresses.retry_in(now), Duration::from_millis(millis));
         now += Duration::from_millis(millis);
-        assert_eq!(addresses.pick(now - moment, true, first), None);
+        assert_eq!(pick(&mut addresses, now - moment), None);
     }
     // The delay is counted from the start of an attempt, so a slow failure may be followed at once.
-    assert_eq!(addresses.pick(now, true, first), Some(0));
+    assert_eq!(pick(&mut addresses, now), Some(0));
     addresses.failed(0, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now + Duration::from_secs(20)).is_zero());
 }
@@ -74,7 +53,7 @@ fn ready_ends_back_off_and_failure() {
     let mut addresses = of(1);
     fail_all(&mut addresses, now);
     let later = now + Duration::from_secs(1);
-    assert_eq!(addresses.pick(later, true, first), Some(0));
+    assert_eq!(pick(&mut addresses, later), Some(0));
     assert_eq!(
         addresses.state(Shared),
         TransientFailure,
@@ -92,32 +71,11 @@ fn ready_ends_back_off_and_failure() {
 fn another_address_is_free_while_one_is_in_back_off() {
     let now = Instant::now();
     let mut addresses = of(2);
-    let index = addresses.pick(now, true, first).unwrap();
+    let index = pick(&mut addresses, now).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
     assert!(addresses.retry_in(now).is_zero());
-    assert_eq!(addresses.pick(now, true, first), Some(1 - index));
+    assert_eq!(pick(&mut addresses, now), Some(1 - index));
     assert_eq!(addresses.state(Shared), Connecting);
-}
-
-#[test]
-fn a_waiting_call_gets_the_address_that_did_not_fail() {
-    let now = Instant::now();
-    let mut addresses = of(2);
-    let index = addresses.pick(now, true, first).unwrap();
-    addresses.failed(index, (now, now), error(), 0.5);
-    for _ in 0..3 {
-        let other = addresses.pick(now, true, first).unwrap();
-        addresses.connected(other, Shared);
-        assert_eq!(other, 1 - index);
-    }
-    let later = now + Duration::from_secs(2);
-    assert_eq!(addresses.pick(later, true, first), Some(1 - index));
-    assert_eq!(addresses.pick(later, false, first), Some(index), "growth tries it again");
-    assert_eq!(
-        addresses.pick(later, false, first),
-        Some(1 - index),
-        "one attempt at a time on an address that failed"
-    );
 }
 
 #[test]
@@ -125,14 +83,14 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
     let now = Instant::now();
     let mut addresses = of(2);
     assert!(!addresses.fails_fast(Shared, now));
-    let index = addresses.pick(now, true, first).unwrap();
+    let index = pick(&mut addresses, now).unwrap();
     addresses.failed(index, (now, now), error(), 0.5);
     assert!(!addresses.fails_fast(Shared, now), "the other address was not tried");
     fail_all(&mut addresses, now);
     assert!(addresses.fails_fast(Shared, now));
     let due = now + Duration::from_secs(1);
     assert!(!addresses.fails_fast(Shared, due), "this call makes the next attempt");
-    addresses.pick(due, true, first).unwrap();
+    pick(&mut addresses, due).unwrap();
     assert!(addresses.fails_fast(Shared, due), "and the others do not wait for it");
 }
 
@@ -140,7 +98,7 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
 fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
     let now = Instant::now();
     let mut addresses = of(1);
-    addresses.pick(now, true, first).unwrap();
+    pick(&mut addresses, now).unwrap();
     addresses.connected(0, Shared);
     let lived = Duration::from_millis(10);
     addresses.ended(0, now + lived, (lived, STABLE_AFTER), error(), 0.5);
@@ -152,7 +110,7 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(None);
+    let book = AddressBook::new(false);
     book.relist([address(1)], &[]);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
@@ -160,7 +118,7 @@ async fn guards_take_themselves_back_and_the_state_follows() {
         assert!(watch.has_changed());
         states.push(watch.state());
     };
-    let mut dial = book.dial(true).unwrap();
+    let mut dial = book.dial().unwrap();
     next(&mut watch);
     let mut live = dial.counted(Shared);
     next(&mut watch);
@@ -169,15 +127,15 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     drop(live);
     assert!(!watch.has_changed());
     // It had lived for less than a server that means well gives one.
-    assert!(book.dial(true).is_err());
+    assert!(book.dial().is_err());
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(book.dial(true).unwrap());
+    drop(book.dial().unwrap());
     next(&mut watch);
-    assert!(book.dial(true).unwrap_err().to_string().contains("back-off"));
+    assert!(book.dial().unwrap_err().to_string().contains("back-off"));
     assert!(book.refusal(Shared).is_some());
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(book.refusal(Shared).is_none());
-    let live = book.dial(true).unwrap().counted(Shared);
+    let live = book.dial().unwrap().counted(Shared);
     next(&mut watch);
     live.lost("reset".to_owned());
     drop(live);
@@ -191,19 +149,19 @@ async fn guards_take_themselves_back_and_the_state_follows() {
 fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for() {
     let now = Instant::now();
     let mut addresses = of(2);
-    let first_down = addresses.pick(now, true, first).unwrap();
+    let first_down = pick(&mut addresses, now).unwrap();
     addresses.failed(first_down, (now, now), error(), 0.5);
-    let up = addresses.pick(now, true, first).unwrap();
+    let up = pick(&mut addresses, now).unwrap();
     addresses.connected(up, Shared);
     // Ten seconds on, the first server is back and the other one goes.
     let later = now + Duration::from_secs(10);
     addresses.change(up, |entry| entry.ready[Shared] -= 1);
-    assert_eq!(addresses.pick(later, true, first), Some(up));
+    addresses.take(up, later).unwrap();
     addresses.failed(up, (later, later), error(), 0.5);
     assert_eq!(addresses.state(Shared), Idle);
     assert!(!addresses.fails_fast(Shared, later));
     // When that one fails, too, there is nothing left.
-    assert_eq!(addresses.pick(later, true, first), Some(first_down));
+    addresses.take(first_down, later).unwrap();
     addresses.failed(first_down, (later, later), error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
     assert!(addresses.fails_fast(Shared, later));
@@ -213,7 +171,7 @@ fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for(
 fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reached() {
     let now = Instant::now();
     let mut addresses = of(1);
-    addresses.pick(now, true, first).unwrap();
+    pick(&mut addresses, now).unwrap();
     addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
 }
@@ -222,13 +180,13 @@ fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reache
 fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_for() {
     let now = Instant::now();
     let mut addresses = of(2);
-    assert_eq!(addresses.pick(now, true, first), Some(0));
+    assert_eq!(pick(&mut addresses, now), Some(0));
     addresses.connected(0, Shared);
     addresses.change(0, |entry| (entry.ready[Shared], entry.unhealthy[Shared]) = (0, 1));
     assert_eq!(addresses.state(Shared), Idle);
     assert!(!addresses.fails_fast(Shared, now));
 
-    assert_eq!(addresses.pick(now, true, first), Some(1), "the other one");
+    addresses.take(1, now).unwrap();
     assert_eq!(addresses.state(Shared), Connecting);
     addresses.failed(1, (now, now), error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
@@ -256,9 +214,9 @@ fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled
     addresses.unlist(0);
     assert_eq!((addresses.state(Shared), addresses.len()), (Idle, 1));
     assert!(addresses.take(0, now).is_err());
-    assert_eq!(addresses.pick(now, true, first), Some(1));
+    assert_eq!(pick(&mut addresses, now), Some(1));
     addresses.unlist(1);
-    assert_eq!(addresses.pick(now, true, first), None);
+    assert_eq!(pick(&mut addresses, now), None);
     // Its attempt goes on, and does not count for the state.
     addresses.connected(1, Shared);
     assert_eq!(addresses.state(Shared), Idle);
@@ -268,7 +226,7 @@ fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled
 fn an_entry_is_there_until_nothing_of_it_is_counted() {
     let now = Instant::now();
     let mut addresses = of(1);
-    addresses.pick(now, true, first).unwrap();
+    pick(&mut addresses, now).unwrap();
     addresses.connected(0, Shared);
     addresses.unlist(0);
     assert!(addresses.get(0).is_some());
@@ -284,8 +242,8 @@ fn an_entry_is_there_until_nothing_of_it_is_counted() {
 fn an_address_that_comes_back_has_a_new_number_and_its_old_back_off() {
     let now = Instant::now();
     let mut addresses = of(1);
-    addresses.pick(now, true, first).unwrap();
-    addresses.pick(now, false, first).unwrap();
+    pick(&mut addresses, now).unwrap();
+    pick(&mut addresses, now).unwrap();
     addresses.failed(0, (now, now), error(), 0.5);
     addresses.unlist(0);
     assert_eq!(addresses.list(address(0)), 1);
@@ -305,7 +263,7 @@ fn a_new_address_is_something_to_hope_for() {
     assert!(addresses.fails_fast(Shared, now));
     addresses.list(address(2));
     assert!(!addresses.fails_fast(Shared, now));
-    addresses.pick(now, true, first).unwrap();
+    pick(&mut addresses, now).unwrap();
     assert_eq!(addresses.state(Shared), Connecting);
     assert!(!addresses.fails_fast(Shared, now), "calls wait for it");
 }
@@ -320,7 +278,7 @@ fn the_sums_are_those_of_the_listed_entries() {
         let side = Side::BOTH[random.usize(..2)];
         match random.u32(..6) {
             0 => _ = addresses.list(address(random.u64(..6))),
-            1 => _ = addresses.unlist(key),
+            1 => addresses.unlist(key),
             2 => _ = addresses.take(key, now),
             3 => addresses.change(key, |entry| {
                 if entry.connecting > 0 {

@@ -1,20 +1,19 @@
-//! The [`Manager`] of connections: it picks the address and dials it.
+//! The [`Manager`] of connections: it dials the endpoint that the pool below asks for.
 //!
 //! How connectivity becomes the health of the pool below: a READY connection is a resource to lend, with as
-//! many places as its peer, by what it last announced, and the pool's own cap allow streams. A GOAWAY drains it: it is lent no more, and a
-//! successor is made at once while its calls finish. A lost connection is broken, and goes. When the pool
+//! many places as its peer, by what it last announced, and the pool's own cap allow streams. A GOAWAY drains it: it is
+//! lent no more, and a successor is made at once while its calls finish. A lost connection is broken, and goes. When the pool
 //! is down (`TRANSIENT_FAILURE`), a failed creation is fatal: it fails the calls that wait.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use pool_core::{CreateContext, CreateReason, GroupId, Manager, ResourceId, SharedManager};
+use pool_core::{CreateContext, GroupId, Manager, ResourceId, SharedManager};
 
-use crate::address::Address;
 use crate::address_book::{AddressBook, Dial, Side};
 use crate::balance::{Ejector, Groups, Spread};
 use crate::connection::{self, Connection, DialConfig, Dialled};
@@ -37,9 +36,8 @@ pub(crate) struct Choice {
 
 /// Makes the connections of a [`ChannelPool`](crate::ChannelPool).
 ///
-/// Each creation dials the address that is not in back-off and has the fewest connections. A failure
-/// concerns its address alone while another one is left; it is fatal, and fails the calls that wait, when
-/// every address has failed.
+/// Each endpoint is a group of the pool, unless there is only one. A failure concerns its endpoint alone while another
+/// one is left; it is fatal, and fails the calls that wait, when every one has failed.
 #[derive(Debug)]
 pub struct ConnectionManager {
     book: Arc<AddressBook>,
@@ -48,8 +46,6 @@ pub struct ConnectionManager {
     choice: Choice,
     /// How often the pool has been rotated.
     generation: AtomicU64,
-    /// What the rotation that goes on is about to replace.
-    replaced: Mutex<Option<(ResourceId, Address)>>,
     /// Held by the rotation that goes on.
     turn: tokio::sync::Mutex<()>,
 }
@@ -67,7 +63,6 @@ impl ConnectionManager {
             totals,
             choice,
             generation: AtomicU64::new(0),
-            replaced: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
         }
     }
@@ -86,27 +81,16 @@ impl ConnectionManager {
         self.generation.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// The successor of this connection is to be one to its address.
-    pub(crate) fn redial(&self, id: ResourceId, address: &Address) {
-        *self.replaced() = Some((id, address.clone()));
-    }
-
-    fn replaced(&self) -> MutexGuard<'_, Option<(ResourceId, Address)>> {
-        self.replaced.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.config.connect_timeout
     }
 
     /// An attempt has failed or succeeded: are others to be used?
     fn choose_again(&self) {
-        if let Some(spread) = &self.choice.spread {
-            spread.look_again(|changes| {
-                if let Some(groups) = &self.choice.groups {
-                    groups.bring(changes);
-                }
-            });
+        if let (Some(spread), Some(groups)) = (&self.choice.spread, &self.choice.groups)
+            && spread.look_again(|changes| groups.note(changes)).is_some()
+        {
+            groups.tell();
         }
     }
 
@@ -128,13 +112,9 @@ impl ConnectionManager {
 
     /// Begins an attempt at the address that the new connection is to have.
     fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
-        if let Some(GroupId(key)) = cx.group() {
-            return self.book.dial_in(key);
-        }
-        let replaced = self.replaced().clone();
-        match replaced {
-            Some((id, address)) if cx.replaces() == Some(id) => self.book.dial_again(&address),
-            _ => self.book.dial(cx.reason() == CreateReason::Demand),
+        match cx.group() {
+            Some(GroupId(key)) => self.book.dial_in(key),
+            None => self.book.dial(),
         }
     }
 
@@ -172,8 +152,8 @@ impl Manager for ConnectionManager {
             groups.begin_use();
         }
         self.endpoints().await?;
-        if cx.group().is_none() && self.resolver().is_some() {
-            // It was for the endpoints that were not known yet. Those that are have creations of their own by now.
+        if cx.group().is_none() && self.choice.groups.is_some() {
+            // It was begun before there were any. Those that there are have creations of their own by now.
             return Err(ConnectError::abandoned(&self.book));
         }
         let endpoint = cx.group().map(|GroupId(key)| key);

@@ -87,7 +87,6 @@ async fn replace(
     address: &Address,
 ) -> Result<bool, ConnectError> {
     let manager = pool.manager();
-    manager.redial(id, address);
     let timeout = manager.connect_timeout();
     match pool.replace(id, timeout).await {
         Ok(false) if takes_calls(pool, id) => {

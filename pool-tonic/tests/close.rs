@@ -8,12 +8,11 @@ mod memory;
 
 use std::time::Duration;
 
-use common::{ask, client, until};
+use common::{ask, client, dedicated, tasks, until};
 use memory::{eventually, in_memory, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
@@ -23,10 +22,6 @@ const SECOND: Duration = Duration::from_secs(1);
 fn unary(pool: &ChannelPool) -> JoinHandle<Result<Response<Answer>, Status>> {
     let mut client = client(pool);
     tokio::spawn(async move { client.unary(ask(Do::Echo)).await })
-}
-
-fn tasks() -> usize {
-    Handle::current().metrics().num_alive_tasks()
 }
 
 fn assert_closed(status: &Status) {
@@ -203,17 +198,15 @@ async fn connections_of_all_kinds_and_at_all_stages_end_with_the_pool() {
     let exclusive_peer = network.accept(100).await;
     let exclusive = eventually(exclusive).await.unwrap().unwrap();
 
-    let dedicated = || {
+    let begin = || {
         let mut client = client(&pool);
-        let mut request = tonic::Request::new(ask(Do::Echo));
-        request.extensions_mut().insert(pool_tonic::Dedicated);
-        tokio::spawn(async move { client.unary(request).await })
+        tokio::spawn(async move { client.unary(dedicated(ask(Do::Echo))).await })
     };
-    let running = dedicated();
+    let running = begin();
     let mut dedicated_peer = network.accept(100).await;
     dedicated_peer.request().await;
     // It says nothing.
-    let dialling = dedicated();
+    let dialling = begin();
     let mut mute = Raw::mute(network.arrival().await).await.unwrap();
 
     let report = eventually(pool.close(10 * SECOND)).await;

@@ -13,12 +13,11 @@ use std::time::Duration;
 
 use common::{all_slots_free, soon, until};
 use kinds::{Asks, KINDS, Kind, ask, no_more};
-use memory::{answer_all, eventually, pass};
+use memory::{answer_all, eventually, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::{Ask, Do};
 use pool_tonic_testing::proxy::{Cut, Flow, Mode, Proxy};
-use pool_tonic_testing::raw::Raw;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -234,16 +233,11 @@ async fn a_server_behind_that_is_not_there_looks_like_one_that_closes() {
 /// The server closes its side, and does not read what is written to it: nothing could be told to it, or by it.
 #[tokio::test(start_paused = true)]
 async fn a_server_that_closes_and_reads_no_more_is_left_at_once() {
-    let (send, mut arrivals) = mpsc::unbounded_channel();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        // No more than this is written to one who does not read.
-        let (near, far) = tokio::io::duplex(4096);
-        send.send(far).unwrap();
-        std::future::ready(Ok::<_, std::io::Error>(near))
-    });
-    let pool = ChannelPool::builder("http://memory").connector(connector).build().unwrap();
+    // No more than this is written to one who does not read.
+    let (pool, mut network) = in_memory_with(4096, Duration::ZERO);
+    let pool = pool.build().unwrap();
     let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "x".repeat(60_000)));
-    let mut raw = Raw::greet(eventually(arrivals.recv()).await.unwrap(), 100).await.unwrap();
+    let mut raw = network.accept(100).await;
     raw.opened().await;
     raw.fall_silent().await.unwrap();
     let status = eventually(call).await.unwrap().unwrap_err();
@@ -252,8 +246,7 @@ async fn a_server_that_closes_and_reads_no_more_is_left_at_once() {
     assert_eq!(pool.counters().connections_lost, 1);
 
     let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
-    let second = Raw::greet(eventually(arrivals.recv()).await.unwrap(), 100).await.unwrap();
-    let second = tokio::spawn(answer_all(second));
+    let second = tokio::spawn(answer_all(network.accept(100).await));
     eventually(call).await.unwrap().unwrap();
     // Its last frames have their time, and no more.
     pass(6).await;

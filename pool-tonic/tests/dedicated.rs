@@ -6,8 +6,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{all_slots_free, ask, client, dead_uri, soon, until};
-use pool_tonic::{ChannelPool, ConnectivityState, Dedicated};
+use common::{all_slots_free, ask, client, dead_uri, dedicated, soon, until};
+use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Answer, Ask, Do};
@@ -16,12 +16,6 @@ use tonic::{Code, Request, Streaming};
 
 /// More than a connection's window, in answers that nobody reads.
 const UNREAD: usize = 4;
-
-fn dedicated(ask: Ask) -> Request<Ask> {
-    let mut request = Request::new(ask);
-    request.extensions_mut().insert(Dedicated);
-    request
-}
 
 /// A stream without end, of large answers.
 fn flood() -> Ask {

@@ -9,15 +9,13 @@ mod fleet;
 #[path = "common/resolving.rs"]
 mod resolving;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 
-use common::{ask, client};
-use fleet::Fleet;
+use common::call;
+use fleet::{Fleet, used};
 use pool_tonic::ChannelPool;
 use pool_tonic::resolve::{Endpoint, FromDiscover};
-use pool_tonic_testing::proto::Do;
 use resolving::comes;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
@@ -35,14 +33,6 @@ fn pool(fleet: &Fleet) -> (ChannelPool, UnboundedSender<Found>) {
 
 fn insert(key: u32, server: usize) -> Change<u32, Endpoint> {
     Change::Insert(key, Endpoint::new(format!("server-{server}")))
-}
-
-fn used(pool: &ChannelPool) -> BTreeSet<usize> {
-    pool.addresses().iter().map(|status| Fleet::index_of(&status.address)).collect()
-}
-
-async fn call(pool: &ChannelPool) -> Result<(), tonic::Status> {
-    client(pool).unary(ask(Do::Echo)).await.map(drop)
 }
 
 #[tokio::test(start_paused = true)]

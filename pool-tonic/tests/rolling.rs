@@ -10,7 +10,7 @@ mod kinds;
 mod load;
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use common::{all_slots_free, soon, until};
 use load::{Load, seen};
@@ -90,6 +90,14 @@ async fn rolls(learns: Learns) {
         }
         load.more(STEADY).await;
     }
+    let connected = |pool: &ChannelPool| pool.addresses().iter().filter(|it| it.ready > 0).count();
+    soon(async {
+        while connected(&pool) < pods.len() {
+            load.more(1).await;
+        }
+    })
+    .await;
+    load.more(STEADY).await;
     let calls = load.end().await;
     books.extend(pods.iter().map(|pod| pod.books().clone()));
     assert!(calls.len() > usize::from(PODS) * STEADY);
@@ -99,15 +107,12 @@ async fn rolls(learns: Learns) {
         assert_eq!(times, 1, "{name}");
     }
     // All new pods have their share, and nothing is left of the old ones.
-    let connected = |pool: &ChannelPool| pool.addresses().iter().filter(|it| it.ready > 0).count();
     until(|| connected(&pool) == pods.len() && pool.status().draining == 0).await;
     for pod in &pods {
         assert!(pod.books().now().calls > 0, "{} got no call", pod.addr());
     }
-    let known: Vec<IpAddr> =
-        pool.addresses().iter().map(|it| it.address.parse::<SocketAddr>().unwrap().ip()).collect();
-    let expected: Vec<IpAddr> =
-        (PODS..2 * PODS).map(|number| Ipv4Addr::new(127, 0, 0, 2 + number).into()).collect();
+    let known: Vec<_> = pool.addresses().into_iter().map(|it| it.address).collect();
+    let expected: Vec<_> = pods.iter().map(|pod| pod.addr().to_string()).collect();
     assert_eq!(known, expected);
     all_slots_free(&pool).await;
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use common::{all_slots_free, ask, client, soon, until};
-use memory::{answer_all, eventually, in_memory};
+use memory::{eventually, in_memory, in_memory_with};
 use pool_core::{Event, Observer};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
@@ -355,17 +355,9 @@ async fn a_connection_of_ones_own_is_replaced_when_it_comes_back() {
 #[tokio::test(start_paused = true)]
 async fn an_attempt_that_a_rotation_overtakes_costs_no_call_and_no_back_off() {
     const ATTEMPT: Duration = Duration::from_secs(15);
-    let connector = tower::service_fn(|_: http::Uri| async {
-        tokio::time::sleep(ATTEMPT).await;
-        let (near, far) = tokio::io::duplex(1 << 20);
-        tokio::spawn(async move { answer_all(Raw::greet(far, 100).await.unwrap()).await });
-        Ok::<_, std::io::Error>(near)
-    });
-    let pool = ChannelPool::builder("http://memory")
-        .connector(connector)
-        .wait_timeout(Duration::from_secs(100))
-        .build()
-        .unwrap();
+    let (pool, network) = in_memory_with(1 << 20, ATTEMPT);
+    let pool = pool.wait_timeout(Duration::from_secs(100)).build().unwrap();
+    network.serve(100);
     let began = Instant::now();
     let mut client = client(&pool);
     let call = tokio::spawn(async move { client.unary(ask(Do::Echo)).await });

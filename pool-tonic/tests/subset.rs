@@ -6,17 +6,12 @@ mod common;
 #[path = "common/fleet.rs"]
 mod fleet;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{ask, client};
-use fleet::Fleet;
+use fleet::{Fleet, used};
 use pool_tonic::{ChannelPool, Subset};
 use pool_tonic_testing::proto::Do;
-
-fn used(pool: &ChannelPool) -> BTreeSet<usize> {
-    pool.addresses().iter().map(|status| Fleet::index_of(&status.address)).collect()
-}
 
 #[tokio::test(start_paused = true)]
 async fn only_the_subset_is_connected_to() {

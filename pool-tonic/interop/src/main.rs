@@ -128,7 +128,7 @@ async fn main() -> Outcome<ExitCode> {
     let pools = rows.iter().filter(|run| run.client == Client::Pool);
     let mut faults: Vec<_> = pools.flat_map(judge::faults).collect();
     println!("\n{}", table::markdown(&rows));
-    let sockets = sockets::all()?;
+    let sockets = sockets::left().await?;
     println!("\nsockets left: {sockets}");
     if sockets > 0 {
         faults.push(format!("{sockets} sockets are open though all clients are gone"));

@@ -2,8 +2,14 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::Outcome;
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How many connections of this process lead to these ports.
 ///
@@ -18,13 +24,29 @@ pub(crate) fn to(ports: &[u16]) -> Outcome<usize> {
         .count())
 }
 
+/// How many sockets this process is left with. A channel closes its own in tasks that may still run.
+///
+/// # Errors
+///
+/// If the kernel has no such tables: not Linux.
+pub(crate) async fn left() -> Outcome<usize> {
+    let began = Instant::now();
+    loop {
+        let sockets = all()?;
+        if sockets == 0 || began.elapsed() > PATIENCE {
+            return Ok(sockets);
+        }
+        sleep(LOOK).await;
+    }
+}
+
 /// How many sockets this process has that are no pipes to itself: one that was reset and not closed is in no
 /// table of connections any more.
 ///
 /// # Errors
 ///
 /// Likewise.
-pub(crate) fn all() -> Outcome<usize> {
+fn all() -> Outcome<usize> {
     let table = fs::read_to_string("/proc/net/unix")?;
     let unix: HashSet<u64> =
         table.lines().filter_map(|line| line.split_whitespace().nth(6)?.parse().ok()).collect();

@@ -1,9 +1,9 @@
 //! What came of it, as a table.
 
-use crate::cases::End;
-use crate::judge::is_answered_by_stopping;
 use std::time::Duration;
 
+use crate::cases::End;
+use crate::judge::is_answered_by_stopping;
 use crate::run::{Incident, Run};
 
 const HEAD: [&str; 9] = [

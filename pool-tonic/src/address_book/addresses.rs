@@ -1,11 +1,10 @@
-//! The decisions about addresses: which is dialled, how long its back-off is, what state all that makes. The
+//! The decisions about addresses: which may be dialled, how long their back-off is, what state all that makes. The
 //! clock and what is random come in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::{ResourceHandle, ResourceId};
 use tokio::time::Instant;
 
 use super::resolution::Resolution;
@@ -41,8 +40,6 @@ pub(super) struct Entry {
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
-    /// Its connections, by the numbers that they have on their side, to be drained when it is not listed any more.
-    pub(super) connections: BTreeMap<(Side, ResourceId), ResourceHandle>,
     /// Where endpoints are compared.
     pub(super) monitor: Option<Arc<Monitor>>,
     /// It gets no calls until then, since it answers worse than the others.
@@ -64,7 +61,6 @@ impl Entry {
             failing: false,
             retry_at: None,
             last_error: None,
-            connections: BTreeMap::new(),
             monitor: None,
             ejected: None,
         }
@@ -162,24 +158,19 @@ impl Addresses {
         key
     }
 
-    /// It is dialled no more, and what is left of it does not make the pool ready. Its connections are to be
-    /// drained.
-    pub(super) fn unlist(&mut self, key: Key) -> Vec<ResourceHandle> {
-        let mut connections = Vec::new();
+    /// It is dialled no more, and what is left of it does not make the pool ready.
+    pub(super) fn unlist(&mut self, key: Key) {
         if self.get(key).is_some_and(|entry| entry.listed) {
             self.listed -= 1;
-            self.change(key, |entry| {
-                entry.listed = false;
-                connections.extend(std::mem::take(&mut entry.connections).into_values());
-            });
+            self.change(key, |entry| entry.listed = false);
         }
-        connections
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Entry> {
         self.entries.get(&key)
     }
 
+    #[cfg(test)]
     pub(super) fn find(&self, address: &Address) -> Option<Key> {
         self.by_address.get(address).copied()
     }
@@ -253,44 +244,15 @@ impl Addresses {
         self.unhealthy[side] > 0 && self.listed().all(|entry| entry.is_unhealthy() || entry.failing)
     }
 
-    /// Takes the address to dial: one that is not in back-off, with the fewest connections, a random one
-    /// of several. `pick(n)` draws from `0..n`.
-    ///
-    /// With `sure`, one that did not fail last time is preferred whatever its connections, since a call
-    /// waits for the result.
-    pub(super) fn pick(
-        &mut self,
-        now: Instant,
-        sure: bool,
-        pick: impl FnOnce(usize) -> usize,
-    ) -> Option<Key> {
-        // A failing address is tried by one attempt at a time.
-        let rank = |entry: &Entry| {
-            let connections = entry.connecting + entry.connected();
-            let is_failing = entry.failing || entry.is_unhealthy() || entry.ejected.is_some();
-            (is_failing && (sure || entry.connecting > 0), connections)
-        };
-        let free = || self.iter().filter(|(_, entry)| entry.retry_in(now).is_zero());
-        let best = free().map(|(_, entry)| rank(entry)).min()?;
-        let ties = || free().filter(|(_, entry)| rank(entry) == best);
-        let (key, _) = ties().nth(pick(ties().count()))?;
-        self.begin(key);
-        Some(key)
-    }
-
     /// Takes this address to dial, if it is listed and not in back-off. If not: why it is in back-off.
     pub(super) fn take(&mut self, key: Key, now: Instant) -> Result<Key, Option<ConnectError>> {
         match self.get(key) {
             Some(entry) if entry.listed && entry.retry_in(now).is_zero() => {
-                self.begin(key);
+                self.change(key, |entry| entry.connecting += 1);
                 Ok(key)
             }
             entry => Err(entry.and_then(|entry| entry.last_error.clone())),
         }
-    }
-
-    fn begin(&mut self, key: Key) {
-        self.change(key, |entry| entry.connecting += 1);
     }
 
     /// How long until some address may be dialled.
@@ -334,21 +296,25 @@ impl Addresses {
             entry.last_error = Some(error);
         });
         // This one has just shown that it cannot be reached, even if its back-off is over by now.
-        let is_last = self.connecting == 0
-            && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero());
-        for side in Side::BOTH {
-            self.down[side] |= is_last && self.ready[side] == 0;
+        if self.connecting == 0
+            && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero())
+        {
+            self.despair();
         }
     }
 
     /// A connection or an attempt is counted no more. What is left may be nothing to hope for, as after a failure.
     pub(super) fn settle(&mut self, now: Instant) {
         let is_hopeless = |entry: &Entry| entry.failing && !entry.retry_in(now).is_zero();
-        if self.connecting == 0 && self.listed > 0 {
-            for side in Side::BOTH {
-                self.down[side] |=
-                    self.ready[side] == 0 && !self.down[side] && self.listed().all(is_hopeless);
-            }
+        if self.listed > 0 && self.connecting == 0 && self.listed().all(is_hopeless) {
+            self.despair();
+        }
+    }
+
+    /// There is nothing left to hope for.
+    fn despair(&mut self) {
+        for side in Side::BOTH {
+            self.down[side] |= self.ready[side] == 0;
         }
     }
 

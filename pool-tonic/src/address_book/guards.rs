@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pool_core::{ResourceHandle, ResourceId};
+use pool_core::ResourceId;
 use tokio::time::Instant;
 
+use super::AddressBook;
 use super::addresses::{Addresses, Entry, Key};
 use super::side::{Side, Sides};
-use super::{AddressBook, NOT_USED};
 use crate::address::Address;
 use crate::balance::Monitor;
 use crate::connection::{Control, Health};
@@ -77,30 +77,12 @@ impl Dial {
         self.book.lock().get(self.key).is_some_and(|entry| entry.listed)
     }
 
-    /// The connection is the pool's, by this handle: READY. It can be cut by `control`.
-    pub(crate) fn connected(
-        mut self,
-        handle: &ResourceHandle,
-        side: Side,
-        control: Arc<Control>,
-    ) -> Live {
+    /// The connection is the pool's, by this number: READY. It can be cut by `control`.
+    pub(crate) fn connected(mut self, id: ResourceId, side: Side, control: Arc<Control>) -> Live {
         if let Some(registered) = &self.registered {
-            registered.driven(handle.id(), side, control);
+            registered.driven(id, side, control);
         }
-        let mut live = self.counted(side);
-        let connection = (side, handle.id());
-        let mut is_listed = false;
-        self.book.lock().change(self.key, |entry| {
-            is_listed = entry.listed;
-            if is_listed {
-                entry.connections.insert(connection, handle.clone());
-            }
-        });
-        if !is_listed {
-            handle.drain(NOT_USED);
-        }
-        live.connection = Some(connection);
-        live
+        self.counted(side)
     }
 
     pub(crate) fn counted(&mut self, side: Side) -> Live {
@@ -117,7 +99,6 @@ impl Dial {
             farewell: false,
             unhealthy: false,
             calmed: 0,
-            connection: None,
             registered: self.registered.take(),
         }
     }
@@ -192,8 +173,6 @@ pub(crate) struct Live {
     unhealthy: bool,
     /// How often its server had complained of too many pings when it began to ask.
     calmed: u32,
-    /// What it is among the connections of its address.
-    connection: Option<(Side, ResourceId)>,
     registered: Option<Registered>,
 }
 
@@ -293,12 +272,7 @@ impl Live {
     /// It closes, or has ended.
     pub(crate) fn leave(&mut self) {
         if self.is_counted() {
-            let (key, connection) = (self.key, self.connection);
-            self.count_as(Stage::Left, |addresses| {
-                addresses.change(key, |entry| {
-                    connection.and_then(|connection| entry.connections.remove(&connection));
-                });
-            });
+            self.count_as(Stage::Left, |_| {});
         }
     }
 

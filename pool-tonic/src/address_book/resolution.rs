@@ -116,45 +116,41 @@ impl AddressBook {
 
     /// Its addresses are to come from a resolver.
     pub(crate) fn expect_endpoints(&self, target: &str) {
-        self.resolution(|resolution| {
-            *resolution = Resolution { target: Some(target.into()), stage: Stage::Unasked };
-        });
+        self.lock().resolution.target = Some(target.into());
+        self.pass(|_| Some(Stage::Unasked));
     }
 
     /// The resolver is asked.
     pub(crate) fn asked(&self) {
-        self.resolution(|resolution| {
-            if let Stage::Unasked = resolution.stage {
-                resolution.stage = Stage::Asked;
-            }
-        });
+        self.pass(|stage| matches!(stage, Stage::Unasked).then_some(Stage::Asked));
     }
 
     /// The resolver has failed, and is asked again then.
-    pub(crate) fn not_resolved(&self, error: ConnectError, retry_at: Instant) {
-        self.resolution(|resolution| {
-            if !matches!(resolution.stage, Stage::Known) {
-                resolution.stage = Stage::Failing { error, retry_at };
-            }
+    pub(crate) fn not_resolved(&self, error: &ConnectError, retry_at: Instant) {
+        self.pass(|stage| {
+            let is_known = matches!(stage, Stage::Known);
+            (!is_known).then(|| Stage::Failing { error: error.clone(), retry_at })
         });
     }
 
     /// Nobody asks the resolver any more: whoever needs an address next begins anew.
     pub(crate) fn asked_no_more(&self) {
-        self.resolution(|resolution| {
-            if !matches!(resolution.stage, Stage::Known) {
-                resolution.stage = Stage::Unasked;
-            }
-        });
+        self.pass(|stage| (!matches!(stage, Stage::Known)).then_some(Stage::Unasked));
     }
 
     /// There is a set, and it is listed.
     pub(crate) fn resolved(&self) {
-        self.resolution(|resolution| resolution.stage = Stage::Known);
+        self.pass(|_| Some(Stage::Known));
     }
 
-    fn resolution(&self, change: impl FnOnce(&mut Resolution)) {
-        self.change(|addresses| change(&mut addresses.resolution));
+    /// From one stage to the next, if there is one.
+    fn pass(&self, next: impl FnOnce(&Stage) -> Option<Stage>) {
+        let replaced = self.change(|addresses| {
+            let stage = &mut addresses.resolution.stage;
+            next(stage).map(|next| std::mem::replace(stage, next))
+        });
+        // An error has a destructor of the user's, perhaps.
+        drop(replaced);
         self.settled.notify_waiters();
     }
 

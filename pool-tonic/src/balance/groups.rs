@@ -3,8 +3,8 @@
 //! A group of the shared pool keeps a minimum of connections from the first connection of the pool on, so that a pool that
 //! nobody uses connects to nobody. Those of the dedicated pool keep none.
 //!
-//! Invariants: both pools have the groups of the changes that were brought so far, each change once and in the order in
-//! which they came, by one bringer at a time, and outside the lock, since what a change ends may be code of the user's.
+//! Invariants: both pools have the groups of the changes that were told so far, each change once and in the order in
+//! which they came, by one at a time, and outside the lock, since what a change ends may be code of the user's.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -31,7 +31,8 @@ struct Inner {
     weights: BTreeMap<Key, NonZero<u32>>,
     /// Of which the pools have not heard.
     changed: Vec<Key>,
-    brings: bool,
+    /// Somebody tells the pools.
+    tells: bool,
 }
 
 impl Groups {
@@ -63,62 +64,51 @@ impl Groups {
         self.tell();
     }
 
-    /// A choice of endpoints has changed these.
-    pub(crate) fn bring(&self, changes: Vec<Change>) {
-        {
-            let mut inner = self.lock();
-            for change in changes {
-                let key = match change {
-                    Change::Use(key, weight) => {
-                        inner.weights.insert(key, weight);
-                        key
-                    }
-                    Change::Retire(key) => {
-                        inner.weights.remove(&key);
-                        key
-                    }
-                };
-                inner.changed.push(key);
-            }
+    /// A choice of endpoints has changed these, which the pools are to be [told](Self::tell).
+    pub(crate) fn note(&self, changes: Vec<Change>) {
+        let mut inner = self.lock();
+        for change in changes {
+            let key = match change {
+                Change::Use(key, weight) => {
+                    inner.weights.insert(key, weight);
+                    key
+                }
+                Change::Retire(key) => {
+                    inner.weights.remove(&key);
+                    key
+                }
+            };
+            inner.changed.push(key);
         }
-        self.tell();
     }
 
     /// Tells the pools what has changed, unless somebody does, who then tells them this, too.
-    fn tell(&self) {
+    pub(crate) fn tell(&self) {
         loop {
             let (changed, pools) = {
                 let mut inner = self.lock();
                 let Some(pools) = inner.pools.clone() else { return };
-                if inner.brings || inner.changed.is_empty() {
+                if inner.tells || inner.changed.is_empty() {
                     return;
                 }
-                inner.brings = true;
+                inner.tells = true;
                 let keys = std::mem::take(&mut inner.changed);
-                let min = if inner.in_use { self.min } else { 0 };
-                let change = |key| match inner.weights.get(&key) {
+                let change = |key: &Key, min| match inner.weights.get(key) {
                     Some(weight) => {
-                        GroupChange::Set(Group::new(GroupId(key)).weight(*weight).min(min))
+                        GroupChange::Set(Group::new(GroupId(*key)).weight(*weight).min(min))
                     }
-                    None => GroupChange::Retire(GroupId(key)),
+                    None => GroupChange::Retire(GroupId(*key)),
                 };
-                (keys.into_iter().map(change).collect::<Vec<_>>(), pools)
+                let changes = |min| keys.iter().map(|key| change(key, min)).collect::<Vec<_>>();
+                let min = if inner.in_use { self.min } else { 0 };
+                ([changes(min), changes(0)], pools)
             };
-            let [shared, dedicated] = pools;
-            if let Some(pool) = shared.upgrade() {
-                pool.update_groups(changed.iter().copied());
+            for (pool, changes) in pools.iter().zip(changed) {
+                if let Some(pool) = pool.upgrade() {
+                    pool.update_groups(changes);
+                }
             }
-            if let Some(pool) = dedicated.upgrade() {
-                pool.update_groups(changed.into_iter().map(without_minimum));
-            }
-            self.lock().brings = false;
+            self.lock().tells = false;
         }
-    }
-}
-
-fn without_minimum(change: GroupChange) -> GroupChange {
-    match change {
-        GroupChange::Set(group) => GroupChange::Set(group.min(0)),
-        change => change,
     }
 }

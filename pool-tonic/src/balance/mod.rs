@@ -4,15 +4,10 @@
 //! - `spread.rs`: what a choice changes in the address book and the pools below; `groups.rs`: how the pools hear of it
 //! - `monitor.rs`: what calls tell of their endpoint
 //! - `outlier.rs`: which answers worse than the others; pure. `ejector.rs`: the task that acts on it
-//! - `affinity.rs`: which endpoint a key belongs to; pure
 //! - `sim.rs`: a thousand clients and two hundred servers, on a clock of their own
 
-// Reached by its tests alone as yet.
-#[cfg(test)]
-mod affinity;
 mod ejector;
 mod groups;
-#[allow(dead_code, unreachable_pub, reason = "latencies and penalties weigh nothing as yet")]
 mod monitor;
 mod observer;
 mod outlier;
@@ -23,7 +18,7 @@ mod spread;
 
 pub(crate) use ejector::Ejector;
 pub(crate) use groups::Groups;
-pub(crate) use monitor::{Measures, Monitor, Placed};
+pub(crate) use monitor::{Monitor, Placed};
 pub(crate) use observer::Observed;
 pub use observer::{EndpointEvent, EndpointObserver};
 pub(crate) use outlier::Tally;

@@ -26,8 +26,6 @@ pub(crate) enum Nearness {
 /// One endpoint, for the choice.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
-    /// See [`rank`].
-    pub(crate) rank: u64,
     pub(crate) nearness: Nearness,
     /// The last attempt failed, and none has succeeded since.
     pub(crate) failing: bool,
@@ -38,24 +36,22 @@ pub(crate) fn rank(address: &str, seed: u64) -> u64 {
     XxHash64::oneshot(seed, address.as_bytes())
 }
 
-/// The candidates to be used, by their indices, in the order of nearness and rank: `bound` of the nearest level,
-/// more only while all of them are failing.
+/// The candidates to be used, which are given in the order of nearness and rank, by their indices: `bound` of the
+/// nearest level, more only while all of them are failing.
 pub(crate) fn select(candidates: &[Candidate], bound: usize) -> Vec<usize> {
-    let key = |index: &usize| (candidates[*index].nearness, candidates[*index].rank, *index);
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_unstable_by_key(key);
-    let mut chosen = Vec::new();
-    for level in order.chunk_by(|a, b| candidates[*a].nearness == candidates[*b].nearness) {
+    let (mut chosen, mut begin) = (Vec::new(), 0);
+    for level in candidates.chunk_by(|a, b| a.nearness == b.nearness) {
         let (mut taken, mut wanted) = (0, bound);
         while taken < level.len() && taken < bound.saturating_mul(WIDEST) {
-            let next = &level[taken..wanted.min(level.len())];
-            chosen.extend_from_slice(next);
-            if next.iter().any(|index| !candidates[*index].failing) {
+            let next = taken..wanted.min(level.len());
+            taken = next.end;
+            chosen.extend(begin + next.start..begin + next.end);
+            if level[next].iter().any(|candidate| !candidate.failing) {
                 return chosen;
             }
-            taken += next.len();
             wanted = wanted.saturating_mul(2);
         }
+        begin += level.len();
     }
     chosen
 }
@@ -67,26 +63,20 @@ mod tests {
     use super::Nearness::{Elsewhere, Region, Zone};
     use super::*;
 
-    fn ranked(servers: impl IntoIterator<Item = usize>, seed: u64) -> Vec<(usize, Candidate)> {
-        let of = |server| {
-            let rank = rank(&format!("10.0.0.{server}:50051"), seed);
-            (server, Candidate { rank, nearness: Elsewhere, failing: false })
-        };
-        servers.into_iter().map(of).collect()
-    }
-
     /// The servers that a client uses.
     fn subset(
         servers: impl IntoIterator<Item = usize>,
         seed: u64,
         bound: usize,
     ) -> BTreeSet<usize> {
-        let (names, candidates): (Vec<_>, Vec<_>) = ranked(servers, seed).into_iter().unzip();
-        select(&candidates, bound).into_iter().map(|index| names[index]).collect()
+        let mut servers: Vec<_> = servers.into_iter().collect();
+        servers.sort_by_key(|server| rank(&format!("10.0.0.{server}:50051"), seed));
+        let candidates = vec![at(Elsewhere); servers.len()];
+        select(&candidates, bound).into_iter().map(|index| servers[index]).collect()
     }
 
-    fn at(nearness: Nearness, rank: u64, failing: bool) -> Candidate {
-        Candidate { rank, nearness, failing }
+    fn at(nearness: Nearness) -> Candidate {
+        Candidate { nearness, failing: false }
     }
 
     #[test]
@@ -130,22 +120,21 @@ mod tests {
 
     #[test]
     fn the_near_ones_are_used_alone_while_one_of_them_works() {
-        let mut candidates =
-            [at(Elsewhere, 0, false), at(Zone, 9, false), at(Region, 5, false), at(Zone, 8, false)];
-        assert_eq!(select(&candidates, 10), [3, 1]);
-        candidates[3].failing = true;
-        assert_eq!(select(&candidates, 10), [3, 1]);
+        let mut candidates = [Zone, Zone, Region, Elsewhere].map(at);
+        assert_eq!(select(&candidates, 10), [0, 1]);
+        candidates[0].failing = true;
+        assert_eq!(select(&candidates, 10), [0, 1]);
         candidates[1].failing = true;
-        assert_eq!(select(&candidates, 10), [3, 1, 2], "and those of the zone are asked on");
+        assert_eq!(select(&candidates, 10), [0, 1, 2], "and those of the zone are asked on");
         candidates[2].failing = true;
-        assert_eq!(select(&candidates, 10), [3, 1, 2, 0]);
+        assert_eq!(select(&candidates, 10), [0, 1, 2, 3]);
         candidates[1].failing = false;
-        assert_eq!(select(&candidates, 10), [3, 1]);
+        assert_eq!(select(&candidates, 10), [0, 1]);
     }
 
     #[test]
     fn a_subset_that_is_failing_is_widened_until_one_works() {
-        let mut candidates: Vec<_> = (0..100).map(|rank| at(Zone, rank, false)).collect();
+        let mut candidates = vec![at(Zone); 100];
         let upto = |end: usize| (0..end).collect::<Vec<_>>();
         assert_eq!(select(&candidates, 3), upto(3));
         candidates[..3].iter_mut().for_each(|it| it.failing = true);

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Invariants: an address that is used has one number in the book, and a group by that number in each pool below,
-//! from when it is chosen until it is not; changes reach the pools in the order in which they were decided, by one
-//! at a time, and outside the lock, since what they end may be code of the user's.
+//! from when it is chosen until it is not. Changes are noted for the pools ([`Groups`](super::Groups)) under the lock, in
+//! the order in which they are decided. They are told after that: what they end may be code of the user's.
 
 use std::collections::HashMap;
 use std::num::NonZero;
@@ -53,16 +53,8 @@ pub(crate) struct Spread {
     seed: u64,
     /// Not all endpoints are used, so which are depends on who fails.
     is_partial: AtomicBool,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Debug, Default)]
-struct Inner {
-    sites: Vec<Ranked>,
-    /// Decided, and not yet with the pools.
-    pending: Vec<Change>,
-    /// Somebody brings changes to the pools.
-    brings: bool,
+    /// The near ones before the far, and then by rank.
+    sites: Mutex<Vec<Ranked>>,
 }
 
 #[derive(Debug)]
@@ -76,99 +68,91 @@ struct Ranked {
 impl Spread {
     /// Uses at most `bound` endpoints, of many those that the seed ranks first.
     pub(crate) fn new(book: Arc<AddressBook>, bound: usize, seed: u64) -> Self {
-        Self { book, bound, seed, is_partial: AtomicBool::new(false), inner: Mutex::default() }
+        Self { book, bound, seed, is_partial: AtomicBool::new(false), sites: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Ranked>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes another set, of addresses that differ.
-    pub(crate) fn set(&self, sites: Vec<Site>, bring: impl FnMut(Vec<Change>)) -> Chosen {
-        let mut inner = self.lock();
-        let used = inner.sites.drain(..).filter_map(|it| Some((it.site, it.used?)));
+    /// Takes another set, of addresses that differ. What that changes for the pools is to be noted.
+    pub(crate) fn set(&self, new: Vec<Site>, note: impl FnOnce(Vec<Change>)) -> Chosen {
+        let mut sites = self.lock();
+        let mut changes = Vec::new();
+        let used = sites.drain(..).filter_map(|it| Some((it.site, it.used?)));
         let mut used: HashMap<_, _> =
             used.map(|(site, key)| (site.address, (key, site.weight))).collect();
-        for site in sites {
+        for site in new {
             let known = used.remove(&site.address);
             if let Some((key, weight)) = known
                 && weight != site.weight
             {
-                inner.pending.push(Change::Use(key, site.weight));
+                changes.push(Change::Use(key, site.weight));
             }
             let rank = rank(site.address.name(), self.seed);
-            inner.sites.push(Ranked { site, rank, used: known.map(|(key, _)| key) });
+            sites.push(Ranked { site, rank, used: known.map(|(key, _)| key) });
         }
+        sites.sort_by_key(|it| (it.site.nearness, it.rank));
         let gone = used.into_values().map(|(key, _)| key).collect();
-        let chosen = self.choose(&mut inner, gone);
-        drop(inner);
-        self.bring(bring);
+        let chosen = self.choose(&mut sites, gone, &mut changes);
+        note(changes);
         chosen
     }
 
     /// Chooses anew, since an attempt has failed, or one has succeeded. `None` if that changes nothing.
-    pub(crate) fn look_again(&self, bring: impl FnMut(Vec<Change>)) -> Option<Chosen> {
+    pub(crate) fn look_again(&self, note: impl FnOnce(Vec<Change>)) -> Option<Chosen> {
         if !self.is_partial.load(Ordering::SeqCst) {
             return None;
         }
-        let chosen = self.choose(&mut self.lock(), Vec::new());
-        self.bring(bring);
-        (chosen.added + chosen.removed > 0).then_some(chosen)
+        let (mut sites, mut changes) = (self.lock(), Vec::new());
+        let chosen = self.choose(&mut sites, Vec::new(), &mut changes);
+        (!changes.is_empty()).then(|| {
+            note(changes);
+            chosen
+        })
     }
 
     /// `gone` are used, and not in the set any more.
-    fn choose(&self, inner: &mut Inner, mut gone: Vec<Key>) -> Chosen {
+    fn choose(
+        &self,
+        sites: &mut [Ranked],
+        mut gone: Vec<Key>,
+        changes: &mut Vec<Change>,
+    ) -> Chosen {
         let failing = self.book.failing();
         let candidate = |it: &Ranked| Candidate {
-            rank: it.rank,
             nearness: it.site.nearness,
             failing: it.used.is_some_and(|key| failing.contains(&key)),
         };
-        let candidates: Vec<_> = inner.sites.iter().map(candidate).collect();
+        let candidates: Vec<_> = sites.iter().map(candidate).collect();
         let selected = select(&candidates, self.bound);
-        let mut is_selected = vec![false; inner.sites.len()];
+        let mut is_selected = vec![false; sites.len()];
         for index in &selected {
             is_selected[*index] = true;
         }
-        for (ranked, selected) in inner.sites.iter_mut().zip(is_selected) {
+        for (ranked, selected) in sites.iter_mut().zip(is_selected) {
             if !selected {
                 gone.extend(ranked.used.take());
             }
         }
-        let new: Vec<_> =
-            selected.iter().copied().filter(|at| inner.sites[*at].used.is_none()).collect();
-        let addresses = new.iter().map(|index| Arc::clone(&inner.sites[*index].site.address));
+        let new: Vec<_> = selected.iter().copied().filter(|at| sites[*at].used.is_none()).collect();
+        let addresses = new.iter().map(|index| Arc::clone(&sites[*index].site.address));
         let keys = self.book.relist(addresses, &gone);
         let chosen = Chosen {
-            of: inner.sites.len(),
+            of: sites.len(),
             taken: selected.len(),
             added: new.len(),
             removed: gone.len(),
         };
         // First what comes, so that nothing is missing for what goes.
         for (index, key) in new.into_iter().zip(keys) {
-            let ranked = &mut inner.sites[index];
+            let ranked = &mut sites[index];
             ranked.used = Some(key);
-            inner.pending.push(Change::Use(key, ranked.site.weight));
+            changes.push(Change::Use(key, ranked.site.weight));
         }
-        inner.pending.extend(gone.into_iter().map(Change::Retire));
+        changes.extend(gone.into_iter().map(Change::Retire));
         self.is_partial.store(chosen.taken < chosen.of, Ordering::SeqCst);
         chosen
-    }
-
-    fn bring(&self, mut bring: impl FnMut(Vec<Change>)) {
-        loop {
-            let changes = {
-                let mut inner = self.lock();
-                if inner.brings || inner.pending.is_empty() {
-                    return;
-                }
-                inner.brings = true;
-                std::mem::take(&mut inner.pending)
-            };
-            bring(changes);
-            self.lock().brings = false;
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use super::ChannelPoolBuilder;
 use crate::address::Address;
 use crate::address_book::AddressBook;
 use crate::balance::{
-    Change, EndpointObserver, Groups, Measures, Nearness, Observed, OutlierDetection, Site, Spread,
+    Change, EndpointObserver, Groups, Nearness, Observed, OutlierDetection, Site, Spread,
 };
 use crate::error::ConfigError;
 use crate::manager::Choice;
@@ -50,28 +50,21 @@ pub enum Subset {
 
 impl Endpointing {
     /// For at most so many addresses. One alone is compared with nobody.
-    pub(super) fn build(
-        &self,
-        addresses: usize,
-    ) -> Result<(Option<Measures>, Option<OutlierDetection>), ConfigError> {
+    pub(super) fn build(&self, addresses: usize) -> Result<Option<OutlierDetection>, ConfigError> {
         if self.max_endpoints == 0 {
             return Err(ConfigError::Zero { setting: "max_endpoints" });
         }
         if self.each == 0 {
             return Err(ConfigError::Zero { setting: "connections_per_endpoint" });
         }
-        let outliers = self.outliers.as_ref().filter(|_| addresses > 1);
         if let Some(outliers) = &self.outliers
             && outliers.interval.is_zero()
         {
             return Err(ConfigError::ZeroTime { setting: "outlier_detection's interval" });
         }
-        let measures = outliers.map(|_| Measures { outcomes: true, ..Measures::default() });
-        Ok((measures, outliers.cloned()))
+        Ok(self.outliers.clone().filter(|_| addresses > 1))
     }
-}
 
-impl Endpointing {
     /// Lists in the book those of the addresses that are used: all, if there are not too many. Else there is what
     /// chooses among them.
     pub(super) fn choose(&self, book: &Arc<AddressBook>, mut addresses: Vec<Address>) -> Choice {
@@ -84,14 +77,15 @@ impl Endpointing {
             return Choice::default();
         }
         let groups = self.groups();
+        // In the order in which they were given, as they are shown.
         if given <= self.max_endpoints {
             let keys = book.relist(addresses, &[]);
-            groups.bring(keys.into_iter().map(|key| Change::Use(key, weight)).collect());
+            groups.note(keys.into_iter().map(|key| Change::Use(key, weight)).collect());
             return Choice { groups: Some(groups), ..Choice::default() };
         }
         let spread = self.spread(book);
         let site = |address| Site { address, weight, nearness: Nearness::Elsewhere };
-        spread.set(addresses.map(site).collect(), |changes| groups.bring(changes));
+        spread.set(addresses.map(site).collect(), |changes| groups.note(changes));
         Choice { spread: Some(spread), groups: Some(groups), ..Choice::default() }
     }
 

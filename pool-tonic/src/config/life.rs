@@ -7,12 +7,9 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tonic::Request;
 
-use super::ChannelPoolBuilder;
+use super::{ChannelPoolBuilder, FAR};
 use crate::connection::{KeepaliveConfig, LAST_STREAM, Priming, Upkeep};
 use crate::error::ConfigError;
-
-/// Longer times are as good as this one, and a clock could not hold them.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// No keepalive ping more often than this, whatever is set (gRFC A8).
 const LEAST_KEEPALIVE_TIME: Duration = Duration::from_secs(10);

@@ -38,6 +38,9 @@ const MOST_TARGET_CONNECTIONS: usize = 4;
 /// servers not to go below.
 const EXPECTED_STREAMS: usize = 100;
 
+/// Longer times are as good as this one, and a clock could not hold them.
+const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
 /// Builds a [`ChannelPool`].
 ///
 /// Made by [`ChannelPool::builder`] or [`ChannelPool::endpoints`]. The defaults are meant to be kept; the
@@ -181,8 +184,8 @@ impl ChannelPoolBuilder {
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
         let found = self.resolving.build(&addresses)?;
         let most = if found.is_some() { usize::MAX } else { addresses.len() };
-        let (measures, outliers) = self.endpointing.build(most)?;
-        let book = AddressBook::new(measures);
+        let outliers = self.endpointing.build(most)?;
+        let book = AddressBook::new(outliers.is_some());
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let mut choice = match found {
             Some(found) => found.choice(&self.endpointing, &book, &totals),

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ChannelPoolBuilder;
 use super::endpoints::Endpointing;
+use super::{ChannelPoolBuilder, FAR};
 use crate::address::{Address, Target};
 use crate::address_book::AddressBook;
 use crate::error::ConfigError;
 use crate::manager::Choice;
 use crate::resolve::{Locality, Outlet, Resolve, ResolveTarget, Resolver, Source, Timing};
 use crate::stats::Totals;
-
-/// Longer times are as good as this one, and a clock could not hold them.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 #[derive(Debug)]
 pub(super) struct Resolving {

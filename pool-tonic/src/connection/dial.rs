@@ -167,7 +167,7 @@ impl Dialled {
         totals.connections_opened.fetch_add(1, Ordering::Relaxed);
         let Self { dial, start, generation } = self;
         let control = Arc::new(Control::default());
-        let live = dial.connected(&handle, config.side, Arc::clone(&control));
+        let live = dial.connected(handle.id(), config.side, Arc::clone(&control));
         start(Starting { live, control, handle, config, totals, generation })
     }
 }

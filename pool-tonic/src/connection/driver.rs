@@ -67,7 +67,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// What servers give as the reason of a GOAWAY when keepalive asks too often (gRFC A8).
 const TOO_MANY_PINGS: &str = "too_many_pings";
 
-/// See the module.
+/// Whether the calls go first; see *Gathering* in the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gathering {
     /// What was woken first runs first here.
@@ -78,6 +78,7 @@ pub(super) enum Gathering {
     Done,
 }
 
+/// See the module.
 pub(super) struct Driver<I> {
     /// First, so that the socket is closed when the register forgets the connection.
     pub(super) connection: client::Connection<Watched<I>, Bytes>,
@@ -131,8 +132,7 @@ where
         };
         // An I/O error is no farewell but the end, which `ended` reports unless our last frames are in its way.
         if error.is_io() {
-            self.probe = None;
-            self.health = None;
+            self.let_go();
             self.is_gone = true;
             return;
         }
@@ -155,10 +155,15 @@ where
         }
     }
 
-    /// open -> draining.
-    fn drain(&mut self, reason: String) {
+    /// It is open no more: h2 may end it.
+    fn let_go(&mut self) {
         self.probe = None;
         self.health = None;
+    }
+
+    /// open -> draining.
+    fn drain(&mut self, reason: String) {
+        self.let_go();
         self.live.drain(reason.clone());
         self.places.handle().drain(reason);
     }
@@ -208,8 +213,7 @@ where
             return ControlFlow::Break(());
         }
         if self.control.is_dropped() && self.close_timeout.is_none() {
-            self.probe = None;
-            self.health = None;
+            self.let_go();
             self.live.leave();
             self.close_in_time();
         }

@@ -28,7 +28,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::time::Instant;
 use tonic::Code;
 
 use crate::address::Address;
@@ -134,7 +133,7 @@ impl Connection {
     /// An attempt of a call on it has ended like this.
     pub(crate) fn attempt_ended(&self, code: Code) {
         if let Some(monitor) = &self.monitor {
-            monitor.ended(code, Instant::now);
+            monitor.ended(code);
         }
     }
 

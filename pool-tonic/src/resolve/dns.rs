@@ -1,6 +1,5 @@
 //! DNS.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
 
@@ -28,7 +27,7 @@ use super::{Endpoint, Endpoints, Resolve, ResolveError, ResolveTarget};
 #[derive(Debug, Default)]
 pub struct Dns {
     /// Of a question that was given up, and that the system goes on with.
-    lookup: Option<JoinHandle<io::Result<BTreeSet<IpAddr>>>>,
+    lookup: Option<JoinHandle<io::Result<Endpoints>>>,
 }
 
 impl Dns {
@@ -46,14 +45,12 @@ impl Resolve for Dns {
         let lookup = self.lookup.get_or_insert_with(|| {
             let (host, port) = (target.host().to_owned(), target.port());
             spawn_blocking(move || {
-                Ok((host, port).to_socket_addrs()?.map(|addr| addr.ip()).collect())
+                let found = (host, port).to_socket_addrs()?;
+                Ok(found.map(|addr| Endpoint::from(addr.ip())).collect())
             })
         });
         let found = lookup.await.unwrap_or_else(|error| Err(io::Error::other(error)));
         self.lookup = None;
-        match found {
-            Ok(found) => Ok(found.into_iter().collect()),
-            Err(error) => Err(ResolveError::new("the system found no address").with_source(error)),
-        }
+        found.map_err(|error| ResolveError::new("the system found no address").with_source(error))
     }
 }

@@ -44,7 +44,6 @@
 //!
 //! It is asked for the whole set, and says why if there is none:
 //!
-//!
 //! ```
 //! use pool_tonic::resolve::{Endpoint, Endpoints, Resolve, ResolveError, ResolveTarget};
 //!

@@ -5,13 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ResolveMode;
-
-/// Delay after the first failure, and the factor from one to the next: those of gRPC's connection back-off.
-const BACKOFF: Duration = Duration::from_secs(1);
-const MULTIPLIER: f64 = 1.6;
-
-/// Share by which intervals are made longer or shorter, so that many clients do not ask at once.
-const JITTER: f64 = 0.2;
+use crate::backoff::{self, JITTER, jittered};
 
 /// The least time between questions while nothing is ready: calls wait, or fail.
 const URGENT_GAP: Duration = Duration::from_secs(1);
@@ -81,17 +75,15 @@ impl Schedule {
 
     /// There is none. To ask again soon may help, or not.
     pub(super) fn failed(&mut self, now: Instant, temporary: bool, random: f64) {
-        let exponent = i32::try_from(self.failures).unwrap_or(i32::MAX);
         self.failures = self.failures.saturating_add(1);
         self.settled = now;
         let interval = self.timing.interval;
         let delay = if temporary {
-            let nominal = BACKOFF.as_secs_f64() * MULTIPLIER.powi(exponent);
-            Duration::from_secs_f64(nominal.min(interval.as_secs_f64()))
+            backoff::up_to(interval, self.failures, random)
         } else {
-            interval
+            jittered(interval, random)
         };
-        self.due = now + jittered(delay, random);
+        self.due = now + delay;
     }
 
     /// A connection was lost, or could not be made: perhaps its server is not there any more. Where the source itself
@@ -108,10 +100,6 @@ impl Schedule {
         self.failures = 0;
         self.due = now;
     }
-}
-
-fn jittered(time: Duration, random: f64) -> Duration {
-    time.mul_f64(1.0 + JITTER * (2.0 * random - 1.0))
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ pub struct ResolverStatus {
     pub age: Option<Duration>,
     /// Why there was none since, if it was asked and gave none.
     pub last_error: Option<ResolveError>,
-    /// In how long it is asked again, if nothing happens; zero while it is being asked.
+    /// In how long it is asked again, if nothing happens until then: the loss of a connection and a reset of the back-off
+    /// may make it sooner. Zero while it is being asked.
     pub next_in: Duration,
 }
 

@@ -191,8 +191,11 @@ impl Resolver {
 
     fn apply(&self, sites: Vec<Site>, due: Instant) {
         let Chosen { of, taken, added, removed } =
-            self.outlet.spread.set(sites, |changes| self.outlet.groups.bring(changes));
-        self.standing().answered((of, taken), due);
+            self.outlet.spread.set(sites, |changes| self.outlet.groups.note(changes));
+        self.outlet.groups.tell();
+        // What is replaced has a destructor of the user's, perhaps.
+        let replaced = self.standing().answered((of, taken), due);
+        drop(replaced);
         self.outlet.book.resolved();
         if added + removed > 0 {
             let event = EndpointEvent::Resolved { endpoints: of, used: taken, added, removed };
@@ -206,7 +209,7 @@ impl Resolver {
         let replaced = self.standing().failed(error.clone(), schedule.due());
         drop(replaced);
         let error = ConnectError::resolver(self.origin.name(), error);
-        self.outlet.book.not_resolved(error, schedule.due());
+        self.outlet.book.not_resolved(&error, schedule.due());
         self.outlet.observer.tell(&event);
     }
 }

@@ -134,9 +134,16 @@ impl DnsServer {
     ///
     /// If it cannot listen.
     pub async fn start() -> io::Result<Self> {
-        let tcp = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let (tcp, udp) = loop {
+            let tcp = TcpListener::bind(("127.0.0.1", 0)).await?;
+            match UdpSocket::bind(tcp.local_addr()?).await {
+                Ok(udp) => break (tcp, udp),
+                // Over UDP the port is somebody else's.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(error) => return Err(error),
+            }
+        };
         let addr = tcp.local_addr()?;
-        let udp = UdpSocket::bind(addr).await?;
         let zone = Arc::<Mutex<Zone>>::default();
         let tasks = [
             tokio::spawn(serve_udp(udp, Arc::clone(&zone))),

@@ -3,12 +3,13 @@
 // Each test binary uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
+use std::collections::BTreeSet;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pool_tonic::{ChannelPool, ChannelPoolBuilder};
+use pool_tonic::{ChannelPool, ChannelPoolBuilder, EndpointEvent, EndpointObserver};
 use pool_tonic_testing::raw::{Heard, Raw};
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
@@ -140,5 +141,27 @@ impl Fleet {
             .keepalive_time(None)
             .idle_timeout(None::<Duration>)
             .max_connection_age(None::<Duration>)
+    }
+}
+
+/// Those of the fleet that a pool uses.
+pub fn used(pool: &ChannelPool) -> BTreeSet<usize> {
+    pool.addresses().iter().map(|status| Fleet::index_of(&status.address)).collect()
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+pub struct Events(pub Mutex<Vec<EndpointEvent>>);
+
+impl EndpointObserver for Events {
+    fn event(&self, event: &EndpointEvent) {
+        self.0.lock().expect("nobody panics with it").push(event.clone());
+    }
+}
+
+impl Events {
+    /// What it was told since this was asked last.
+    pub fn take(&self) -> Vec<EndpointEvent> {
+        std::mem::take(&mut self.0.lock().expect("nobody panics with it"))
     }
 }

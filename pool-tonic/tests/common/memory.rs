@@ -3,7 +3,7 @@
 // Each test binary uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::io;
 use std::time::Duration;
 
@@ -23,11 +23,23 @@ pub struct Network(mpsc::UnboundedReceiver<DuplexStream>);
 
 /// A pool whose connections go through memory, and where they arrive.
 pub fn in_memory() -> (ChannelPoolBuilder, Network) {
+    in_memory_with(1 << 20, Duration::ZERO)
+}
+
+/// The same; each connection takes a while to be there, and holds so many bytes that nobody has read.
+pub fn in_memory_with(bytes: usize, takes: Duration) -> (ChannelPoolBuilder, Network) {
     let (send, receive) = mpsc::unbounded_channel();
     let connector = service_fn(move |_: http::Uri| {
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let arrived = send.send(far);
-        ready(arrived.map(|()| near).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused)))
+        let send = send.clone();
+        async move {
+            // No time is more than none to a timer.
+            if !takes.is_zero() {
+                tokio::time::sleep(takes).await;
+            }
+            let (near, far) = tokio::io::duplex(bytes);
+            let arrived = send.send(far);
+            arrived.map(|()| near).map_err(|_| io::Error::from(io::ErrorKind::ConnectionRefused))
+        }
     });
     (ChannelPool::builder("http://memory").connector(connector), Network(receive))
 }

@@ -8,11 +8,13 @@ pub mod acts;
 use std::future::Future;
 use std::time::Duration;
 
-use pool_tonic::{ChannelPool, PooledChannel};
+use pool_tonic::{ChannelPool, Dedicated, PooledChannel};
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
 use tokio::net::TcpSocket;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
+use tonic::{Request, Status};
 
 /// A test that hangs fails after this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,4 +54,21 @@ pub fn dead_uri() -> (String, TcpSocket) {
     socket.bind(([127, 0, 0, 1], 0).into()).expect("loopback has a free port");
     let addr = socket.local_addr().expect("it is bound");
     (format!("http://{addr}"), socket)
+}
+
+/// A call that takes nothing but its time.
+pub async fn call(pool: &ChannelPool) -> Result<(), Status> {
+    client(pool).unary(ask(Do::Echo)).await.map(drop)
+}
+
+/// A call on a connection of its own.
+pub fn dedicated(ask: Ask) -> Request<Ask> {
+    let mut request = Request::new(ask);
+    request.extensions_mut().insert(Dedicated);
+    request
+}
+
+/// Tasks of this runtime that have not ended.
+pub fn tasks() -> usize {
+    Handle::current().metrics().num_alive_tasks()
 }

@@ -76,6 +76,14 @@ impl Asker {
         Self(Kubernetes::service("orders").client(client))
     }
 
+    /// One that has been told of a pod, 10.0.0.1, which is in the slice `orders-1`.
+    pub async fn of_one_pod(api: &Api, client: Client) -> Self {
+        api.apply(slice("orders-1", &[ready("10.0.0.1")]));
+        let mut asker = Self::new(client);
+        assert_eq!(asker.set().await, at_port(&["10.0.0.1"]));
+        asker
+    }
+
     pub fn with(self, set: impl FnOnce(Kubernetes) -> Kubernetes) -> Self {
         Self(set(self.0))
     }

@@ -1,12 +1,10 @@
 //! Questions to DNS, and what their answers mean.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::net::IpAddr;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::join;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{DnsError, NetError};
@@ -78,7 +76,7 @@ pub(super) async fn host(
 ) -> Result<Option<Found>, ResolveError> {
     let v4 = resolver.lookup(name, RecordType::A);
     let v6 = resolver.lookup(name, RecordType::AAAA);
-    let (v4, v6) = both(v4, v6).await;
+    let (v4, v6) = join(v4, v6).await;
     let (v4, v6) = (Answer::of(v4), Answer::of(v6));
     let (mut found, mut has, mut failures) = (Found::default(), [false; 2], Vec::new());
     let mut exists = false;
@@ -141,30 +139,4 @@ pub(super) fn ttl(lookup: &Lookup) -> Option<Duration> {
 
 pub(super) fn shorter(a: Option<Duration>, b: Option<Duration>) -> Option<Duration> {
     a.into_iter().chain(b).min()
-}
-
-/// Both at once.
-async fn both<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (pin!(a), pin!(b));
-    let (mut first, mut second) = (None, None);
-    poll_fn(|cx| {
-        if first.is_none()
-            && let Poll::Ready(output) = a.as_mut().poll(cx)
-        {
-            first = Some(output);
-        }
-        if second.is_none()
-            && let Poll::Ready(output) = b.as_mut().poll(cx)
-        {
-            second = Some(output);
-        }
-        match (first.take(), second.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            (a, b) => {
-                (first, second) = (a, b);
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }

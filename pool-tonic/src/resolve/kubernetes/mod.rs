@@ -137,7 +137,7 @@ impl Kubernetes {
         self
     }
 
-    /// With this client. Default: one by the pod's service account, or where there is none by the kubeconfig, made when
+    /// With this client. Default: one by the kubeconfig, or where there is none by the pod's service account, made when
     /// the pool is first used.
     ///
     /// # Examples

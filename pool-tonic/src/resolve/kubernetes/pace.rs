@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::backoff;
 
-/// The longest delay: that of client-go's reflectors. Until it is over changes are not seen.
+/// The longest delay, before jitter: that of client-go's reflectors. Until it is over changes are not seen.
 const MAX: Duration = Duration::from_secs(30);
 
 /// A watch that lasted this long has ended in good order: servers end them after some minutes.
@@ -34,7 +34,7 @@ impl Pace {
     pub(super) fn failed(&mut self, now: Instant, random: f64) {
         (self.began, self.progressed) = (None, false);
         self.in_vain = self.in_vain.saturating_add(1);
-        self.not_before = Some(now + backoff::delay(self.in_vain, random).min(MAX));
+        self.not_before = Some(now + backoff::up_to(MAX, self.in_vain, random));
     }
 
     /// A watch runs.
@@ -57,7 +57,7 @@ impl Pace {
             (self.in_vain, self.not_before) = (0, None);
             return;
         }
-        let delay = (self.in_vain > 0).then(|| backoff::delay(self.in_vain, random).min(MAX));
+        let delay = (self.in_vain > 0).then(|| backoff::up_to(MAX, self.in_vain, random));
         self.not_before = delay.map(|delay| now + delay);
         self.in_vain = self.in_vain.saturating_add(1);
     }

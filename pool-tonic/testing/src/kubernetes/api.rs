@@ -44,32 +44,20 @@ pub struct Asked {
     pub query: BTreeMap<String, String>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     store: Store,
     gone: Gone,
     refusals: HashMap<Verb, StatusCode>,
-    asked: Vec<Asked>,
 }
 
 /// The API of a cluster. Cheap to clone; all clones are one.
-#[derive(Clone)]
+#[derive(Clone, Debug, Default)]
 pub struct Api {
     state: Arc<Mutex<State>>,
-    /// How often something was asked.
-    count: Arc<watch::Sender<usize>>,
+    asked: watch::Sender<Vec<Asked>>,
     /// True while answers are held back.
-    held: Arc<watch::Sender<bool>>,
-}
-
-impl Default for Api {
-    fn default() -> Self {
-        Self {
-            state: Arc::default(),
-            count: Arc::new(watch::Sender::new(0)),
-            held: Arc::new(watch::Sender::new(false)),
-        }
-    }
+    held: watch::Sender<bool>,
 }
 
 /// What the cluster does.
@@ -150,7 +138,7 @@ impl Api {
 impl Api {
     /// All requests so far, those that were refused or held back, too.
     pub fn asked(&self) -> Vec<Asked> {
-        self.state().asked.clone()
+        self.asked.borrow().clone()
     }
 
     /// Those of one kind.
@@ -164,8 +152,9 @@ impl Api {
     ///
     /// If that does not happen within a minute.
     pub async fn until_asked(&self, verb: Verb, times: usize) {
-        let mut count = self.count.subscribe();
-        let asked = count.wait_for(|_| self.asked_to(verb).len() >= times);
+        let mut asked = self.asked.subscribe();
+        let those = |asked: &Vec<Asked>| asked.iter().filter(|asked| asked.verb == verb).count();
+        let asked = asked.wait_for(|asked| those(asked) >= times);
         let asked = timeout(PATIENCE, asked).await;
         asked.expect("it should have been asked by now").expect("the sender lives in self");
     }
@@ -197,8 +186,7 @@ impl Api {
         let service = selector.strip_prefix("kubernetes.io/service-name=").map(str::to_owned);
         let selection = Selection { namespace: namespace.to_owned(), service };
         let asked = Asked { verb, path: path.to_owned(), query: query.clone() };
-        self.state().asked.push(asked);
-        self.count.send_modify(|count| *count += 1);
+        self.asked.send_modify(|all| all.push(asked));
         // The sender lives in self.
         let _ = self.held.subscribe().wait_for(|held| !held).await;
 
@@ -229,12 +217,6 @@ impl Api {
                 }
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Api {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Api").finish_non_exhaustive()
     }
 }
 

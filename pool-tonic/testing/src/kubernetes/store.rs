@@ -37,12 +37,13 @@ impl Selection {
 }
 
 /// A watch that runs.
+#[derive(Debug)]
 struct Watch {
     selection: Selection,
     parts: mpsc::UnboundedSender<Part>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Store {
     version: u64,
     /// Changes up to this version are forgotten.
