@@ -52,7 +52,7 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
         let (fatal, retry_in) = match &error {
             CreateError::Failed(error) => (
                 contain(|| manager.is_fatal(error)).unwrap_or(false),
-                contain(|| manager.retry_in(error)).flatten(),
+                contain(|| manager.retry_in(error, &cx)).flatten(),
             ),
             CreateError::Refused(_) | CreateError::TimedOut(_) | CreateError::Panicked(_) => {
                 (false, None)

@@ -144,8 +144,8 @@ pub trait DynManager: Send + Sync + 'static {
     }
 
     /// When to try again after `error`: see [`Manager::retry_in`].
-    fn retry_in(&self, error: &Self::Error) -> Option<Duration> {
-        let _ = error;
+    fn retry_in(&self, error: &Self::Error, cx: &CreateContext) -> Option<Duration> {
+        let _ = (error, cx);
         None
     }
 
@@ -205,8 +205,8 @@ impl<M: Manager> DynManager for M {
         Manager::is_fatal(self, error)
     }
 
-    fn retry_in(&self, error: &M::Error) -> Option<Duration> {
-        Manager::retry_in(self, error)
+    fn retry_in(&self, error: &M::Error, cx: &CreateContext) -> Option<Duration> {
+        Manager::retry_in(self, error, cx)
     }
 
     fn detached(&self, resource: &mut M::Resource) {
@@ -299,8 +299,8 @@ macro_rules! manager_behind {
                 DynManager::is_fatal(&**self, error)
             }
 
-            fn retry_in(&self, error: &E) -> Option<Duration> {
-                DynManager::retry_in(&**self, error)
+            fn retry_in(&self, error: &E, cx: &CreateContext) -> Option<Duration> {
+                DynManager::retry_in(&**self, error, cx)
             }
 
             fn detached(&self, resource: &mut R) {

@@ -130,9 +130,10 @@ pub trait Manager: Send + Sync + 'static {
         false
     }
 
-    /// When to try again after `error`; `None` leaves it to the pool's back-off.
-    fn retry_in(&self, error: &Self::Error) -> Option<Duration> {
-        let _ = error;
+    /// When to try again after `error`, with which the attempt of this context failed; `None` leaves it to the pool's
+    /// back-off.
+    fn retry_in(&self, error: &Self::Error, cx: &CreateContext) -> Option<Duration> {
+        let _ = (error, cx);
         None
     }
 

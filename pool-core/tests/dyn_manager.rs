@@ -70,7 +70,7 @@ impl DynManager for Busy {
         error.is_fatal()
     }
 
-    fn retry_in(&self, _error: &ScriptedError) -> Option<Duration> {
+    fn retry_in(&self, _error: &ScriptedError, _cx: &CreateContext) -> Option<Duration> {
         self.count(4);
         Some(Duration::from_millis(1))
     }

@@ -96,7 +96,7 @@ impl Manager for Stubborn {
         Err(ScriptedError::new(Hook::Create))
     }
 
-    fn retry_in(&self, _error: &Self::Error) -> Option<Duration> {
+    fn retry_in(&self, _error: &Self::Error, _cx: &CreateContext) -> Option<Duration> {
         Some(Duration::MAX)
     }
 }

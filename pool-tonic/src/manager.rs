@@ -5,18 +5,15 @@
 //! lent no more, and a successor is made at once while its calls finish. A lost connection is broken, and goes. When the pool
 //! is down (`TRANSIENT_FAILURE`), a failed creation is fatal: it fails the calls that wait.
 
-use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{CreateContext, GroupId, Manager, ResourceId, SharedManager};
 
 use crate::address_book::{AddressBook, Dial, Side};
 use crate::balance::{Ejector, Groups, Spread};
-use crate::connection::{self, Connection, DialConfig, Dialled};
+use crate::connection::{self, Connection, DialConfig};
 use crate::error::ConnectError;
 use crate::resolve::Resolver;
 use crate::stats::Totals;
@@ -99,45 +96,12 @@ impl ConnectionManager {
         self.choice.resolver.as_ref()
     }
 
-    /// Waits until there are addresses.
-    async fn endpoints(&self) -> Result<(), ConnectError> {
-        match self.resolver() {
-            Some(resolver) => {
-                let found = resolver.first_set(self.config.connect_timeout);
-                self.unless_closed(found).await
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Begins an attempt at the address that the new connection is to have.
     fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
         match cx.group() {
             Some(GroupId(key)) => self.book.dial_in(key),
             None => self.book.dial(),
         }
-    }
-
-    async fn dial(&self, dial: Dial) -> Result<Dialled, ConnectError> {
-        let generation = self.generation();
-        let dialled = connection::dial(dial, &self.config, generation, &self.totals);
-        self.unless_closed(dialled).await
-    }
-
-    /// Nobody waits for it any more when the pool is closed.
-    async fn unless_closed<T>(
-        &self,
-        future: impl Future<Output = Result<T, ConnectError>>,
-    ) -> Result<T, ConnectError> {
-        let mut future = pin!(future);
-        let mut closed = pin!(self.book.closed());
-        poll_fn(|cx| {
-            if closed.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(ConnectError::abandoned(&self.book)));
-            }
-            future.as_mut().poll(cx)
-        })
-        .await
     }
 }
 
@@ -151,28 +115,33 @@ impl Manager for ConnectionManager {
         {
             groups.begin_use();
         }
-        self.endpoints().await?;
-        if cx.group().is_none() && self.choice.groups.is_some() {
-            // It was begun before there were any. Those that there are have creations of their own by now.
-            return Err(ConnectError::abandoned(&self.book));
-        }
-        let endpoint = cx.group().map(|GroupId(key)| key);
-        self.connect(cx).await.map_err(|error| error.of(endpoint))
+        // Nobody waits for it any more when the pool is closed.
+        let connected = self.book.watch().until_closed(self.connect(cx)).await;
+        connected.unwrap_or_else(|| Err(ConnectError::abandoned(&self.book)))
     }
 
     fn is_fatal(&self, _: &ConnectError) -> bool {
         self.book.is_down(self.config.side)
     }
 
-    fn retry_in(&self, error: &ConnectError) -> Option<Duration> {
-        Some(self.book.retry_in(error.endpoint()))
+    fn retry_in(&self, _: &ConnectError, cx: &CreateContext) -> Option<Duration> {
+        Some(self.book.retry_in(cx.group().map(|GroupId(key)| key)))
     }
 }
 
 impl ConnectionManager {
     async fn connect(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
+        if let Some(resolver) = self.resolver() {
+            resolver.first_set(self.config.connect_timeout).await?;
+        }
+        if cx.group().is_none() && self.choice.groups.is_some() {
+            // It was begun before there were any. Those that there are have creations of their own by now.
+            return Err(ConnectError::abandoned(&self.book));
+        }
         let dialled = loop {
-            let dialled = match self.dial(self.begin(cx)?).await {
+            let (dial, generation) = (self.begin(cx)?, self.generation());
+            let dialled = connection::dial(dial, &self.config, generation, &self.totals);
+            let dialled = match dialled.await {
                 Ok(dialled) => dialled,
                 Err(error) => {
                     // Before the pool asks whether there is anything left to hope for.

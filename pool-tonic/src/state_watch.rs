@@ -1,5 +1,9 @@
 //! Watching a pool's connectivity state.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use tokio::sync::watch;
 
 use crate::connectivity::ConnectivityState;
@@ -69,5 +73,18 @@ impl StateWatch {
             state = self.changed().await?;
         }
         Some(state)
+    }
+
+    /// What `future` comes to; `None` if the pool is closed, or gone, first.
+    pub(crate) async fn until_closed<F: Future>(&mut self, future: F) -> Option<F::Output> {
+        let mut closed = pin!(self.wait_for(|state| state == ConnectivityState::Shutdown));
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if closed.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            future.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 }

@@ -196,7 +196,7 @@ impl Manager for ScriptedManager {
         self.next(Hook::IsFatal).play_sync(Hook::IsFatal).is_err() || error.is_fatal()
     }
 
-    fn retry_in(&self, _error: &ScriptedError) -> Option<Duration> {
+    fn retry_in(&self, _error: &ScriptedError, _cx: &CreateContext) -> Option<Duration> {
         // It cannot fail: only panic.
         drop(self.next(Hook::RetryIn).play_sync(Hook::RetryIn));
         self.books.entries().retry_in

@@ -152,7 +152,7 @@ impl Manager for Servers {
         Ok(Server { group })
     }
 
-    fn retry_in(&self, _error: &Down) -> Option<Duration> {
+    fn retry_in(&self, _error: &Down, _cx: &CreateContext) -> Option<Duration> {
         Some(secs(2))
     }
 

@@ -14,7 +14,6 @@ use tokio::time::{Instant, sleep_until};
 use super::observer::{EndpointEvent, Observed};
 use super::outlier::{Detector, OutlierDetection, Verdict};
 use crate::address_book::AddressBook;
-use crate::connectivity::ConnectivityState;
 use crate::stats::Totals;
 
 /// See the module.
@@ -108,17 +107,12 @@ async fn wait(book: &Weak<AddressBook>, due: Instant) -> Woken {
     let Some((mut watch, lone)) = book.upgrade().map(|book| (book.watch(), book.lone())) else {
         return Woken::Over;
     };
-    let mut closed = pin!(watch.wait_for(|state| state == ConnectivityState::Shutdown));
     let (mut lone, mut due) = (pin!(lone.notified()), pin!(sleep_until(due)));
-    poll_fn(|cx| {
-        // Closed, or its last handle is gone.
-        if closed.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Woken::Over);
-        }
+    let woken = poll_fn(|cx| {
         if lone.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Woken::Lone);
         }
         due.as_mut().poll(cx).map(|()| Woken::Due)
-    })
-    .await
+    });
+    watch.until_closed(woken).await.unwrap_or(Woken::Over)
 }

@@ -39,7 +39,7 @@ use places::Places;
 use watched::Traffic;
 
 pub(crate) use control::{Control, CutBy};
-pub(crate) use dial::{DialConfig, Dialled, Http2, Start, Upkeep, dial, establish};
+pub(crate) use dial::{DialConfig, Http2, Start, Upkeep, dial, establish};
 pub(crate) use health::Health;
 pub(crate) use keepalive::KeepaliveConfig;
 pub(crate) use priming::Priming;

@@ -9,18 +9,13 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::address::Address;
-use crate::address_book::Key;
 use crate::connection::Health;
 use crate::connectivity::ConnectivityState;
 use crate::resolve::ResolveError;
 
 /// Why there is no connection to an address. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ConnectError {
-    inner: Arc<Inner>,
-    /// The endpoint that it is about, where each has a back-off in the pools below.
-    endpoint: Option<Key>,
-}
+pub struct ConnectError(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -67,16 +62,7 @@ enum Kind {
 
 impl ConnectError {
     fn new(address: impl fmt::Display, kind: Kind) -> Self {
-        Self { inner: Arc::new(Inner { address: address.to_string(), kind }), endpoint: None }
-    }
-
-    /// The same, about this endpoint.
-    pub(crate) fn of(self, endpoint: Option<Key>) -> Self {
-        Self { endpoint, ..self }
-    }
-
-    pub(crate) fn endpoint(&self) -> Option<Key> {
-        self.endpoint
+        Self(Arc::new(Inner { address: address.to_string(), kind }))
     }
 
     pub(crate) fn resolve(address: impl fmt::Display, error: io::Error) -> Self {
@@ -172,14 +158,14 @@ impl ConnectError {
 
     /// The address, `host:port`; several, if all of them are in back-off.
     pub fn address(&self) -> &str {
-        &self.inner.address
+        &self.0.address
     }
 }
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address();
-        match &self.inner.kind {
+        match &self.0.kind {
             Kind::Resolve(error) => write!(f, "cannot resolve {address}: {error}"),
             Kind::Resolver(error) => write!(f, "cannot resolve {address}: {error}"),
             Kind::Tcp(error) => write!(f, "cannot connect to {address}: {error}"),
@@ -257,7 +243,7 @@ fn hint(secure: bool) -> &'static str {
 
 impl StdError for ConnectError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.inner.kind {
+        match &self.0.kind {
             Kind::Resolve(error) | Kind::Tcp(error) | Kind::Broken { error, .. } => Some(error),
             Kind::Resolver(error) => Some(error),
             Kind::Connector(error) => Some(&**error),

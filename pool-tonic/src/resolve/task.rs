@@ -155,7 +155,7 @@ impl Resolver {
                 mode: self.source.mode,
                 target: self.target.clone(),
                 asks: book.asks(),
-                over: Over(book.watch()),
+                watch: book.watch(),
                 resolver: Arc::downgrade(self),
             };
             tokio::spawn(task.run(self.timing));
@@ -220,7 +220,7 @@ struct Task {
     mode: ResolveMode,
     target: ResolveTarget,
     asks: Arc<Asks>,
-    over: Over,
+    watch: StateWatch,
     resolver: Weak<Resolver>,
 }
 
@@ -259,19 +259,13 @@ impl Task {
     /// `None` when it is over.
     async fn sleep(&mut self, schedule: &mut Schedule) -> Option<()> {
         loop {
-            let mut over = pin!(self.over.wait());
             let mut asked = pin!(self.asks.next());
             let mut due = pin!(sleep_until(schedule.due()));
-            let at_once = poll_fn(|cx| {
-                if over.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                if let Poll::Ready(at_once) = asked.as_mut().poll(cx) {
-                    return Poll::Ready(Some(Some(at_once)));
-                }
-                due.as_mut().poll(cx).map(|()| Some(None))
+            let at_once = poll_fn(|cx| match asked.as_mut().poll(cx) {
+                Poll::Ready(at_once) => Poll::Ready(Some(at_once)),
+                Poll::Pending => due.as_mut().poll(cx).map(|()| None),
             });
-            match at_once.await? {
+            match self.watch.until_closed(at_once).await? {
                 None => return Some(()),
                 Some(true) => schedule.reset(Instant::now()),
                 Some(false) => {
@@ -296,35 +290,18 @@ impl Task {
             })
         });
         let mode = self.mode;
-        let mut bounded = pin!(async {
+        let bounded = async {
             match mode {
                 ResolveMode::Push => question.await,
                 ResolveMode::Poll => {
                     timeout(QUESTION_TIMEOUT, question).await.unwrap_or_else(|_| Err(late()))
                 }
             }
-        });
-        let mut over = pin!(self.over.wait());
-        poll_fn(|cx| {
-            if over.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            bounded.as_mut().poll(cx).map(Some)
-        })
-        .await
+        };
+        self.watch.until_closed(bounded).await
     }
 }
 
 fn late() -> ResolveError {
     ResolveError::new(format!("its resolver gave no answer within {QUESTION_TIMEOUT:?}"))
-}
-
-/// The end of the pool.
-struct Over(StateWatch);
-
-impl Over {
-    /// Resolves when it is closed, or its last handle is gone and its connections are.
-    async fn wait(&mut self) {
-        self.0.wait_for(|state| state == ConnectivityState::Shutdown).await;
-    }
 }
