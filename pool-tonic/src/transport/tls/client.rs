@@ -155,8 +155,9 @@ fn for_h2(config: Arc<ClientConfig>) -> Arc<ClientConfig> {
 
 /// The roots beside those in PEM.
 fn roots(config: &TlsConfig) -> Result<RootCertStore, ConfigError> {
-    #[allow(unused_mut, reason = "without a feature of roots, nothing is added")]
-    let mut roots = RootCertStore::empty();
+    let roots = RootCertStore::empty();
+    #[cfg(any(feature = "tls-native-roots", feature = "tls-webpki-roots"))]
+    let mut roots = roots;
     let by_default = config.ca_certificates.is_empty();
     #[cfg(feature = "tls-webpki-roots")]
     let by_default = by_default && !config.webpki_roots;
