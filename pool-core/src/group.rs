@@ -94,6 +94,10 @@ pub enum Pick {
     /// Of two random groups, drawn by their weights, the one with fewer leases for its weight and for the places that
     /// one of its resources has. Weights that are more than about ten times apart are kept by the load alone.
     #[default]
+    PowerOfTwo,
+    /// Of all groups the one with the fewest leases for its weight and for the places that one of its resources has;
+    /// between those with the same load, the one whose turn it is. Several pools that know the same groups do not know
+    /// each other's leases, and may all pick the same one: [`PowerOfTwo`](Self::PowerOfTwo) does not.
     LeastLoaded,
     /// One after the other, each as often as its weight says.
     RoundRobin,

@@ -150,7 +150,7 @@ impl Default for PoolConfig {
             places: 1,
             soft_target: usize::MAX,
             soft_max_size: usize::MAX,
-            pick: Pick::LeastLoaded,
+            pick: Pick::PowerOfTwo,
         }
     }
 }

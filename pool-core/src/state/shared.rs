@@ -3,7 +3,7 @@
 //! Two tables: of groups, and of resources, each of one group. Where nobody speaks of groups there is one.
 //!
 //! A place is picked in two steps, both by the power of two choices: of two random groups with a free place the one with
-//! fewer leases for its weight (or the one whose turn it is), and of two random resources of it with a free place the
+//! fewer leases for its weight (or the first in an order), and of two random resources of it with a free place the
 //! one with fewer leases per place. That spreads the load nearly as well as looking at all of them, at a
 //! cost that does not grow with their number. A group holds its resources with a free place before its others.
 //!

@@ -14,7 +14,7 @@ const GETS: usize = 300_000;
 fn ten_thousand_groups_cost_a_get_no_more_than_two() {
     ends(secs(100), |at| {
         paused(async {
-            for pick in [Pick::LeastLoaded, Pick::RoundRobin] {
+            for pick in [Pick::PowerOfTwo, Pick::LeastLoaded, Pick::RoundRobin] {
                 let many = usize::try_from(MANY).unwrap();
                 let pool = Servers::new(2).pool().max_size(many).pick(pick).build().unwrap();
                 at("making many".to_owned());

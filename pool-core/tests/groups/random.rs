@@ -31,7 +31,8 @@ impl Plan {
         let builder = servers.pool().max_size(6).idle_timeout(secs(8)).shrink_delay(secs(2));
         let builder = builder.create_timeout(secs(1)).soft_target(rng.usize(1..4)).max_creating(2);
         let builder = if rng.bool() { builder.max_lifetime(secs(30)) } else { builder };
-        let pool = if rng.bool() { builder.pick(Pick::RoundRobin) } else { builder }.build();
+        let picks = [Pick::PowerOfTwo, Pick::LeastLoaded, Pick::RoundRobin];
+        let pool = builder.pick(picks[rng.usize(..picks.len())]).build();
         let held = Arc::default();
         let mut plan = Self { rng, servers, pool: pool.unwrap(), held, most: 6, tasks: Vec::new() };
         plan.update();

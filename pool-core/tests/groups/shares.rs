@@ -6,7 +6,8 @@ use pool_core::{GroupId, Pause, Pick};
 
 use crate::harness::{rest, secs};
 use crate::servers::{
-    A, B, C, Servers, about, group, lend, one_by_one, retire, set, shares, sizes, status, waiter,
+    A, B, C, Lease, Servers, about, group, lend, one_by_one, retire, set, shares, sizes, status,
+    waiter,
 };
 
 #[tokio::test(start_paused = true)]
@@ -24,7 +25,7 @@ async fn a_pool_without_groups_tells_of_none() {
 
 #[tokio::test(start_paused = true)]
 async fn shares_are_by_group_and_not_by_resource() {
-    for pick in [Pick::LeastLoaded, Pick::RoundRobin] {
+    for pick in [Pick::PowerOfTwo, Pick::LeastLoaded, Pick::RoundRobin] {
         let pool = Servers::new(1000).pool().pick(pick).build().unwrap();
         set(&pool, [group(A, 2, 1), group(B, 1, 1), group(C, 1, 1)]);
         pool.warm_up(secs(1)).await.unwrap();
@@ -49,7 +50,7 @@ async fn shares_are_by_group_and_not_by_resource() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_has_the_share_of_its_weight() {
-    for pick in [Pick::LeastLoaded, Pick::RoundRobin] {
+    for pick in [Pick::PowerOfTwo, Pick::LeastLoaded, Pick::RoundRobin] {
         let pool = Servers::new(1000).pool().pick(pick).build().unwrap();
         set(&pool, [group(A, 1, 1), group(B, 1, 3)]);
         pool.warm_up(secs(1)).await.unwrap();
@@ -100,6 +101,40 @@ async fn turns_are_smooth_and_by_weight() {
     for round in turns.chunks(6) {
         assert!((3..=5).contains(&round.iter().filter(|&&id| id == A).count()), "{turns:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_all_groups_the_least_loaded_comes_next() {
+    let pool = Servers::new(1000).pool().pick(Pick::LeastLoaded).build().unwrap();
+    let ids: Vec<_> = (0..50).map(GroupId).collect();
+    set(&pool, ids.iter().map(|&id| group(id, 1, 1)));
+    pool.warm_up(secs(1)).await.unwrap();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let (mut held, mut loads) = (Vec::new(), vec![0; ids.len()]);
+    for _ in 0..20_000 {
+        // Leases come back from anywhere, and some are of a group that their holders chose.
+        if rng.bool() && !held.is_empty() {
+            let lease: Lease = held.swap_remove(rng.usize(..held.len()));
+            loads[usize::try_from(lease.group.unwrap().0).unwrap()] -= 1;
+        } else if rng.u8(..4) == 0 {
+            let at = rng.usize(..ids.len());
+            held.push(pool.try_get_owned_of(ids[at]).unwrap());
+            loads[at] += 1;
+        } else {
+            let lease = pool.try_get_owned().unwrap();
+            let at = usize::try_from(lease.group.unwrap().0).unwrap();
+            assert_eq!(Some(&loads[at]), loads.iter().min());
+            held.push(lease);
+            loads[at] += 1;
+        }
+    }
+    // Where nobody holds any they come in turn.
+    drop(held);
+    let mut gets = vec![0; ids.len()];
+    for _ in 0..10 * ids.len() {
+        gets[usize::try_from(pool.try_get().unwrap().group.unwrap().0).unwrap()] += 1;
+    }
+    assert!(gets.iter().all(|gets| (9..=11).contains(gets)), "{gets:?}");
 }
 
 #[tokio::test(start_paused = true)]

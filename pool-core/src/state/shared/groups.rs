@@ -22,6 +22,7 @@
 
 mod births;
 mod members;
+mod order;
 mod pick;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,7 +32,7 @@ use slab::Slab;
 
 use self::births::{Births, Seat, Seats};
 pub(in crate::state) use self::births::{Errand, Origin};
-use self::pick::Turns;
+use self::order::{Order, Turn};
 use super::MAX_PLACES;
 use crate::group::{Group, GroupId, GroupStatus, Pick};
 use crate::moment::Moment;
@@ -61,8 +62,8 @@ struct Row {
     in_use: usize,
     /// What a lease adds to its load.
     cost: f64,
-    /// Its turn, where groups are picked in turn.
-    turn: pick::Turn,
+    /// Where there is an order.
+    turn: Turn,
     /// Creations under way, and those of successors.
     births: Births,
     successors: usize,
@@ -98,7 +99,7 @@ pub struct Groups {
     weights: BTreeMap<NonZero<u32>, usize>,
     heaviest: u32,
     seats: Seats,
-    turns: Option<Turns>,
+    order: Option<Order>,
     /// Those with resources that are to be replaced.
     aging: Vec<u32>,
     /// Retired ones of which nothing may be left.
@@ -116,7 +117,7 @@ impl Default for Groups {
             weights: BTreeMap::new(),
             heaviest: 1,
             seats: Seats::default(),
-            turns: None,
+            order: None,
             aging: Vec::new(),
             bare: Vec::new(),
         };
@@ -145,7 +146,7 @@ impl Groups {
             places: 0,
             in_use: 0,
             cost: 0.0,
-            turn: pick::Turn::default(),
+            turn: Turn::default(),
             births: Births::default(),
             successors: 0,
             aging: 0,
@@ -299,6 +300,7 @@ impl Groups {
         let row = &mut self.table[key as usize];
         change(row);
         row.note_cost();
+        self.load_has_changed(key);
         self.seat(key);
     }
 
@@ -311,9 +313,10 @@ impl Groups {
     }
 
     pub(crate) fn set_pick(&mut self, pick: Pick) {
-        self.turns = match pick {
-            Pick::LeastLoaded => None,
-            Pick::RoundRobin => Some(Turns::default()),
+        self.order = match pick {
+            Pick::PowerOfTwo => None,
+            Pick::LeastLoaded => Some(Order::new(true)),
+            Pick::RoundRobin => Some(Order::new(false)),
         };
     }
 }

@@ -6,8 +6,11 @@ impl Groups {
     /// One more lease of a group, of one of these. So many of them have a free place, the first ones.
     #[inline]
     pub(in crate::state::shared) fn lend(&mut self, group: u32) -> (&[u32], u32) {
-        let row = &mut self.table[group as usize];
-        row.in_use += 1;
+        self.table[group as usize].in_use += 1;
+        if self.order.is_some() {
+            self.turn_is_taken(group);
+        }
+        let row = &self.table[group as usize];
         (&row.members, row.open)
     }
 
@@ -15,6 +18,9 @@ impl Groups {
     #[inline]
     pub(in crate::state::shared) fn took_back(&mut self, group: u32) {
         self.table[group as usize].in_use -= 1;
+        if self.order.is_some() {
+            self.load_has_changed(group);
+        }
     }
 
     pub(in crate::state::shared) fn is_open(&self, group: u32) -> bool {
@@ -72,13 +78,14 @@ impl Groups {
         if before == 0 {
             row.open_at = short(self.open.len());
             self.open.push(group);
-            self.comes_in_turn(group);
+            self.enters_order(group);
         } else if row.open == 0 {
             let at = row.open_at as usize;
             self.open.swap_remove(at);
             if let Some(&moved) = self.open.get(at) {
                 self.table[moved as usize].open_at = short(at);
             }
+            self.leaves_order(group);
         }
         Some((at, to))
     }
