@@ -112,3 +112,7 @@ impl Groups {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "groups_tests.rs"]
+mod tests;
