@@ -22,24 +22,28 @@
 //! takes no calls then, and for whoever looks for an address its own counts as one that is failing.
 //!
 //! The pool as a whole is *down*, `TRANSIENT_FAILURE`, from the moment when an attempt fails, or the last connection
-//! goes, and there is nothing left to hope for: no address has a connection or an attempt, and they are in back-off.
-//! A pool below whose calls wait is told so, since it may have had no part in it.
-//! Until a connection is ready again it stays so, attempts or not. An address that failed once and is out of
-//! its back-off is something to hope for: its server may long be back, and nobody has asked since. It is
-//! `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses are failing.
+//! goes, and there is nothing left to hope for: no address has a connection, and the last that each has said is a
+//! failure, or it is in back-off. A pool below whose calls wait is told so, since it may have had no part in it. Until a
+//! connection is ready again it stays so, attempts or not. An attempt is something to hope for if it was begun while its
+//! address was not failing; one at an address that is already failing only says whether that is so still, and two pools
+//! below whose slow attempts overlap would never be without one. An address that failed before the last connection was
+//! lost, and is out of its back-off, is something to hope for: its server may long be back, and nobody has asked
+//! since. The pool is `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses
+//! are failing.
 //!
 //! The connections of the two pools below are counted apart: one that carries one call at a time is of no use to a
 //! call that waits for a shared one, which has to fail fast nevertheless, and the other way round. Attempts and
 //! back-off are of the address, and so common. Only what takes calls is ready: not one that the pool itself is about
 //! to be rid of, for its age or its number ([`Live::set_aside`]).
 //!
-//! Invariants: a `Dial` counts once in `connecting`, a `Live` once in `ready`, `unhealthy` or `draining`; both
+//! Invariants: a `Dial` counts once in `connecting`, and in `hopeful` if its attempt is to be hoped for; a `Live` once in `ready`, `unhealthy` or `draining`; both
 //! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
 //! is there while it is listed or counted, and the sums that make the state are those of the listed ones. The
 //! watch channel always ends with the state of the last change, because the value is computed while it is written. The
 //! lock of the watch is taken outside the addresses' lock, and no waker runs under the latter.
 
 mod addresses;
+mod entry;
 mod guards;
 mod resolution;
 mod side;
@@ -63,8 +67,9 @@ use crate::register::Register;
 use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
 
-pub(crate) use addresses::Key;
-use addresses::{Addresses, Entry};
+use addresses::Addresses;
+pub(crate) use entry::Key;
+use entry::{Attempt, Entry};
 pub(crate) use guards::{Dial, Live};
 pub(crate) use resolution::Asks;
 pub(crate) use side::Side;
@@ -210,15 +215,16 @@ impl AddressBook {
 
     fn dial_picked<E>(
         self: &Arc<Self>,
-        pick: impl FnOnce(&mut Addresses, Instant) -> Result<Key, E>,
+        pick: impl FnOnce(&mut Addresses, Instant) -> Result<Attempt, E>,
     ) -> Result<Dial, E> {
         let now = Instant::now();
-        let (key, address) = self.change(|addresses| {
-            let key = pick(addresses, now)?;
-            let entry = addresses.get(key).expect("bug: an address is picked that is not there");
-            Ok((key, Arc::clone(&entry.address)))
+        let (attempt, address) = self.change(|addresses| {
+            let attempt = pick(addresses, now)?;
+            let entry = addresses.get(attempt.key);
+            let entry = entry.expect("bug: an address is picked that is not there");
+            Ok((attempt, Arc::clone(&entry.address)))
         })?;
-        Ok(self.begin(key, address, now))
+        Ok(self.begin(attempt, address))
     }
 
     /// How long until an attempt may be made, at this endpoint or at any. Never is for a while: one that is not listed is

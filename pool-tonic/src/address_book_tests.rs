@@ -8,7 +8,7 @@ fn error() -> ConnectError {
 }
 
 /// Begins an attempt at the first address that is not in back-off.
-fn pick(addresses: &mut Addresses, now: Instant) -> Option<Key> {
+fn pick(addresses: &mut Addresses, now: Instant) -> Option<Attempt> {
     let keys: Vec<_> = addresses.iter().map(|(key, _)| key).collect();
     keys.into_iter().find_map(|key| addresses.take(key, now).ok())
 }
@@ -24,8 +24,8 @@ fn of(len: Key) -> Addresses {
 
 /// Fails the next dial of each address at `now`, without jitter.
 fn fail_all(addresses: &mut Addresses, now: Instant) {
-    while let Some(index) = pick(addresses, now) {
-        addresses.failed(index, (now, now), error(), 0.5);
+    while let Some(attempt) = pick(addresses, now) {
+        addresses.failed(attempt, now, error(), 0.5);
     }
 }
 
@@ -35,15 +35,15 @@ fn a_failed_address_is_left_alone_for_its_back_off() {
     let mut addresses = of(1);
     let mut now = Instant::now();
     for millis in [1000, 1600, 2560] {
-        assert_eq!(pick(&mut addresses, now), Some(0));
-        addresses.failed(0, (now, now), error(), 0.5);
+        let attempt = pick(&mut addresses, now).unwrap();
+        addresses.failed(attempt, now, error(), 0.5);
         assert_eq!(addresses.retry_in(now), Duration::from_millis(millis));
         now += Duration::from_millis(millis);
-        assert_eq!(pick(&mut addresses, now - moment), None);
+        assert!(pick(&mut addresses, now - moment).is_none());
     }
     // The delay is counted from the start of an attempt, so a slow failure may be followed at once.
-    assert_eq!(pick(&mut addresses, now), Some(0));
-    addresses.failed(0, (now, now), error(), 0.5);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.failed(attempt, now, error(), 0.5);
     assert!(addresses.retry_in(now + Duration::from_secs(20)).is_zero());
 }
 
@@ -53,13 +53,13 @@ fn ready_ends_back_off_and_failure() {
     let mut addresses = of(1);
     fail_all(&mut addresses, now);
     let later = now + Duration::from_secs(1);
-    assert_eq!(pick(&mut addresses, later), Some(0));
+    let attempt = pick(&mut addresses, later).unwrap();
     assert_eq!(
         addresses.state(Shared),
         TransientFailure,
         "an attempt does not show while all failed"
     );
-    addresses.connected(0, Shared);
+    addresses.connected(attempt, Shared);
     assert_eq!(addresses.state(Shared), Ready);
     assert!(addresses.retry_in(later).is_zero());
     assert!(addresses.last_error().is_none());
@@ -71,10 +71,10 @@ fn ready_ends_back_off_and_failure() {
 fn another_address_is_free_while_one_is_in_back_off() {
     let now = Instant::now();
     let mut addresses = of(2);
-    let index = pick(&mut addresses, now).unwrap();
-    addresses.failed(index, (now, now), error(), 0.5);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.failed(attempt, now, error(), 0.5);
     assert!(addresses.retry_in(now).is_zero());
-    assert_eq!(pick(&mut addresses, now), Some(1 - index));
+    assert_eq!(pick(&mut addresses, now).unwrap().key, 1 - attempt.key);
     assert_eq!(addresses.state(Shared), Connecting);
 }
 
@@ -83,8 +83,8 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
     let now = Instant::now();
     let mut addresses = of(2);
     assert!(!addresses.fails_fast(Shared, now));
-    let index = pick(&mut addresses, now).unwrap();
-    addresses.failed(index, (now, now), error(), 0.5);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.failed(attempt, now, error(), 0.5);
     assert!(!addresses.fails_fast(Shared, now), "the other address was not tried");
     fail_all(&mut addresses, now);
     assert!(addresses.fails_fast(Shared, now));
@@ -98,8 +98,8 @@ fn calls_fail_fast_only_when_all_failed_and_none_is_due() {
 fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
     let now = Instant::now();
     let mut addresses = of(1);
-    pick(&mut addresses, now).unwrap();
-    addresses.connected(0, Shared);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.connected(attempt, Shared);
     let lived = Duration::from_millis(10);
     addresses.ended(0, now + lived, (lived, STABLE_AFTER), error(), 0.5);
     assert_eq!(addresses.retry_in(now + lived), Duration::from_millis(990));
@@ -149,30 +149,95 @@ async fn guards_take_themselves_back_and_the_state_follows() {
 fn an_address_that_nobody_has_asked_since_its_back_off_is_something_to_hope_for() {
     let now = Instant::now();
     let mut addresses = of(2);
-    let first_down = pick(&mut addresses, now).unwrap();
-    addresses.failed(first_down, (now, now), error(), 0.5);
-    let up = pick(&mut addresses, now).unwrap();
-    addresses.connected(up, Shared);
+    let attempt = pick(&mut addresses, now).unwrap();
+    let first_down = attempt.key;
+    addresses.failed(attempt, now, error(), 0.5);
+    let attempt = pick(&mut addresses, now).unwrap();
+    let up = attempt.key;
+    addresses.connected(attempt, Shared);
     // Ten seconds on, the first server is back and the other one goes.
     let later = now + Duration::from_secs(10);
     addresses.change(up, |entry| entry.ready[Shared] -= 1);
-    addresses.take(up, later).unwrap();
-    addresses.failed(up, (later, later), error(), 0.5);
-    assert_eq!(addresses.state(Shared), Idle);
-    assert!(!addresses.fails_fast(Shared, later));
+    addresses.lost(later);
+    let again = addresses.take(up, later).unwrap();
+    let first_down = addresses.take(first_down, later).unwrap();
+    addresses.failed(again, later, error(), 0.5);
+    assert_eq!(addresses.state(Shared), Connecting);
+    assert!(!addresses.fails_fast(Shared, later), "the first one is being asked");
     // When that one fails, too, there is nothing left.
-    addresses.take(first_down, later).unwrap();
-    addresses.failed(first_down, (later, later), error(), 0.5);
+    addresses.failed(first_down, later, error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
     assert!(addresses.fails_fast(Shared, later));
+}
+
+#[test]
+fn attempts_at_an_address_that_fails_already_are_nothing_to_hope_for() {
+    let at = |now: Instant, seconds| now + Duration::from_secs(seconds);
+    let now = Instant::now();
+    let mut addresses = of(1);
+    // Those of two pools, each of which takes three seconds to fail.
+    let first = pick(&mut addresses, now).unwrap();
+    let second = pick(&mut addresses, at(now, 2)).unwrap();
+    addresses.failed(first, at(now, 3), error(), 0.5);
+    assert_eq!(addresses.state(Shared), Connecting, "the second one was begun before");
+    let third = pick(&mut addresses, at(now, 3)).unwrap();
+    addresses.failed(second, at(now, 5), error(), 0.5);
+    assert_eq!(addresses.state(Shared), TransientFailure);
+    assert!(addresses.fails_fast(Shared, at(now, 5)));
+    // READY is what ends that.
+    addresses.connected(third, Shared);
+    addresses.change(0, |entry| entry.ready[Shared] -= 1);
+    addresses.lost(at(now, 10));
+    let attempt = pick(&mut addresses, at(now, 10)).unwrap();
+    assert_eq!(addresses.state(Shared), Connecting);
+    addresses.given_up(attempt, at(now, 10));
+    assert_eq!(addresses.state(Shared), Idle);
+}
+
+#[test]
+fn addresses_that_fail_slowly_one_after_the_other_are_nothing_to_hope_for_when_all_have() {
+    let mut now = Instant::now();
+    let mut addresses = of(3);
+    for key in 0..3 {
+        assert_eq!(addresses.state(Shared), Idle);
+        let attempt = addresses.take(key, now).unwrap();
+        now += Duration::from_secs(20);
+        addresses.failed(attempt, now, error(), 0.5);
+        assert!(addresses.retry_in(now).is_zero(), "it was slower than its back-off");
+    }
+    assert_eq!(addresses.state(Shared), TransientFailure);
+    assert!(!addresses.fails_fast(Shared, now), "this call makes the next attempt");
+    // Whoever knows better says so.
+    let mut addresses = of(2);
+    fail_all(&mut addresses, now);
+    addresses.down = Default::default();
+    addresses.reset_backoff();
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.failed(attempt, now, error(), 0.5);
+    assert_eq!(addresses.state(Shared), Idle, "the other one is to be asked again");
+}
+
+#[test]
+fn a_server_that_does_not_serve_fails_calls_while_the_others_are_asked_whether_they_fail_still() {
+    let now = Instant::now();
+    let mut addresses = of(2);
+    let attempt = addresses.take(0, now).unwrap();
+    addresses.connected(attempt, Shared);
+    let attempt = addresses.take(1, now).unwrap();
+    addresses.failed(attempt, now, error(), 0.5);
+    addresses.change(0, |entry| (entry.ready[Shared], entry.unhealthy[Shared]) = (0, 1));
+    let due = now + Duration::from_secs(1);
+    addresses.take(1, due).unwrap();
+    assert_eq!(addresses.state(Shared), TransientFailure);
+    assert!(addresses.fails_fast(Shared, due));
 }
 
 #[test]
 fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reached() {
     let now = Instant::now();
     let mut addresses = of(1);
-    pick(&mut addresses, now).unwrap();
-    addresses.failed(0, (now, now + Duration::from_secs(20)), error(), 0.5);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.failed(attempt, now + Duration::from_secs(20), error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
 }
 
@@ -180,15 +245,16 @@ fn an_attempt_that_outlasts_its_back_off_shows_that_the_address_cannot_be_reache
 fn an_address_that_does_not_serve_fails_no_call_while_there_is_another_to_hope_for() {
     let now = Instant::now();
     let mut addresses = of(2);
-    assert_eq!(pick(&mut addresses, now), Some(0));
-    addresses.connected(0, Shared);
+    let attempt = pick(&mut addresses, now).unwrap();
+    assert_eq!(attempt.key, 0);
+    addresses.connected(attempt, Shared);
     addresses.change(0, |entry| (entry.ready[Shared], entry.unhealthy[Shared]) = (0, 1));
     assert_eq!(addresses.state(Shared), Idle);
     assert!(!addresses.fails_fast(Shared, now));
 
-    addresses.take(1, now).unwrap();
+    let attempt = addresses.take(1, now).unwrap();
     assert_eq!(addresses.state(Shared), Connecting);
-    addresses.failed(1, (now, now), error(), 0.5);
+    addresses.failed(attempt, now, error(), 0.5);
     assert_eq!(addresses.state(Shared), TransientFailure);
     assert!(addresses.fails_fast(Shared, now));
     assert!(!addresses.fails_fast(Shared, now + Duration::from_secs(2)), "it may be back");
@@ -209,16 +275,17 @@ fn what_is_listed_twice_is_one_address() {
 fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled() {
     let now = Instant::now();
     let mut addresses = of(2);
-    assert_eq!(addresses.take(0, now).unwrap(), 0);
-    addresses.connected(0, Shared);
+    let attempt = addresses.take(0, now).unwrap();
+    addresses.connected(attempt, Shared);
     addresses.unlist(0);
     assert_eq!((addresses.state(Shared), addresses.len()), (Idle, 1));
     assert!(addresses.take(0, now).is_err());
-    assert_eq!(pick(&mut addresses, now), Some(1));
+    let attempt = pick(&mut addresses, now).unwrap();
+    assert_eq!(attempt.key, 1);
     addresses.unlist(1);
-    assert_eq!(pick(&mut addresses, now), None);
+    assert!(pick(&mut addresses, now).is_none());
     // Its attempt goes on, and does not count for the state.
-    addresses.connected(1, Shared);
+    addresses.connected(attempt, Shared);
     assert_eq!(addresses.state(Shared), Idle);
 }
 
@@ -226,8 +293,8 @@ fn an_address_that_is_not_listed_any_more_makes_nothing_ready_and_is_not_dialled
 fn an_entry_is_there_until_nothing_of_it_is_counted() {
     let now = Instant::now();
     let mut addresses = of(1);
-    pick(&mut addresses, now).unwrap();
-    addresses.connected(0, Shared);
+    let attempt = pick(&mut addresses, now).unwrap();
+    addresses.connected(attempt, Shared);
     addresses.unlist(0);
     assert!(addresses.get(0).is_some());
     addresses.change(0, |entry| entry.ready[Shared] -= 1);
@@ -242,14 +309,13 @@ fn an_entry_is_there_until_nothing_of_it_is_counted() {
 fn an_address_that_comes_back_has_a_new_number_and_its_old_back_off() {
     let now = Instant::now();
     let mut addresses = of(1);
-    pick(&mut addresses, now).unwrap();
-    pick(&mut addresses, now).unwrap();
-    addresses.failed(0, (now, now), error(), 0.5);
+    let (first, second) = (pick(&mut addresses, now).unwrap(), pick(&mut addresses, now).unwrap());
+    addresses.failed(first, now, error(), 0.5);
     addresses.unlist(0);
     assert_eq!(addresses.list(address(0)), 1);
     assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
     // What is left of the time before changes nothing of it.
-    addresses.connected(0, Shared);
+    addresses.connected(second, Shared);
     assert_eq!(addresses.retry_in(now), Duration::from_secs(1));
     addresses.change(0, |entry| entry.ready[Shared] -= 1);
     assert_eq!(addresses.find(&address(0)), Some(1));
@@ -273,29 +339,34 @@ fn the_sums_are_those_of_the_listed_entries() {
     let mut random = fastrand::Rng::with_seed(7);
     let now = Instant::now();
     let mut addresses = of(4);
+    let mut attempts = Vec::new();
     for _ in 0..2000 {
         let key = random.u64(..addresses.next_key);
         let side = Side::BOTH[random.usize(..2)];
-        match random.u32(..6) {
+        match random.u32(..8) {
             0 => _ = addresses.list(address(random.u64(..6))),
             1 => addresses.unlist(key),
-            2 => _ = addresses.take(key, now),
-            3 => addresses.change(key, |entry| {
-                if entry.connecting > 0 {
-                    entry.connecting -= 1;
-                    entry.ready[side] += 1;
+            2 => attempts.extend(addresses.take(key, now)),
+            over @ 3..6 if !attempts.is_empty() => {
+                let attempt = attempts.swap_remove(random.usize(..attempts.len()));
+                match over {
+                    3 => addresses.connected(attempt, side),
+                    4 => addresses.failed(attempt, now, error(), 0.5),
+                    _ => addresses.given_up(attempt, now),
                 }
-            }),
-            4 => addresses.change(key, |entry| {
+            }
+            6 => addresses.change(key, |entry| {
                 let ready = std::mem::take(&mut entry.ready);
                 entry.unhealthy += ready;
             }),
-            _ => addresses.change(key, |entry| entry.unhealthy[side] = 0),
+            7 => addresses.change(key, |entry| entry.unhealthy[side] = 0),
+            _ => addresses.reset_backoff(),
         }
         let sum = |of: fn(&Entry) -> usize| addresses.iter().map(|(_, entry)| of(entry)).sum();
-        let sums: [usize; 4] = [
+        let sums: [usize; 5] = [
             sum(|_| 1),
             sum(|entry| entry.connecting),
+            sum(|entry| entry.hopeful),
             sum(|entry| entry.ready.sum()),
             sum(|entry| entry.unhealthy.sum()),
         ];

@@ -195,7 +195,8 @@ async fn the_loss_of_the_last_connection_fails_calls_when_its_address_is_failing
 async fn calls_of_both_kinds_fail_when_the_last_attempt_of_either_does() {
     let door = Door::open();
     door.shut();
-    let takes = Duration::from_secs(1);
+    // Less than any back-off, so that none is followed by another one while the calls wait.
+    let takes = Duration::from_millis(500);
     let pool = door.builder(takes).build().unwrap();
     let calls: Vec<_> = (0..200).map(|n| begin(&pool, n % 2 == 0)).collect();
     // The attempts of one pool fail while others are under way, and its calls go on hoping for those.
@@ -207,4 +208,28 @@ async fn calls_of_both_kinds_fail_when_the_last_attempt_of_either_does() {
     // Attempts that went on side by side are one failure, and the first back-off is of a second.
     let left = pool.addresses()[0].retry_in.unwrap();
     assert!(left <= Duration::from_millis(1200), "{left:?}");
+}
+
+/// Attempts of the two pools overlap without end, and each fails only when another one is under way.
+#[tokio::test(start_paused = true)]
+async fn attempts_that_overlap_without_end_keep_no_call_waiting() {
+    let door = Door::open();
+    door.shut();
+    let takes = Duration::from_secs(10);
+    let pool = door.builder(takes).wait_timeout(Duration::from_secs(100)).build().unwrap();
+    let shared = begin(&pool, false);
+    pass(5).await;
+    let dedicated = begin(&pool, true);
+    // The first one begun fails while the second goes on, which does when the third, of the first pool, goes on.
+    fails(dedicated, takes).await;
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    assert_eq!(pool.addresses()[0].connecting, 1);
+    for dedicated in [false, true] {
+        fail_at_once(&pool, dedicated).await;
+    }
+    fails(shared, takes - Duration::from_secs(5)).await;
+    // Nobody waits, and nobody asks: the next call does, and fails when its own attempt has.
+    for dedicated in [false, true] {
+        fails(begin(&pool, dedicated), takes).await;
+    }
 }

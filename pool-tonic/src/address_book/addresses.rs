@@ -1,5 +1,11 @@
 //! The decisions about addresses: which may be dialled, how long their back-off is, what state all that makes. The
 //! clock and what is random come in.
+//!
+//! A call waits for as long as there is *hope*: an attempt that was begun while its address was not failing, or an address
+//! that may be dialled and has not failed since a connection was ready last. What is asked of an address that has
+//! answered with a failure since then, by whichever pool below, is no hope: attempts that overlap without end would
+//! otherwise keep each other's calls waiting. gRPC has the same rule for a channel, whose `TRANSIENT_FAILURE` lasts until
+//! READY, whatever is tried meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,105 +13,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::entry::{Attempt, Entry, Key};
 use super::resolution::Resolution;
 use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::{Monitor, Tally};
+use crate::balance::Tally;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
-
-/// What an address goes by from its listing on; never used twice.
-pub(crate) type Key = u64;
-
-/// What is known of one address.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) address: Arc<Address>,
-    /// Connections to it are wanted. It is there until nothing of it is counted any more.
-    pub(super) listed: bool,
-    pub(super) connecting: usize,
-    pub(super) ready: Sides<usize>,
-    /// Connected, and its server says that it does not serve.
-    pub(super) unhealthy: Sides<usize>,
-    pub(super) draining: usize,
-    /// How often its server complained of too many pings.
-    pub(super) calmed: u32,
-    /// Failed attempts since the last connection, without those that went on when one of them failed: they say the same.
-    failures: u32,
-    /// When the last of them failed.
-    failed_at: Option<Instant>,
-    /// The last attempt failed and no connection is ready since.
-    pub(super) failing: bool,
-    /// No attempt before this.
-    pub(super) retry_at: Option<Instant>,
-    pub(super) last_error: Option<ConnectError>,
-    /// Where endpoints are compared.
-    pub(super) monitor: Option<Arc<Monitor>>,
-    /// It gets no calls until then, since it answers worse than the others.
-    pub(super) ejected: Option<Instant>,
-}
-
-impl Entry {
-    fn new(address: Arc<Address>) -> Self {
-        Self {
-            address,
-            listed: true,
-            connecting: 0,
-            ready: Sides::default(),
-            unhealthy: Sides::default(),
-            draining: 0,
-            calmed: 0,
-            failures: 0,
-            failed_at: None,
-            failing: false,
-            retry_at: None,
-            last_error: None,
-            monitor: None,
-            ejected: None,
-        }
-    }
-
-    fn is_counted(&self) -> bool {
-        self.connected() + self.connecting + self.draining > 0
-    }
-
-    /// Connections that take calls, or may do so again.
-    fn connected(&self) -> usize {
-        self.ready.sum() + self.unhealthy.sum()
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        self.ready.sum() > 0
-    }
-
-    /// It failed, and an attempt goes on.
-    pub(super) fn is_being_asked(&self) -> bool {
-        self.failing && self.connecting > 0
-    }
-
-    fn is_unhealthy(&self) -> bool {
-        self.unhealthy.sum() > 0
-    }
-
-    /// Out of its back-off, a failed address is idle again: the next call may dial it.
-    pub(super) fn state(&self, now: Instant) -> ConnectivityState {
-        let is_due = self.connecting == 0 && self.retry_in(now).is_zero();
-        if self.is_ready() {
-            ConnectivityState::Ready
-        } else if self.is_unhealthy() || (self.failing && !is_due) {
-            ConnectivityState::TransientFailure
-        } else if self.connecting > 0 {
-            ConnectivityState::Connecting
-        } else {
-            ConnectivityState::Idle
-        }
-    }
-
-    pub(super) fn retry_in(&self, now: Instant) -> Duration {
-        self.retry_at.map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
-    }
-}
 
 /// The decisions about addresses.
 #[derive(Debug, Default)]
@@ -117,8 +32,11 @@ pub(super) struct Addresses {
     /// Sums over the listed ones, so that the state takes no look at each.
     listed: usize,
     connecting: usize,
+    hopeful: usize,
     ready: Sides<usize>,
     unhealthy: Sides<usize>,
+    /// When a connection that took calls was lost last.
+    lost_at: Option<Instant>,
     /// An attempt failed with nothing left to hope for, and no connection is ready since.
     pub(super) down: Sides<bool>,
     pub(super) shutdown: bool,
@@ -185,8 +103,9 @@ impl Addresses {
     }
 
     #[cfg(test)]
-    pub(super) fn sums(&self) -> [usize; 4] {
-        [self.listed, self.connecting, self.ready.sum(), self.unhealthy.sum()]
+    pub(super) fn sums(&self) -> [usize; 5] {
+        let Self { listed, connecting, hopeful, ready, unhealthy, .. } = self;
+        [*listed, *connecting, *hopeful, ready.sum(), unhealthy.sum()]
     }
 
     fn listed(&self) -> impl Iterator<Item = &Entry> {
@@ -198,12 +117,14 @@ impl Addresses {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         if entry.listed {
             self.connecting -= entry.connecting;
+            self.hopeful -= entry.hopeful;
             self.ready -= entry.ready;
             self.unhealthy -= entry.unhealthy;
         }
         change(entry);
         if entry.listed {
             self.connecting += entry.connecting;
+            self.hopeful += entry.hopeful;
             self.ready += entry.ready;
             self.unhealthy += entry.unhealthy;
         } else if !entry.is_counted() {
@@ -230,10 +151,10 @@ impl Addresses {
             ConnectivityState::Ready
         } else if self.down[side] {
             ConnectivityState::TransientFailure
+        } else if self.hopeful == 0 && self.refuses(side) {
+            ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
-        } else if self.refuses(side) {
-            ConnectivityState::TransientFailure
         } else {
             self.resolution.state()
         }
@@ -245,11 +166,15 @@ impl Addresses {
     }
 
     /// Takes this address to dial, if it is listed and not in back-off. If not: why it is in back-off.
-    pub(super) fn take(&mut self, key: Key, now: Instant) -> Result<Key, Option<ConnectError>> {
+    pub(super) fn take(&mut self, key: Key, now: Instant) -> Result<Attempt, Option<ConnectError>> {
         match self.get(key) {
             Some(entry) if entry.listed && entry.retry_in(now).is_zero() => {
-                self.change(key, |entry| entry.connecting += 1);
-                Ok(key)
+                let attempt = Attempt { key, started: now, hopeful: !entry.failing };
+                self.change(key, |entry| {
+                    entry.connecting += 1;
+                    entry.hopeful += usize::from(attempt.hopeful);
+                });
+                Ok(attempt)
             }
             entry => Err(entry.and_then(|entry| entry.last_error.clone())),
         }
@@ -261,9 +186,10 @@ impl Addresses {
         soonest.unwrap_or_else(|| self.resolution.retry_in(now))
     }
 
-    pub(super) fn connected(&mut self, key: Key, side: Side) {
+    pub(super) fn connected(&mut self, attempt: Attempt, side: Side) {
+        let key = attempt.key;
         self.change(key, |entry| {
-            entry.connecting -= 1;
+            entry.is_over(attempt);
             entry.ready[side] += 1;
             entry.failures = 0;
             entry.failed_at = None;
@@ -276,16 +202,17 @@ impl Addresses {
         }
     }
 
-    /// An attempt that began at `started` has failed by `now`.
+    /// An attempt has failed by `now`.
     pub(super) fn failed(
         &mut self,
-        key: Key,
-        (started, now): (Instant, Instant),
+        attempt: Attempt,
+        now: Instant,
         error: ConnectError,
         random: f64,
     ) {
+        let Attempt { key, started, .. } = attempt;
         self.change(key, |entry| {
-            entry.connecting -= 1;
+            entry.is_over(attempt);
             if entry.failed_at.is_none_or(|at| at <= started) {
                 entry.failures = entry.failures.saturating_add(1);
                 entry.failed_at = Some(now);
@@ -295,18 +222,30 @@ impl Addresses {
             entry.retry_at = entry.retry_at.max(Some(retry_at));
             entry.last_error = Some(error);
         });
-        // This one has just shown that it cannot be reached, even if its back-off is over by now.
-        if self.connecting == 0
-            && self.iter().all(|(at, entry)| at == key || !entry.retry_in(now).is_zero())
-        {
+        let is_hopeless =
+            |entry: &Entry| !entry.retry_in(now).is_zero() || entry.has_failed_since(self.lost_at);
+        // This one has just shown that it cannot be reached.
+        if self.hopeful == 0 && self.iter().all(|(at, entry)| at == key || is_hopeless(entry)) {
             self.despair();
         }
     }
 
+    /// An attempt was not needed in the end.
+    pub(super) fn given_up(&mut self, attempt: Attempt, now: Instant) {
+        self.change(attempt.key, |entry| entry.is_over(attempt));
+        self.settle(now);
+    }
+
+    /// A connection takes no more calls.
+    pub(super) fn lost(&mut self, now: Instant) {
+        self.lost_at = Some(now);
+        self.settle(now);
+    }
+
     /// A connection or an attempt is counted no more. What is left may be nothing to hope for, as after a failure.
-    pub(super) fn settle(&mut self, now: Instant) {
+    fn settle(&mut self, now: Instant) {
         let is_hopeless = |entry: &Entry| entry.failing && !entry.retry_in(now).is_zero();
-        if self.listed > 0 && self.connecting == 0 && self.listed().all(is_hopeless) {
+        if self.listed > 0 && self.hopeful == 0 && self.listed().all(is_hopeless) {
             self.despair();
         }
     }
@@ -350,6 +289,7 @@ impl Addresses {
         self.resolution.reset_backoff();
         for entry in self.entries.values_mut() {
             entry.failures = 0;
+            entry.failed_at = None;
             entry.retry_at = None;
         }
     }

@@ -7,7 +7,8 @@ use pool_core::ResourceId;
 use tokio::time::Instant;
 
 use super::AddressBook;
-use super::addresses::{Addresses, Entry, Key};
+use super::addresses::Addresses;
+use super::entry::{Attempt, Entry, Key};
 use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::balance::Monitor;
@@ -29,12 +30,11 @@ const MAX_KEEPALIVE_TIME: Duration = Duration::from_secs(60 * 60 * 24);
 
 impl AddressBook {
     /// The attempt that was counted just now.
-    pub(super) fn begin(self: &Arc<Self>, key: Key, address: Arc<Address>, now: Instant) -> Dial {
+    pub(super) fn begin(self: &Arc<Self>, attempt: Attempt, address: Arc<Address>) -> Dial {
         Dial {
             book: Arc::clone(self),
-            key,
-            started: now,
-            stage: Attempt::Goes,
+            attempt,
+            progress: Progress::Goes,
             registered: Some(self.register.enter(address.to_string())),
             address,
         }
@@ -43,7 +43,7 @@ impl AddressBook {
 
 /// How far an attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attempt {
+enum Progress {
     Goes,
     /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
     Settled,
@@ -54,10 +54,9 @@ enum Attempt {
 #[derive(Debug)]
 pub(crate) struct Dial {
     book: Arc<AddressBook>,
-    key: Key,
+    attempt: Attempt,
     address: Arc<Address>,
-    started: Instant,
-    stage: Attempt,
+    progress: Progress,
     /// Present until there is a connection.
     registered: Option<Registered>,
 }
@@ -69,12 +68,12 @@ impl Dial {
 
     /// The server's settings are here.
     pub(crate) fn settled(&mut self) {
-        self.stage = Attempt::Settled;
+        self.progress = Progress::Settled;
     }
 
     /// Is its address still one that is used?
     pub(crate) fn is_wanted(&self) -> bool {
-        self.book.lock().get(self.key).is_some_and(|entry| entry.listed)
+        self.book.lock().get(self.attempt.key).is_some_and(|entry| entry.listed)
     }
 
     /// The connection is the pool's, by this number: READY. It can be cut by `control`.
@@ -86,13 +85,13 @@ impl Dial {
     }
 
     pub(crate) fn counted(&mut self, side: Side) -> Live {
-        self.stage = Attempt::Over;
-        self.book.change(|addresses| addresses.connected(self.key, side));
+        self.progress = Progress::Over;
+        self.book.change(|addresses| addresses.connected(self.attempt, side));
         Live {
             book: Arc::clone(&self.book),
-            key: self.key,
+            key: self.attempt.key,
             address: Arc::clone(&self.address),
-            started: self.started,
+            started: self.attempt.started,
             side,
             stage: Stage::Ready,
             aside: false,
@@ -108,10 +107,9 @@ impl Dial {
     }
 
     fn fail(&mut self, error: ConnectError) {
-        self.stage = Attempt::Over;
+        self.progress = Progress::Over;
         self.book.change(|addresses| {
-            let times = (self.started, Instant::now());
-            addresses.failed(self.key, times, error, fastrand::f64());
+            addresses.failed(self.attempt, Instant::now(), error, fastrand::f64());
         });
         self.book.asks.disconnected();
     }
@@ -119,18 +117,15 @@ impl Dial {
 
 impl Drop for Dial {
     fn drop(&mut self) {
-        match self.stage {
-            Attempt::Goes => {
+        match self.progress {
+            Progress::Goes => {
                 let error = ConnectError::abandoned(self.address());
                 self.fail(error);
             }
-            Attempt::Settled => {
-                self.book.change(|addresses| {
-                    addresses.change(self.key, |entry| entry.connecting -= 1);
-                    addresses.settle(Instant::now());
-                });
+            Progress::Settled => {
+                self.book.change(|addresses| addresses.given_up(self.attempt, Instant::now()));
             }
-            Attempt::Over => {}
+            Progress::Over => {}
         }
     }
 }
@@ -218,7 +213,7 @@ impl Live {
             if stage == Stage::Ready && addresses.get(self.key).is_some_and(|entry| entry.listed) {
                 addresses.down = Sides::default();
             } else if before == Stage::Ready {
-                addresses.settle(Instant::now());
+                addresses.lost(Instant::now());
             }
         });
         if before == Stage::Ready {
