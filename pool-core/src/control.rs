@@ -143,16 +143,18 @@ pub(crate) async fn warm_up<M: Manager, K: Kind<M>>(
     let warm = until(core, timeout, |state| {
         if state.is_closed() {
             Some(Err(Error::Closed))
-        } else if !state.misses_minimum() {
-            Some(Ok(()))
-        } else {
+        } else if state.misses_minimum() {
             state.fatal_error_since(failed).map(|error| Err(Error::Create(error)))
+        } else {
+            (!state.misses_minimum_of_groups()).then_some(Ok(()))
         }
     });
-    if let Some(warm) = warm.await {
-        return warm;
+    match warm.await {
+        Some(warm) => warm,
+        None if core.look(|state| state.misses_minimum()) => Err(timed_out(core, started)),
+        // One of the peers that has not answered yet holds up none that the others are enough for.
+        None => Ok(()),
     }
-    Err(timed_out(core, started))
 }
 
 pub(crate) fn timed_out<M: Manager, K: Kind<M>>(

@@ -157,6 +157,7 @@ mod health;
 mod manager;
 mod options;
 mod pool;
+mod ready;
 mod register;
 pub mod resolve;
 mod retry;

@@ -1,15 +1,12 @@
 //! [`ChannelPool`]: the handle.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
 use http::HeaderValue;
-use pool_core::{GetOptions, SharedPool};
-use tokio::time::{Instant, timeout_at};
+use pool_core::SharedPool;
+use tokio::time::Instant;
 use tonic::Status;
 
 use crate::address_book::{AddressBook, Side};
@@ -17,7 +14,7 @@ use crate::call;
 use crate::channel::PooledChannel;
 use crate::config::ChannelPoolBuilder;
 use crate::connectivity::ConnectivityState;
-use crate::error::{ConnectError, NotReady};
+use crate::error::ConnectError;
 use crate::exclusive::ExclusiveChannel;
 use crate::manager::ConnectionManager;
 use crate::resolve::ResolverStatus;
@@ -226,98 +223,6 @@ impl ChannelPool {
                 .map_err(|none| none.status(shared, None, began.elapsed()))?
         };
         Ok(ExclusiveChannel::new(Arc::clone(shared), lease))
-    }
-
-    /// Connects if need be, and waits until a connection is READY, also through failures.
-    ///
-    /// # Errors
-    ///
-    /// [`NotReady`], if `deadline` passed first or the pool is closed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped, it gives up its turn. An attempt to connect that it has started goes on.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
-    /// use pool_tonic::ChannelPool;
-    /// use std::time::Duration;
-    /// use tokio::time::Instant;
-    ///
-    /// let pool = ChannelPool::builder("http://127.0.0.1:1").build()?;
-    /// let error = pool.wait_ready(Instant::now() + Duration::from_millis(50)).await.unwrap_err();
-    /// assert!(error.last_error.is_some());
-    /// # Ok(()) }
-    /// ```
-    pub async fn wait_ready(&self, deadline: Instant) -> Result<(), NotReady> {
-        let ready = timeout_at(deadline, async {
-            loop {
-                if self.shared.book.is_ready(Side::Shared) {
-                    return true;
-                }
-                let options = GetOptions::new().deadline(deadline);
-                match self.shared.pool.get_with(options).await {
-                    Ok(_) => return true,
-                    Err(pool_core::Error::Create(_)) => {
-                        // Every address failed: the next attempt is due when one leaves its back-off,
-                        // unless somebody else's succeeds before.
-                        let mut watch = self.watch();
-                        let ready = watch.wait_for(|state| state == ConnectivityState::Ready);
-                        let (mut ready, mut due) =
-                            (pin!(ready), pin!(self.shared.book.retry_due()));
-                        poll_fn(|cx| match ready.as_mut().poll(cx) {
-                            Poll::Ready(_) => Poll::Ready(()),
-                            Poll::Pending => due.as_mut().poll(cx),
-                        })
-                        .await;
-                    }
-                    Err(pool_core::Error::QueueFull { .. }) => {
-                        // Those that wait see to it that it is connected.
-                        let is_over = |state| {
-                            matches!(state, ConnectivityState::Ready | ConnectivityState::Shutdown)
-                        };
-                        self.watch().wait_for(is_over).await;
-                    }
-                    Err(_) => return false,
-                }
-            }
-        })
-        .await;
-        if let Ok(true) = ready {
-            return Ok(());
-        }
-        Err(NotReady { state: self.state(), last_error: self.last_error() })
-    }
-
-    /// Waits until the minimum of connections is READY, at most for `timeout`. For a service that shall not
-    /// be ready before its connections are.
-    ///
-    /// # Errors
-    ///
-    /// [`NotReady`], if the time is over, every address has failed, or the pool is closed.
-    ///
-    /// # Cancel safety
-    ///
-    /// Nothing is lost: the pool goes on connecting.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), pool_tonic::ConfigError> {
-    /// use pool_tonic::ChannelPool;
-    /// use std::time::Duration;
-    ///
-    /// let pool = ChannelPool::builder("http://127.0.0.1:1").min_connections(2).build()?;
-    /// if let Err(error) = pool.warm_up(Duration::from_millis(50)).await {
-    ///     println!("started without connections: {error}");
-    /// }
-    /// # Ok(()) }
-    /// ```
-    pub async fn warm_up(&self, timeout: Duration) -> Result<(), NotReady> {
-        let warm = self.shared.pool.warm_up(timeout).await;
-        warm.map_err(|_| NotReady { state: self.state(), last_error: self.last_error() })
     }
 
     /// Every connection, in the order in which they were begun: those that connect and those that close,

@@ -37,14 +37,18 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
 }
 
 impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
-    /// Waits until the minimum is there: as many resources as [`min_size`](crate::Builder::min_size) and as many
-    /// idle ones as [`min_idle`](crate::Builder::min_idle) ask for. For a start that shall not be ready before
-    /// its connections are.
+    /// Waits until the minimum is there, at most for `timeout`: as many resources as
+    /// [`min_size`](crate::Builder::min_size) and as many idle ones as [`min_idle`](crate::Builder::min_idle) ask for.
+    /// For a start that shall not be ready before its connections are.
+    ///
+    /// Where [groups](crate::SharedPool::update_groups) keep minimums, it waits for those, too, but for those of groups
+    /// whose last creation failed; and one that is missing when the time is over is no error, as long as the pool's own
+    /// minimum and at least one resource are there.
     ///
     /// # Errors
     ///
-    /// [`Error::Timeout`] with the error of the last creation as its source, [`Error::Create`] for a fatal
-    /// one, [`Error::Closed`], [`Error::NoRuntime`].
+    /// [`Error::Timeout`] with the error of the last creation as its source, [`Error::Create`] if one fails with a fatal
+    /// error while the pool's own minimum is missing, [`Error::Closed`], [`Error::NoRuntime`].
     ///
     /// # Cancel safety
     ///

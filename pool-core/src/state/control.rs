@@ -209,12 +209,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         is_new.then(|| Arc::clone(&last.error))
     }
 
-    /// Whether resources are missing to the minimum, or to that of a group for which creations do not fail.
+    /// Whether resources are missing to the minimum, or there is none although groups keep some.
     pub(crate) fn misses_minimum(&self) -> bool {
         let Limits { min_size, max_size, .. } = self.limits;
         let size = self.store.size();
         let misses_idle = size < max_size && self.store.shortage(&self.limits, 0, 0) > 0;
-        let misses_of_groups = self.groups().is_some_and(Groups::misses_minimum);
-        size < min_size.min(max_size) || misses_idle || misses_of_groups
+        let has_none = size == 0 && self.groups().is_some_and(|groups| groups.minimum() > 0);
+        size < min_size.min(max_size) || misses_idle || has_none
+    }
+
+    /// Whether resources are missing to the minimum of a group for which creations do not fail.
+    pub(crate) fn misses_minimum_of_groups(&self) -> bool {
+        self.groups().is_some_and(Groups::misses_minimum)
     }
 }

@@ -1,6 +1,7 @@
 //! What groups keep, and who succeeds whom.
 
 use pool_core::{CreateReason, Error, GetOptions, GroupId, Pause};
+use tokio::time::Instant;
 
 use crate::harness::{millis, pass, rest, secs};
 use crate::servers::{A, B, C, Fate, Servers, group, lend, retire, set, shares, sizes, status};
@@ -181,4 +182,32 @@ async fn successors_of_those_that_age_take_no_room_of_a_group_that_has_nothing()
         assert_eq!(status(&pool, new).size, 1, "after {second} s");
         retire(&pool, new);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_is_warm_without_the_groups_that_fail_or_do_not_answer_and_not_without_any() {
+    let servers = Servers::new(10);
+    servers.set(B, Fate::Fail);
+    let pool = servers.pool().build().unwrap();
+    set(&pool, [group(A, 2, 1), group(B, 1, 1)]);
+    let began = Instant::now();
+    pool.warm_up(secs(9)).await.unwrap();
+    assert_eq!((sizes(&pool, [A, B]), began.elapsed()), ([2, 0], secs(0)));
+    servers.set(C, Fate::Never);
+    set(&pool, [group(C, 1, 1)]);
+    pool.warm_up(secs(9)).await.unwrap();
+    assert_eq!((sizes(&pool, [A, B, C]), began.elapsed()), ([2, 0, 0], secs(9)));
+
+    // What the pool keeps by itself has to be there.
+    let pool = servers.pool().min_size(3).max_size(3).build().unwrap();
+    set(&pool, [group(B, 1, 1), group(C, 1, 1)]);
+    assert!(matches!(pool.warm_up(secs(5)).await, Err(Error::Timeout(_))));
+    // So has at least one of what the groups keep, and those that keep none ask for nothing.
+    servers.set(C, Fate::Fail);
+    let pool = servers.pool().build().unwrap();
+    set(&pool, [group(B, 1, 1), group(C, 1, 1)]);
+    let Err(Error::Timeout(timeout)) = pool.warm_up(secs(5)).await else { panic!("none is there") };
+    assert!(timeout.last_error.is_some());
+    set(&pool, [group(B, 0, 1), group(C, 0, 1)]);
+    pool.warm_up(secs(5)).await.unwrap();
 }

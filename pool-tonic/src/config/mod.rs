@@ -111,7 +111,8 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// Connections kept READY without calls. Default 0: the first call connects.
+    /// Connections kept READY without calls, over all endpoints; what each has at least is
+    /// [`connections_per_endpoint`](Self::connections_per_endpoint). Default 0: the first call connects.
     pub fn min_connections(mut self, connections: usize) -> Self {
         self.min_connections = connections;
         self
