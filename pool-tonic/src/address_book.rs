@@ -59,7 +59,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::Tally;
+use crate::balance::{Measures, Monitor, Outcomes};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
@@ -82,8 +82,8 @@ const ADDRESSES_IN_MESSAGES: usize = 10;
 pub(crate) struct AddressBook {
     addresses: Mutex<Addresses>,
     register: Arc<Register>,
-    /// Endpoints are compared.
-    compares: bool,
+    /// What is to be known of endpoints, where they are compared.
+    measures: Option<Measures>,
     /// A connection takes no more calls: perhaps none is left whose endpoint is not ejected.
     lone: Arc<Notify>,
     /// The back-off was reset.
@@ -102,11 +102,11 @@ pub(crate) type Pools = [WeakPool<ConnectionManager, Shared>; 2];
 
 impl AddressBook {
     /// A book without an address yet.
-    pub(crate) fn new(compares: bool) -> Arc<Self> {
+    pub(crate) fn new(measures: Option<Measures>) -> Arc<Self> {
         Arc::new(Self {
             addresses: Mutex::default(),
             register: Arc::default(),
-            compares,
+            measures,
             lone: Arc::default(),
             reset: Notify::new(),
             asks: Arc::default(),
@@ -247,10 +247,9 @@ impl AddressBook {
     ) -> Vec<Key> {
         let list = |addresses: &mut Addresses, address| {
             let key = addresses.list(address);
-            if self.compares {
-                addresses.change(key, |entry| {
-                    entry.monitor.get_or_insert_default();
-                });
+            if let Some(measures) = &self.measures {
+                let monitor = || Arc::new(Monitor::new(measures.clone()));
+                addresses.change(key, |entry| _ = entry.monitor.get_or_insert_with(monitor));
             }
             key
         };
@@ -305,8 +304,12 @@ impl AddressBook {
         ejected.map(|(key, _)| key).collect()
     }
 
-    pub(crate) fn tallies(&self) -> Vec<Tally> {
-        self.lock().tallies()
+    pub(crate) fn outcomes(&self) -> Vec<(Key, Outcomes, bool)> {
+        self.lock().outcomes()
+    }
+
+    pub(crate) fn monitors(&self) -> Vec<(Key, Arc<Monitor>)> {
+        self.lock().monitors()
     }
 
     pub(crate) fn all_ready_are_ejected(&self) -> bool {

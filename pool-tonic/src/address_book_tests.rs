@@ -1,6 +1,7 @@
 use super::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
 use super::guards::STABLE_AFTER;
 use super::side::Side::Shared;
+use super::side::Sides;
 use super::*;
 
 fn error() -> ConnectError {
@@ -110,7 +111,7 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(false);
+    let book = AddressBook::new(None);
     book.relist([address(1)], &[]);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
@@ -210,7 +211,7 @@ fn addresses_that_fail_slowly_one_after_the_other_are_nothing_to_hope_for_when_a
     // Whoever knows better says so.
     let mut addresses = of(2);
     fail_all(&mut addresses, now);
-    addresses.down = Default::default();
+    addresses.down = Sides::default();
     addresses.reset_backoff();
     let attempt = pick(&mut addresses, now).unwrap();
     addresses.failed(attempt, now, error(), 0.5);

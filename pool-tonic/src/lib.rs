@@ -79,6 +79,10 @@
 //! # Ok::<(), pool_tonic::ConfigError>(())
 //! ```
 //!
+//! Of the endpoints with a free stream slot, two are drawn at random, and the one with fewer outstanding calls for its
+//! weight gets the next call. [`Balance`] has other ways, among them by the time that answers take. An endpoint whose calls
+//! fail gets fewer of them ([`ErrorPenalty`]), and on request none for a while ([`OutlierDetection`]).
+//!
 //! [`ChannelPoolBuilder::connector`] replaces TCP by whatever connects: a tunnel, a stream in memory, an HTTP
 //! proxy (the example `http_proxy` is one with CONNECT).
 //!
@@ -167,7 +171,8 @@ mod stats;
 mod transport;
 
 pub use balance::{
-    EjectedBy, EndpointEvent, EndpointObserver, FailurePercentage, OutlierDetection, SuccessRate,
+    Balance, EjectedBy, EndpointEvent, EndpointObserver, ErrorPenalty, FailurePercentage,
+    OutlierDetection, PeakEwma, SuccessRate,
 };
 pub use call::CallError;
 pub use channel::{PooledChannel, ResponseFuture};

@@ -12,7 +12,7 @@ use std::time::Duration;
 use pool_core::{CreateContext, GroupId, Manager, ResourceId, SharedManager};
 
 use crate::address_book::{AddressBook, Dial, Side};
-use crate::balance::{Ejector, Groups, Spread};
+use crate::balance::{Ejector, Groups, Spread, Weigher};
 use crate::connection::{self, Connection, DialConfig};
 use crate::error::ConnectError;
 use crate::resolve::Resolver;
@@ -21,8 +21,10 @@ use crate::stats::Totals;
 /// Who decides about the addresses, where they are not few and fixed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Choice {
-    /// Present where endpoints are compared.
+    /// Present where those are ejected that answer worse than the others.
     pub(crate) ejector: Option<Arc<Ejector>>,
+    /// Present where they are weighed by what calls tell of them.
+    pub(crate) weigher: Option<Arc<Weigher>>,
     /// Present where not all endpoints are used, or they change.
     pub(crate) spread: Option<Arc<Spread>>,
     /// Present where they come from one.
@@ -156,6 +158,9 @@ impl ConnectionManager {
         };
         if let Some(ejector) = &self.choice.ejector {
             ejector.begin(&self.book);
+        }
+        if let Some(weigher) = &self.choice.weigher {
+            weigher.begin(&self.book);
         }
         let connection = dialled.start(&self.config, cx.handle(), &self.totals);
         self.choose_again();

@@ -18,7 +18,7 @@ use super::resolution::Resolution;
 use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::Tally;
+use crate::balance::{Monitor, Outcomes};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 
@@ -149,9 +149,7 @@ impl Addresses {
             ConnectivityState::Shutdown
         } else if self.ready[side] > 0 {
             ConnectivityState::Ready
-        } else if self.down[side] {
-            ConnectivityState::TransientFailure
-        } else if self.hopeful == 0 && self.refuses(side) {
+        } else if self.down[side] || self.hopeful == 0 && self.refuses(side) {
             ConnectivityState::TransientFailure
         } else if self.connecting > 0 {
             ConnectivityState::Connecting
@@ -294,13 +292,17 @@ impl Addresses {
         }
     }
 
-    /// What the endpoints' calls have shown since this was asked last.
-    pub(super) fn tallies(&self) -> Vec<Tally> {
-        let tally = |(key, entry): (Key, &Entry)| {
-            let (ok, failed) = entry.monitor.as_ref()?.take_outcomes();
-            Some(Tally { key, ok, failed, ready: entry.is_ready() })
+    /// How the endpoints' calls have ended so far, and whether each has a connection that takes calls, or would if it
+    /// were not ejected.
+    pub(super) fn outcomes(&self) -> Vec<(Key, Outcomes, bool)> {
+        let outcomes = |(key, entry): (Key, &Entry)| {
+            Some((key, entry.monitor.as_ref()?.outcomes(), entry.is_ready()))
         };
-        self.iter().filter_map(tally).collect()
+        self.iter().filter_map(outcomes).collect()
+    }
+
+    pub(super) fn monitors(&self) -> Vec<(Key, Arc<Monitor>)> {
+        self.iter().filter_map(|(key, entry)| Some((key, entry.monitor.clone()?))).collect()
     }
 
     pub(super) fn all_ready_are_ejected(&self) -> bool {

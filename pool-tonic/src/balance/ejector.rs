@@ -1,19 +1,18 @@
 //! The task that looks for outliers: it takes the counts, has [`Detector`] decide, and sets places.
 //!
-//! It begins with a connection and ends with the pool, or with its runtime; then the next connection begins it anew.
 //! An endpoint that is ejected has no places on its connections, also on those that come later.
 
-use std::future::{Future as _, poll_fn};
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
+use super::monitor::Outcomes;
 use super::observer::{EndpointEvent, Observed};
-use super::outlier::{Detector, OutlierDetection, Verdict};
-use crate::address_book::AddressBook;
+use super::outlier::{Detector, OutlierDetection, Tally, Verdict};
+use super::single::{Single, Woken, wait};
+use crate::address_book::{AddressBook, Key};
 use crate::stats::Totals;
 
 /// See the module.
@@ -22,36 +21,20 @@ pub(crate) struct Ejector {
     config: OutlierDetection,
     totals: Arc<Totals>,
     observer: Observed,
-    runs: AtomicBool,
+    task: Single,
 }
 
-/// The task is there while this is.
-struct Running(Arc<Ejector>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.runs.store(false, Ordering::SeqCst);
-    }
-}
-
-enum Woken {
-    /// The interval is over.
-    Due,
-    /// No endpoint that is in service is ready any more.
-    Lone,
-    Over,
-}
+/// What had ended of each endpoint when an interval began.
+type Seen = BTreeMap<Key, Outcomes>;
 
 impl Ejector {
     pub(crate) fn new(config: OutlierDetection, totals: Arc<Totals>, observer: Observed) -> Self {
-        Self { config, totals, observer, runs: AtomicBool::new(false) }
+        Self { config, totals, observer, task: Single::default() }
     }
 
     /// There is a connection. Called in a runtime.
     pub(crate) fn begin(self: &Arc<Self>, book: &Arc<AddressBook>) {
-        if !self.runs.swap(true, Ordering::SeqCst) {
-            tokio::spawn(run(Running(Arc::clone(self)), Arc::downgrade(book)));
-        }
+        self.task.begin(|| run(Arc::clone(self), Arc::downgrade(book)));
     }
 
     fn carry_out(&self, book: &AddressBook, verdicts: Vec<Verdict>, now: Instant) {
@@ -74,27 +57,33 @@ impl Ejector {
     }
 }
 
-async fn run(running: Running, book: Weak<AddressBook>) {
-    let ejector = &running.0;
+async fn run(ejector: Arc<Ejector>, book: Weak<AddressBook>) {
     let mut detector = Detector::new(ejector.config.clone());
     let mut due = Instant::now() + ejector.config.interval;
-    if let Some(book) = book.upgrade() {
+    let mut seen = Seen::new();
+    let Some(lone) = book.upgrade().map(|book| {
         // By a task before this one, whose runtime ended.
         let stale = book.ejected().into_iter().map(|key| Verdict::Return { key }).collect();
         ejector.carry_out(&book, stale, Instant::now());
-    }
+        tally(&book, &mut seen);
+        book.lone()
+    }) else {
+        return;
+    };
     loop {
-        let woken = wait(&book, due).await;
+        let woken = wait(&book, Some(due), lone.notified()).await;
         let Some(book) = book.upgrade() else { return };
         let now = Instant::now();
         match woken {
             Woken::Over => return,
             Woken::Due => {
                 due = now + ejector.config.interval;
-                let verdicts = detector.sweep(&book.tallies(), now, || fastrand::u32(..100));
+                let tallies = tally(&book, &mut seen);
+                let verdicts = detector.sweep(&tallies, now, || fastrand::u32(..100));
                 ejector.carry_out(&book, verdicts, now);
             }
-            Woken::Lone => {}
+            // No endpoint that is in service is ready any more, perhaps.
+            Woken::Rung => {}
         }
         if book.all_ready_are_ejected() {
             ejector.carry_out(&book, detector.return_all(), now);
@@ -102,17 +91,13 @@ async fn run(running: Running, book: Weak<AddressBook>) {
     }
 }
 
-/// Holds the book no longer than it takes to look.
-async fn wait(book: &Weak<AddressBook>, due: Instant) -> Woken {
-    let Some((mut watch, lone)) = book.upgrade().map(|book| (book.watch(), book.lone())) else {
-        return Woken::Over;
+/// What has ended of each endpoint since this was asked last.
+fn tally(book: &AddressBook, seen: &mut Seen) -> Vec<Tally> {
+    let mut known = std::mem::take(seen);
+    let tally = |(key, outcomes, ready): (Key, Outcomes, bool)| {
+        let new = outcomes.since(known.remove(&key).unwrap_or_default());
+        seen.insert(key, outcomes);
+        Tally { key, ok: new.ok, failed: new.failed, ready }
     };
-    let (mut lone, mut due) = (pin!(lone.notified()), pin!(sleep_until(due)));
-    let woken = poll_fn(|cx| {
-        if lone.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Woken::Lone);
-        }
-        due.as_mut().poll(cx).map(|()| Woken::Due)
-    });
-    watch.until_closed(woken).await.unwrap_or(Woken::Over)
+    book.outcomes().into_iter().map(tally).collect()
 }

@@ -3,6 +3,9 @@
 //! A group of the shared pool keeps a minimum of connections from the first connection of the pool on, so that a pool that
 //! nobody uses connects to nobody. Those of the dedicated pool keep none.
 //!
+//! Where endpoints are weighed by what their calls tell, a group's weight is that of its endpoint, of which it keeps a
+//! share.
+//!
 //! Invariants: both pools have the groups of the changes that were told so far, each change once and in the order in
 //! which they came, by one at a time, and outside the lock, since what a change ends may be code of the user's.
 
@@ -15,11 +18,19 @@ use pool_core::{Group, GroupChange, GroupId};
 use super::spread::Change;
 use crate::address_book::{Key, Pools};
 
+/// The share of an endpoint that keeps all of its weight.
+pub(super) const WHOLE: NonZero<u32> = NonZero::<u32>::MIN.saturating_add(1023);
+
+/// What changes a share by less than one in so many changes nothing.
+const LEAST_CHANGE: u32 = 16;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Groups {
     /// How many connections an endpoint has at least, once the pool is in use.
     min: usize,
+    /// Endpoints are weighed.
+    weighs: bool,
     inner: Mutex<Inner>,
 }
 
@@ -29,6 +40,8 @@ struct Inner {
     pools: Option<Pools>,
     in_use: bool,
     weights: BTreeMap<Key, NonZero<u32>>,
+    /// What those keep of their weights that do not keep all.
+    shares: BTreeMap<Key, NonZero<u32>>,
     /// Of which the pools have not heard.
     changed: Vec<Key>,
     /// Somebody tells the pools.
@@ -36,8 +49,8 @@ struct Inner {
 }
 
 impl Groups {
-    pub(crate) fn new(min: usize) -> Self {
-        Self { min, inner: Mutex::default() }
+    pub(crate) fn new(min: usize, weighs: bool) -> Self {
+        Self { min, weighs, inner: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -75,11 +88,33 @@ impl Groups {
                 }
                 Change::Retire(key) => {
                     inner.weights.remove(&key);
+                    inner.shares.remove(&key);
                     key
                 }
             };
             inner.changed.push(key);
         }
+    }
+
+    /// Endpoints keep these shares of their weights. Tells the pools.
+    pub(super) fn weigh(&self, shares: Vec<(Key, NonZero<u32>)>) {
+        {
+            let mut inner = self.lock();
+            for (key, share) in shares {
+                let before = inner.shares.get(&key).copied().unwrap_or(WHOLE);
+                let change = share.get().abs_diff(before.get());
+                let is_new = change * LEAST_CHANGE > before.get() || share == WHOLE && change > 0;
+                if is_new && inner.weights.contains_key(&key) {
+                    if share == WHOLE {
+                        inner.shares.remove(&key);
+                    } else {
+                        inner.shares.insert(key, share);
+                    }
+                    inner.changed.push(key);
+                }
+            }
+        }
+        self.tell();
     }
 
     /// Tells the pools what has changed, unless somebody does, who then tells them this, too.
@@ -95,7 +130,10 @@ impl Groups {
                 let keys = std::mem::take(&mut inner.changed);
                 let change = |key: &Key, min| match inner.weights.get(key) {
                     Some(weight) => {
-                        GroupChange::Set(Group::new(GroupId(*key)).weight(*weight).min(min))
+                        let share = inner.shares.get(key).copied().unwrap_or(WHOLE);
+                        let weight =
+                            if self.weighs { weight.saturating_mul(share) } else { *weight };
+                        GroupChange::Set(Group::new(GroupId(*key)).weight(weight).min(min))
                     }
                     None => GroupChange::Retire(GroupId(*key)),
                 };

@@ -33,7 +33,7 @@ fn groups(min: usize, observer: Option<Arc<Told>>) -> (Arc<Groups>, ChannelPool)
     if let Some(observer) = observer {
         builder = builder.observer(observer);
     }
-    (Arc::new(Groups::new(min)), builder.build().unwrap())
+    (Arc::new(Groups::new(min, false)), builder.build().unwrap())
 }
 
 fn pools(pool: &ChannelPool) -> Pools {
@@ -128,4 +128,35 @@ async fn what_is_noted_while_somebody_tells_is_told_by_that_one_and_nothing_twic
     assert_eq!(observer.seen.get().unwrap(), &[vec![], vec![(LISTED, 1, 0)]]);
     assert_eq!(seen(&pool), [vec![(7, 1, 1)], vec![(7, 1, 0)]]);
     assert!(groups.lock().changed.is_empty() && !groups.lock().tells);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shares_of_weights_are_told_where_they_change_by_much() {
+    let (_, pool) = groups(0, None);
+    let groups = Groups::new(0, true);
+    groups.attach(pools(&pool));
+    groups.note(vec![used(1, 1), used(2, 3)]);
+    groups.tell();
+    let weights = || seen(&pool)[0].iter().map(|(_, weight, _)| *weight).collect::<Vec<_>>();
+    assert_eq!(weights(), [1024, 3072]);
+    let weigh = |key, share| groups.weigh(vec![(key, NonZero::new(share).unwrap())]);
+    weigh(2, 512);
+    assert_eq!(weights(), [1024, 1536]);
+    // Too little to matter, until it is all.
+    weigh(2, 530);
+    assert_eq!(weights(), [1024, 1536]);
+    weigh(2, 1000);
+    weigh(2, 1024);
+    assert_eq!(weights(), [1024, 3072]);
+    // Another weight keeps the share, and who is listed anew has none.
+    weigh(1, 256);
+    groups.note(vec![used(1, 2)]);
+    groups.tell();
+    assert_eq!(weights(), [512, 3072]);
+    groups.note(vec![Change::Retire(1)]);
+    groups.tell();
+    weigh(1, 100);
+    groups.note(vec![used(1, 1)]);
+    groups.tell();
+    assert_eq!(weights(), [1024, 3072]);
 }

@@ -2,15 +2,48 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tonic::Code;
 
+use super::gauge::Latency;
+use super::policy::PeakEwma;
+
+/// What is to be known of endpoints.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measures {
+    pub(crate) latency: Option<PeakEwma>,
+    /// Something happened that may change how calls are spread.
+    pub(crate) stirred: Option<Arc<Notify>>,
+}
+
+/// How many attempts have ended so far, as numbers that begin anew when they are too large.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes {
+    pub(crate) ok: u32,
+    pub(crate) failed: u32,
+}
+
+impl Outcomes {
+    /// Those since `earlier`.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            ok: self.ok.wrapping_sub(earlier.ok),
+            failed: self.failed.wrapping_sub(earlier.failed),
+        }
+    }
+}
+
 /// Of one endpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Monitor {
+    measures: Measures,
     ok: AtomicU32,
     failed: AtomicU32,
+    latency: Mutex<Latency>,
     ejected: AtomicBool,
     /// The connections, whose places rest on `ejected`.
     placed: Mutex<Vec<Weak<dyn Placed>>>,
@@ -23,6 +56,17 @@ pub(crate) trait Placed: fmt::Debug + Send + Sync {
 }
 
 impl Monitor {
+    pub(crate) fn new(measures: Measures) -> Self {
+        Self {
+            measures,
+            ok: AtomicU32::new(0),
+            failed: AtomicU32::new(0),
+            latency: Mutex::default(),
+            ejected: AtomicBool::new(false),
+            placed: Mutex::default(),
+        }
+    }
+
     pub(crate) fn is_ejected(&self) -> bool {
         self.ejected.load(Ordering::SeqCst)
     }
@@ -49,13 +93,47 @@ impl Monitor {
 
     /// An attempt has ended.
     pub(crate) fn ended(&self, code: Code) {
-        let counter = if is_failure(code) { &self.failed } else { &self.ok };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if is_failure(code) {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            self.stir();
+        } else {
+            self.ok.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Successes and failures since they were last taken.
-    pub(crate) fn take_outcomes(&self) -> (u32, u32) {
-        (self.ok.swap(0, Ordering::Relaxed), self.failed.swap(0, Ordering::Relaxed))
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        let [ok, failed] = [&self.ok, &self.failed].map(|counter| counter.load(Ordering::Relaxed));
+        Outcomes { ok, failed }
+    }
+
+    /// Does it want to know how long answers take?
+    pub(crate) fn times(&self) -> bool {
+        self.measures.latency.is_some()
+    }
+
+    /// An answer took this long, or has not come for so long.
+    pub(crate) fn took(&self, time: Duration, now: Instant) {
+        if let Some(PeakEwma { decay }) = self.measures.latency
+            && self.latency().add(time, now, decay)
+        {
+            self.stir();
+        }
+    }
+
+    /// How long answers take by now, in seconds, if that is known.
+    pub(crate) fn read_latency(&self, now: Instant) -> Option<f64> {
+        let PeakEwma { decay } = self.measures.latency?;
+        self.latency().read(now, decay)
+    }
+
+    fn latency(&self) -> MutexGuard<'_, Latency> {
+        self.latency.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stir(&self) {
+        if let Some(stirred) = &self.measures.stirred {
+            stirred.notify_one();
+        }
     }
 }
 
@@ -78,11 +156,13 @@ mod tests {
 
     #[test]
     fn what_says_nothing_about_the_server_is_no_failure() {
-        let monitor = Monitor::default();
+        let monitor = Monitor::new(Measures::default());
         for code in (0..17).map(Code::from_i32) {
             monitor.ended(code);
         }
-        assert_eq!(monitor.take_outcomes(), (11, 6));
-        assert_eq!(monitor.take_outcomes(), (0, 0));
+        let seen = monitor.outcomes();
+        assert_eq!(seen, Outcomes { ok: 11, failed: 6 });
+        monitor.ended(Code::Ok);
+        assert_eq!(monitor.outcomes().since(seen), Outcomes { ok: 1, failed: 0 });
     }
 }

@@ -47,7 +47,7 @@ use h2::RecvStream;
 use http::{Extensions, StatusCode};
 use pool_core::ResourceId;
 use tokio::runtime::Handle;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tonic::body::Body;
 use tonic::{Code, GrpcMethod, Status};
 
@@ -192,6 +192,8 @@ struct Begun {
     response: h2::client::ResponseFuture,
     /// What the connection had tried to write before.
     writes: u64,
+    /// Where it matters how long the answer takes.
+    began: Option<Instant>,
 }
 
 /// What the caller gets.
@@ -212,8 +214,12 @@ impl Call {
                 };
                 let failed = match lease.and_then(|lease| self.begin(lease)) {
                     // What is bound last is dropped first: the stream is over when the slot is free.
-                    Ok(Begun { held, mut response, writes }) => {
-                        match within(self.timer.as_mut(), &mut response).await {
+                    Ok(Begun { held, mut response, writes, began }) => {
+                        let answered = within(self.timer.as_mut(), &mut response).await;
+                        if let Some(began) = began {
+                            note_latency(held.slot.lease(), began, &answered);
+                        }
+                        match answered {
                             Ok(Ok(response)) if self.is_final(&response) => {
                                 return Ok(self.respond(response, held));
                             }
@@ -248,9 +254,9 @@ impl Call {
             self.tell_deadline(&deadline)?;
         }
         self.payload.look(self.shared.calls().retry_buffer_size)?;
-        let writes = lease.writes();
+        let (writes, began) = (lease.writes(), lease.attempt_begins());
         let (response, held) = self.send(lease)?;
-        Ok(Begun { held, response, writes })
+        Ok(Begun { held, response, writes, began })
     }
 
     /// Whether an answer is the caller's, whatever there is of a retry policy.
@@ -321,6 +327,23 @@ impl Call {
             Some(deadline) => status::passed_at(deadline, served_by, what),
             None => unreachable!("bug: a timer without a deadline"),
         }
+    }
+}
+
+/// An answer is there, or is not waited for any longer. Failures say nothing of how fast answers are.
+#[cold]
+fn note_latency(
+    lease: &Lease,
+    began: Instant,
+    answered: &Result<Result<http::Response<RecvStream>, h2::Error>, Passed>,
+) {
+    let is_answer = match answered {
+        Ok(Ok(response)) => outcome::is_ok_so_far(response.headers()),
+        Ok(Err(_)) => false,
+        Err(Passed) => true,
+    };
+    if is_answer {
+        lease.answered(began);
     }
 }
 

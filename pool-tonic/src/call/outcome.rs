@@ -47,6 +47,11 @@ impl Outcome {
     }
 }
 
+/// The headers of an answer do not say that the call has failed.
+pub(super) fn is_ok_so_far(headers: &HeaderMap) -> bool {
+    headers.get(GRPC_STATUS).is_none_or(|code| Code::from_bytes(code.as_bytes()) == Code::Ok)
+}
+
 impl Drop for Outcome {
     fn drop(&mut self) {
         self.end(Code::Cancelled);

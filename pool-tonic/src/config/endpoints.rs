@@ -67,7 +67,12 @@ impl Endpointing {
 
     /// Lists in the book those of the addresses that are used: all, if there are not too many. Else there is what
     /// chooses among them.
-    pub(super) fn choose(&self, book: &Arc<AddressBook>, mut addresses: Vec<Address>) -> Choice {
+    pub(super) fn choose(
+        &self,
+        book: &Arc<AddressBook>,
+        mut addresses: Vec<Address>,
+        weighs: bool,
+    ) -> Choice {
         let mut seen = HashSet::new();
         addresses.retain(|address| seen.insert(address.clone()));
         let addresses = addresses.into_iter().map(Arc::new);
@@ -76,7 +81,7 @@ impl Endpointing {
             book.relist(addresses, &[]);
             return Choice::default();
         }
-        let groups = self.groups();
+        let groups = self.groups(weighs);
         // In the order in which they were given, as they are shown.
         if given <= self.max_endpoints {
             let keys = book.relist(addresses, &[]);
@@ -89,9 +94,9 @@ impl Endpointing {
         Choice { spread: Some(spread), groups: Some(groups), ..Choice::default() }
     }
 
-    /// The groups of the pools below.
-    pub(super) fn groups(&self) -> Arc<Groups> {
-        Arc::new(Groups::new(self.each))
+    /// The groups of the pools below, of endpoints that are weighed or not.
+    pub(super) fn groups(&self, weighs: bool) -> Arc<Groups> {
+        Arc::new(Groups::new(self.each, weighs))
     }
 
     /// What chooses among the addresses that a resolver will give.

@@ -1,5 +1,6 @@
 //! The builder of a [`ChannelPool`].
 
+mod balancing;
 mod calls;
 mod endpoints;
 mod http2;
@@ -24,6 +25,7 @@ use crate::manager::ConnectionManager;
 use crate::pool::ChannelPool;
 use crate::stats::Totals;
 
+use self::balancing::Balancing;
 use self::calls::Calls;
 use self::endpoints::Endpointing;
 pub use self::endpoints::Subset;
@@ -72,6 +74,7 @@ pub struct ChannelPoolBuilder {
     life: Life,
     calls: Calls,
     endpointing: Endpointing,
+    balancing: Balancing,
     resolving: Box<Resolving>,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
@@ -99,6 +102,7 @@ impl ChannelPoolBuilder {
             life: Life::default(),
             calls: Calls::default(),
             endpointing: Endpointing::default(),
+            balancing: Balancing::default(),
             resolving: Box::default(),
             observer: None,
             runtime: None,
@@ -186,16 +190,24 @@ impl ChannelPoolBuilder {
         let found = self.resolving.build(&addresses)?;
         let most = if found.is_some() { usize::MAX } else { addresses.len() };
         let outliers = self.endpointing.build(most)?;
-        let book = AddressBook::new(outliers.is_some());
+        self.balancing.check()?;
+        // One alone is compared with nobody.
+        let bell = Arc::default();
+        let compares = most > 1 && (outliers.is_some() || self.balancing.weighs());
+        let book = AddressBook::new(compares.then(|| self.balancing.measures(&bell)));
+        let weighs = compares && self.balancing.weighs();
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let mut choice = match found {
-            Some(found) => found.choice(&self.endpointing, &book, &totals),
-            None => self.endpointing.choose(&book, addresses),
+            Some(found) => found.choice(&self.endpointing, weighs, &book, &totals),
+            None => self.endpointing.choose(&book, addresses, weighs),
         };
         choice.ejector = outliers.map(|outliers| {
             let observer = self.endpointing.observer.clone();
             Arc::new(Ejector::new(outliers, Arc::clone(&totals), observer))
         });
+        if let Some(groups) = choice.groups.as_ref().filter(|_| weighs) {
+            choice.weigher = self.balancing.weigher(groups, bell);
+        }
         let manager = |dial| {
             let (book, totals) = (Arc::clone(&book), Arc::clone(&totals));
             ConnectionManager::new(book, dial, totals, choice.clone())
@@ -203,6 +215,7 @@ impl ChannelPoolBuilder {
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, side: Side::Dedicated, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))
+            .pick(self.balancing.pick())
             .max_size(self.calls.max_dedicated)
             .places(1)
             .check(CheckPolicy::Never)
@@ -214,6 +227,7 @@ impl ChannelPoolBuilder {
         let target_connections =
             self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
         let mut pool = SharedPool::builder(manager(dial))
+            .pick(self.balancing.pick())
             .max_size(self.max_connections)
             .min_size(self.min_connections)
             .places(self.max_streams.min(EXPECTED_STREAMS))

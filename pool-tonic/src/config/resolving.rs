@@ -75,11 +75,12 @@ impl Found {
     pub(super) fn choice(
         self,
         endpointing: &Endpointing,
+        weighs: bool,
         book: &Arc<AddressBook>,
         totals: &Arc<Totals>,
     ) -> Choice {
         let spread = endpointing.spread(book);
-        let groups = endpointing.groups();
+        let groups = endpointing.groups(weighs);
         let outlet = Outlet {
             book: Arc::clone(book),
             spread: Arc::clone(&spread),
@@ -90,7 +91,7 @@ impl Found {
         };
         let resolver = Resolver::new(self.source, self.target, self.timing, outlet);
         let (spread, resolver, groups) = (Some(spread), Some(resolver), Some(groups));
-        Choice { spread, resolver, groups, ejector: None }
+        Choice { spread, resolver, groups, ..Choice::default() }
     }
 }
 

@@ -28,6 +28,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::address::Address;
@@ -128,6 +129,22 @@ impl Connection {
     /// look at this and has failed before another that shows the same.
     pub(crate) fn writes(&self) -> u64 {
         self.traffic.writes()
+    }
+
+    /// When an attempt begins, if it matters how long its answer takes.
+    #[inline]
+    pub(crate) fn attempt_begins(&self) -> Option<Instant> {
+        let monitor = self.monitor.as_ref()?;
+        monitor.times().then(Instant::now)
+    }
+
+    /// The answer to an attempt that began then is there, or is waited for no longer.
+    #[cold]
+    pub(crate) fn answered(&self, began: Instant) {
+        if let Some(monitor) = &self.monitor {
+            let now = Instant::now();
+            monitor.took(now.saturating_duration_since(began), now);
+        }
     }
 
     /// An attempt of a call on it has ended like this.

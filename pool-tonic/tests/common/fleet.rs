@@ -3,7 +3,7 @@
 // Each test binary uses its part of it.
 #![allow(dead_code, unreachable_pub)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,14 @@ use pool_tonic::{ChannelPool, ChannelPoolBuilder, EndpointEvent, EndpointObserve
 use pool_tonic_testing::raw::{Heard, Raw};
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 use tower::service_fn;
 
 /// One of the servers.
 #[derive(Debug)]
 pub struct Member {
     fails: AtomicBool,
+    delay: Mutex<Duration>,
     gone: watch::Sender<bool>,
     cut: watch::Sender<()>,
     calls: AtomicUsize,
@@ -30,6 +32,11 @@ impl Member {
     /// Its calls fail with UNAVAILABLE from now on, or do not.
     pub fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// It answers so much later from now on.
+    pub fn delay(&self, delay: Duration) {
+        *self.delay.lock().expect("nobody panics with it") = delay;
     }
 
     /// Its connections end, and no new one is taken; or it is back.
@@ -59,19 +66,26 @@ impl Member {
         let Ok(mut peer) = Raw::greet(stream, 100).await else { return };
         self.connections.fetch_add(1, Ordering::SeqCst);
         let (mut gone, mut cut) = (self.gone.subscribe(), self.cut.subscribe());
+        let mut asked = VecDeque::new();
         loop {
+            let due = asked.front().map(|(due, _)| *due);
             tokio::select! {
                 () = async { drop(gone.wait_for(|gone| *gone).await) } => break,
                 _ = cut.changed() => break,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    let Some((_, stream)) = asked.pop_front() else { continue };
+                    // It fails only when the client is gone, which the next word says.
+                    let _ = if self.fails.load(Ordering::SeqCst) {
+                        peer.trailers_only(stream, "14").await
+                    } else {
+                        peer.answer(stream).await
+                    };
+                }
                 heard = peer.hear() => match heard {
                     Heard::End(stream) => {
                         self.calls.fetch_add(1, Ordering::SeqCst);
-                        // It fails only when the client is gone, which the next word says.
-                        let _ = if self.fails.load(Ordering::SeqCst) {
-                            peer.trailers_only(stream, "14").await
-                        } else {
-                            peer.answer(stream).await
-                        };
+                        let delay = *self.delay.lock().expect("nobody panics with it");
+                        asked.push_back((Instant::now() + delay, stream));
                     }
                     Heard::Closed => break,
                     _ => {}
@@ -90,6 +104,7 @@ impl Fleet {
     pub fn new(size: usize) -> Self {
         let member = |_| Member {
             fails: AtomicBool::new(false),
+            delay: Mutex::default(),
             gone: watch::Sender::new(false),
             cut: watch::Sender::new(()),
             calls: AtomicUsize::new(0),
