@@ -140,7 +140,7 @@ impl ChannelPoolBuilder {
     /// [`max_connections`](Self::max_connections), which bounds what is made for load. Several connections to one
     /// endpoint are for a virtual address that stands for many servers, such as the `ClusterIP` of a Kubernetes service:
     /// each connection is led to one of them. With a [`max_connection_age`](Self::max_connection_age) they are led
-    /// anew from time to time, so that servers that come get their share.
+    /// anew from time to time, so that servers that come have their share within one age.
     ///
     /// A pool of one fixed endpoint connects by its calls, unless this is more than 1.
     ///

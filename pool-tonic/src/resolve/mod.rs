@@ -17,7 +17,7 @@
 //!
 //! | behind the URI there is | what to write instead of a fixed address | changes are seen |
 //! |---|---|---|
-//! | one server, or a balancer (a Kubernetes Service with a cluster address, a proxy) | nothing: `ChannelPool::builder("http://orders:50051")` | by connections that are made anew, see [`max_connection_age`](crate::ChannelPoolBuilder::max_connection_age) |
+//! | one server, or a balancer (a Kubernetes Service with a cluster address, a proxy) | nothing: `ChannelPool::builder("http://orders:50051")`; where connections are balanced, with several [`connections_per_endpoint`](crate::ChannelPoolBuilder::connections_per_endpoint) | by connections that are made anew, see [`max_connection_age`](crate::ChannelPoolBuilder::max_connection_age) |
 //! | a few servers that do not change | nothing: `ChannelPool::endpoints(["http://a:50051", "http://b:50051"])` | never |
 //! | a name with an address for each server: a headless Service, Compose, round-robin DNS | `.resolver(Dns::new())` | at the [interval](crate::ChannelPoolBuilder::resolve_interval), 30 s, and when a connection is lost |
 //! | the same, in a DNS with short TTLs or other servers than the system's: Consul, Cloud Map, Route 53 | `.resolver(Dns::hickory())`, or `hickory_with`, feature `hickory` | when the TTL is over, and when a connection is lost |
