@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::proto::Answer;
 use super::proto::echo_client::EchoClient;
-use super::{Call, Connections, Failure, Kind, System};
+use super::{Call, Caller, Connections, Failure, Kind, System};
 
 /// What a generated client runs on: the bounds of generated clients under one name.
 pub trait Transport:
@@ -145,7 +145,9 @@ impl<S: Stack> System for Clients<S> {
         let clients = S::transports(uri, connections)?.into_iter().map(EchoClient::new).collect();
         Ok(Self { clients, next: Arc::default() })
     }
+}
 
+impl<S: Stack> Caller for Clients<S> {
     async fn call(&mut self, call: &Call) -> Result<(), Failure> {
         let client = match &mut self.clients[..] {
             [client] => client,
@@ -154,14 +156,18 @@ impl<S: Stack> System for Clients<S> {
                 &mut clients[turn % clients.len()]
             }
         };
+        client.call(call).await
+    }
+}
+
+impl<T: Transport> Caller for EchoClient<T> {
+    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
         let asks = || tokio_stream::iter(std::iter::repeat_n(call.ask(), call.asks()));
         let bytes = match call.kind {
-            Kind::Unary => client.unary(call.ask()).await?.into_inner().payload.len(),
-            Kind::ServerStream => {
-                count(client.server_stream(call.ask()).await?.into_inner()).await?
-            }
-            Kind::ClientStream => client.client_stream(asks()).await?.into_inner().payload.len(),
-            Kind::Bidi => count(client.bidi(asks()).await?.into_inner()).await?,
+            Kind::Unary => self.unary(call.ask()).await?.into_inner().payload.len(),
+            Kind::ServerStream => count(self.server_stream(call.ask()).await?.into_inner()).await?,
+            Kind::ClientStream => self.client_stream(asks()).await?.into_inner().payload.len(),
+            Kind::Bidi => count(self.bidi(asks()).await?.into_inner()).await?,
         };
         call.expect(bytes)
     }

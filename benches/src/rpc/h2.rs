@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 
 use super::proto::Answer;
-use super::{Call, Connections, Failure, Kind, System};
+use super::{Call, Caller, Connections, Failure, Kind, System};
 
 /// The windows that a `Channel` has.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -61,7 +61,9 @@ impl System for H2 {
         let requests = requests.into_iter().collect::<Result<_, _>>()?;
         Ok(Self { connections: senders, requests, next: Arc::default() })
     }
+}
 
+impl Caller for H2 {
     async fn call(&mut self, call: &Call) -> Result<(), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let mut sender = self.connections[turn].clone().ready().await?;

@@ -35,9 +35,14 @@ pub mod proto {
 /// Why a call or a connection failed.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
-/// A client as the benchmark sees it; clones share its connections. One more client to compare with is one
-/// more implementation.
-pub trait System: Clone + Send + Sync + 'static {
+/// What makes calls; clones share its connections.
+pub trait Caller: Clone + Send + Sync + 'static {
+    /// Makes a call, and reads its answer to the end.
+    fn call(&mut self, call: &Call) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A client as the benchmark sees it. One more client to compare with is one more implementation.
+pub trait System: Caller {
     /// The name in the table and in the file.
     const NAME: &'static str;
 
@@ -50,9 +55,6 @@ pub trait System: Clone + Send + Sync + 'static {
         uri: &str,
         connections: Connections,
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
-
-    /// Makes a call, and reads its answer to the end.
-    fn call(&mut self, call: &Call) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// How many connections a client is told to have.
@@ -255,7 +257,8 @@ struct Seen {
     failure: Option<Failure>,
 }
 
-async fn load<S: System>(system: &S, scenario: &Scenario, until: Until) -> Sample {
+/// The calls of a scenario.
+pub async fn load<C: Caller>(caller: &C, scenario: &Scenario, until: Until) -> Sample {
     let (clock, cpu) = (Instant::now(), ProcessTime::now());
     let (calls, end) = match until {
         Until::Time(time) => (usize::MAX, Some(clock + time)),
@@ -263,18 +266,18 @@ async fn load<S: System>(system: &S, scenario: &Scenario, until: Until) -> Sampl
     };
     let stop = Arc::new(());
     let beside = scenario.beside.map(|call| {
-        let (mut system, stopped) = (system.clone(), Arc::downgrade(&stop));
+        let (mut caller, stopped) = (caller.clone(), Arc::downgrade(&stop));
         tokio::spawn(async move {
             let mut seen = Seen::default();
             while stopped.strong_count() > 0 {
-                seen.note(system.call(&call).await.map(|()| Duration::ZERO));
+                seen.note(caller.call(&call).await.map(|()| Duration::ZERO));
             }
             seen
         })
     });
     let mut callers = JoinSet::new();
     for _ in 0..scenario.concurrent {
-        callers.spawn(call_on(system.clone(), scenario.call, calls, end));
+        callers.spawn(call_on(caller.clone(), scenario.call, calls, end));
     }
     let seen = callers.join_all().await;
     let (wall, cpu) = (clock.elapsed(), cpu.elapsed());
@@ -294,14 +297,14 @@ async fn load<S: System>(system: &S, scenario: &Scenario, until: Until) -> Sampl
 }
 
 /// One caller: a call after the other.
-async fn call_on<S: System>(mut system: S, call: Call, calls: usize, end: Option<Instant>) -> Seen {
+async fn call_on<C: Caller>(mut caller: C, call: Call, calls: usize, end: Option<Instant>) -> Seen {
     let mut seen = Seen::default();
     for _ in 0..calls {
         let begun = Instant::now();
         if end.is_some_and(|end| begun >= end) {
             break;
         }
-        seen.note(system.call(&call).await.map(|()| begun.elapsed()));
+        seen.note(caller.call(&call).await.map(|()| begun.elapsed()));
     }
     seen
 }

@@ -10,7 +10,7 @@ use grpc::credentials::LocalChannelCredentials;
 use prost::Message as _;
 
 use super::proto::{Answer, Ask};
-use super::{Call, Connections, Failure, System};
+use super::{Call, Caller, Connections, Failure, System};
 
 /// One `grpc::client::Channel`, which has one connection to a server. It leaves Nagle's algorithm on, and has no
 /// setting for that: where few calls run, each waits some 40 ms for the acknowledgement of what was sent before.
@@ -25,7 +25,9 @@ impl System for Grpc {
         let credentials = LocalChannelCredentials::new_arc();
         Ok(Self(Channel::new(target, credentials, ChannelOptions::default())))
     }
+}
 
+impl Caller for Grpc {
     async fn call(&mut self, call: &Call) -> Result<(), Failure> {
         let headers = RequestHeaders::new().with_method_name(call.kind.path());
         let (mut sender, mut receiver) = self.0.invoke(headers, CallOptions::new()).await;

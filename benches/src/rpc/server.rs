@@ -1,7 +1,9 @@
 //! The server, in a process of its own.
 
-use std::io::{self, BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -12,6 +14,7 @@ use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Failure;
 use super::proto::echo_server::{Echo, EchoServer};
 use super::proto::{Answer, Ask};
 
@@ -19,6 +22,7 @@ use super::proto::{Answer, Ask};
 #[derive(Debug)]
 pub struct Server {
     process: Child,
+    says: BufReader<ChildStdout>,
     uri: String,
 }
 
@@ -30,27 +34,73 @@ impl Server {
     /// If it cannot be started, or does not say where it listens.
     pub fn start(limit: Option<u32>) -> io::Result<Self> {
         let serve = limit.map_or_else(|| "--serve".to_owned(), |limit| format!("--serve={limit}"));
-        let process = Command::new(env::current_exe()?)
+        let mut process = Command::new(env::current_exe()?)
             .arg(serve)
             // It ends when this pipe does: so in whatever way this process ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let mut server = Self { process, uri: String::new() };
-        let mut address = String::new();
-        if let Some(output) = server.process.stdout.take() {
-            BufReader::new(output).read_line(&mut address)?;
-        }
-        if address.is_empty() {
-            return Err(io::Error::other("the server has ended before it listened"));
-        }
-        server.uri = format!("http://{}", address.trim_end());
+        let says = process.stdout.take().ok_or_else(|| io::Error::other("it has no output"))?;
+        let mut server = Self { process, says: BufReader::new(says), uri: String::new() };
+        server.uri = format!("http://{}", server.line()?);
         Ok(server)
     }
 
     /// Where it listens.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// How many unary calls it has got since this was asked last.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn take_calls(&mut self) -> Result<usize, Failure> {
+        self.tell("calls")
+    }
+
+    /// It answers unary calls with UNAVAILABLE from now on.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn fail(&mut self) -> Result<(), Failure> {
+        self.tell("fail").map(drop)
+    }
+
+    /// It answers unary calls so much later from now on.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended.
+    pub fn slow(&mut self, later: Duration) -> Result<(), Failure> {
+        self.tell(&format!("slow {}", later.as_micros())).map(drop)
+    }
+
+    /// Kills it. When this returns its port is closed, and so are its connections.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended already.
+    pub fn kill(&mut self) -> io::Result<()> {
+        self.process.kill()?;
+        self.process.wait().map(drop)
+    }
+
+    /// Says something to it, which it answers with the calls since it was told something last.
+    fn tell(&mut self, what: &str) -> Result<usize, Failure> {
+        let input = self.process.stdin.as_mut().ok_or("it has no input")?;
+        writeln!(input, "{what}")?;
+        Ok(self.line()?.parse()?)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        if self.says.read_line(&mut line)? == 0 {
+            return Err(io::Error::other("the server has ended"));
+        }
+        Ok(line.trim_end().to_owned())
     }
 }
 
@@ -62,24 +112,29 @@ impl Drop for Server {
     }
 }
 
-/// Serves on loopback, on this thread, until standard input ends; says where on standard output.
+/// Serves on loopback, on this thread, until standard input ends; says where on standard output, and does what it
+/// is told.
 ///
 /// # Errors
 ///
 /// If it cannot listen.
 pub fn serve(limit: Option<u32>) -> io::Result<()> {
     let (ended, end) = oneshot::channel::<()>();
-    thread::spawn(move || {
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        drop(ended);
-    });
+    let service = Service::default();
+    let conduct = Arc::clone(&service.0);
     super::runtime(1).block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         println!("{}", listener.local_addr()?);
+        thread::spawn(move || {
+            for told in io::stdin().lines().map_while(Result::ok) {
+                println!("{}", conduct.told(&told));
+            }
+            drop(ended);
+        });
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let serving = tonic::transport::Server::builder()
             .max_concurrent_streams(limit)
-            .add_service(EchoServer::new(Service))
+            .add_service(EchoServer::new(service))
             .serve_with_incoming(incoming);
         tokio::select! {
             served = serving => served.map_err(io::Error::other),
@@ -88,7 +143,30 @@ pub fn serve(limit: Option<u32>) -> io::Result<()> {
     })
 }
 
-struct Service;
+/// How unary calls are answered.
+#[derive(Default)]
+struct Conduct {
+    calls: AtomicUsize,
+    fails: AtomicBool,
+    /// In microseconds.
+    later: AtomicU64,
+}
+
+impl Conduct {
+    /// Does as [`Server::tell`] says. The calls since then.
+    fn told(&self, what: &str) -> usize {
+        if what == "fail" {
+            self.fails.store(true, Ordering::Relaxed);
+        } else if let Some(later) = what.strip_prefix("slow ") {
+            let later = later.parse().expect("bug: it is told a number of microseconds");
+            self.later.store(later, Ordering::Relaxed);
+        }
+        self.calls.swap(0, Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Service(Arc<Conduct>);
 
 #[tonic::async_trait]
 impl Echo for Service {
@@ -97,8 +175,13 @@ impl Echo for Service {
 
     async fn unary(&self, request: Request<Ask>) -> Result<Response<Answer>, Status> {
         let Ask { payload, delay_us, .. } = request.into_inner();
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        if self.0.fails.load(Ordering::Relaxed) {
+            return Err(Status::unavailable("it was told to fail"));
+        }
+        let delay_us = u64::from(delay_us) + self.0.later.load(Ordering::Relaxed);
         if delay_us > 0 {
-            tokio::time::sleep(Duration::from_micros(delay_us.into())).await;
+            tokio::time::sleep(Duration::from_micros(delay_us)).await;
         }
         Ok(Response::new(Answer { payload }))
     }
