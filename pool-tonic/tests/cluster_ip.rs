@@ -39,7 +39,7 @@ const JITTER: Duration = Duration::from_secs(30);
 
 /// A connection takes a while to be made, and a call to be answered: some are under way at any moment.
 const CONNECT: Duration = Duration::from_millis(50);
-const ANSWER: Duration = Duration::from_millis(500);
+const ANSWER: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Pod {
@@ -210,7 +210,7 @@ fn shared(among: &[usize]) {
 async fn pods_that_are_added_have_their_share_within_one_age_and_no_call_notices() {
     let service = Service::new();
     let begun = Instant::now();
-    let mut clients = Clients::start(&service, Some(AGE), 5 * SECOND).await;
+    let mut clients = Clients::start(&service, Some(AGE), 10 * SECOND).await;
     let made = Instant::now();
     shared(&service.connections()[..FEW]);
 
@@ -223,6 +223,7 @@ async fn pods_that_are_added_have_their_share_within_one_age_and_no_call_notices
 
     // By then all of the connections from before are gone.
     sleep_until(added + AGE).await;
+    assert!(service.dials.lock().unwrap().len() >= 2 * CONNECTIONS);
     let connections = service.connections();
     println!("connections: {connections:?}");
     shared(&connections);
@@ -243,13 +244,13 @@ async fn pods_that_are_added_have_their_share_within_one_age_and_no_call_notices
 #[tokio::test(start_paused = true)]
 async fn without_a_maximum_age_pods_that_are_added_have_nothing_for_ever() {
     let service = Service::new();
-    let mut clients = Clients::start(&service, None, 1800 * SECOND).await;
+    let mut clients = Clients::start(&service, None, 3600 * SECOND).await;
     service.listed.store(MORE, Ordering::Relaxed);
     sleep(24 * 3600 * SECOND).await;
     let (connections, calls) = (service.connections(), service.take_calls());
     shared(&connections[..FEW]);
     assert_eq!(connections[FEW..], [0; MORE - FEW]);
     assert_eq!(calls[FEW..], [0; MORE - FEW]);
-    assert!(calls.iter().sum::<usize>() > POOLS * 40, "{calls:?}");
+    assert!(calls.iter().sum::<usize>() > POOLS * 20, "{calls:?}");
     clients.noticed_nothing();
 }
