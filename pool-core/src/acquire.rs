@@ -181,9 +181,10 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
         let core = self.core;
-        let GetOptions { priority: class, through_failures, .. } = self.patience.options;
+        let GetOptions { priority, group, through_failures, .. } = self.patience.options;
         let mut waker = Some(cx.waker().clone());
-        if self.places == 1 && class == Priority::Normal && !self.again && !through_failures {
+        let is_plain = priority == Priority::Normal && group.is_none() && !through_failures;
+        if self.places == 1 && is_plain && !self.again {
             let sampled = self.patience.sample(core.front.sampled(), &core.times);
             let (now, deadline) = if let Some(span) = sampled {
                 (span.started, span.deadline)
@@ -209,7 +210,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         let now = core.clock.now();
         let deadline = self.patience.wait_until(now, &core.times, core.clock);
         let (places, again) = (self.places, self.again);
-        let ask = Ask { deadline, class, places, again, through_failures };
+        let ask = Ask { deadline, priority, group, places, again, through_failures };
         self.request(ask, waker)
     }
 
@@ -239,6 +240,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Some(Answer::Several(places)) => Ok(Acquired::Several(places)),
             Some(Answer::QueueFull(waiting)) => Err(Error::QueueFull { waiting }),
             Some(Answer::TooMany(max_size)) => Err(Error::TooMany { asked: ask.places, max_size }),
+            Some(Answer::NoGroup) => Err(Error::NoGroup),
             Some(Answer::Timeout) => Err(self.patience.timed_out(core)),
             Some(Answer::Paused) => Err(Error::Paused),
             Some(Answer::Closed) => Err(Error::Closed),
@@ -295,7 +297,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Polled::Failed(Failure::TooMany(max_size)) => {
                 Err(Error::TooMany { asked: self.places, max_size })
             }
-            Polled::Failed(Failure::Fatal(error)) => Err(Error::Create(error)),
+            Polled::Failed(Failure::NoGroup) => Err(Error::NoGroup),
+            Polled::Failed(Failure::Create(error)) => Err(Error::Create(error)),
             Polled::Waiting | Polled::NeedsWaker => unreachable!("bug: it waits on"),
         })
     }

@@ -239,9 +239,11 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
 
     pub(crate) fn stillborn(&self, id: ResourceId, failed: Stillborn<M::Error>) {
         let error = Arc::clone(&failed.error);
-        let mut left = self.update(|state, now, actions| state.stillborn(id, failed, now, actions));
-        while left > 0 {
-            left = self.update(|state, now, actions| state.fail_fatal(&error, left, now, actions));
+        let mut doomed =
+            self.update(|state, now, actions| state.stillborn(id, failed, now, actions));
+        while doomed.are_left() {
+            doomed =
+                self.update(|state, now, actions| state.fail_doomed(&error, doomed, now, actions));
         }
     }
 

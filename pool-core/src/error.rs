@@ -38,9 +38,14 @@ pub enum Error<E: StdError + 'static> {
     /// [`Shedding`](crate::Shedding) rule. Lower the load, or raise the maximum size.
     #[error("the pool is overloaded: its queue stands, and this caller was shed")]
     Shed,
-    /// A resource could not be created, and trying again would not help.
+    /// A resource could not be created, and trying again would not help; or it was to be of
+    /// [one group](crate::GetOptions::group), and nothing of that is there.
     #[error("no resource could be created")]
     Create(#[source] Arc<CreateError<E>>),
+    /// There is no [group](crate::GetOptions::group) of this name, or there is no more: it has been retired. Also of a
+    /// pool that has no groups, and of a get of several.
+    #[error("there is no such group of resources")]
+    NoGroup,
     /// The call needed a tokio runtime, to create a resource or to wait for one, and there is none.
     /// Call it in a runtime, or give the builder a handle of one.
     #[error("a resource has to be created or waited for, and there is no tokio runtime to do so")]

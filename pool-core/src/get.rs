@@ -9,20 +9,22 @@ use crate::error::Error;
 use crate::kind::{Kind, Unfit};
 use crate::lease::{Caller, Holding, ResourceLease, Several};
 use crate::manager::Manager;
-use crate::options::GetOptions;
+use crate::options::{GetOptions, Options};
 use crate::state::{Key, Lent};
 
 /// A lease whose resource is ready for its holder: those that are not fit are discarded on the way.
 #[inline]
 pub(crate) async fn lease<'p, M: Manager, K: Kind<M>>(
     holding: impl Holding<'p, M, K>,
-    options: impl Into<GetOptions> + Send,
+    options: impl Options,
     at: Caller,
 ) -> Result<ResourceLease<'p, M, K>, Error<M::Error>> {
     let core = holding.core();
     let mut hit = None;
     let mut again = false;
-    if let Some(lent) = core.lend_hot() {
+    if !options.is_bound()
+        && let Some(lent) = core.lend_hot()
+    {
         let stale = lent.stale;
         let mut lease = ResourceLease::new(holding, lent, at);
         match lease.prepare_now(stale) {

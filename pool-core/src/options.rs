@@ -1,8 +1,11 @@
 //! What one get may ask for.
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::group::GroupId;
 
 /// What one get asks for, beside the pool's settings.
 ///
@@ -22,9 +25,10 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GetOptions {
     pub(crate) limit: Limit,
-    pub(crate) check_timeout: Option<Duration>,
-    pub(crate) recycle_timeout: Option<Duration>,
+    pub(crate) check_timeout: Own,
+    pub(crate) recycle_timeout: Own,
     pub(crate) priority: Priority,
+    pub(crate) group: Option<GroupId>,
     pub(crate) through_failures: bool,
 }
 
@@ -36,6 +40,22 @@ pub(crate) enum Limit {
     Timeout(Duration),
     Deadline(Instant),
     NoWait,
+}
+
+/// A timeout of one get, if it has one: in half the room of an `Option`, since options are in the future of every get
+/// that has some, more than once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Own(Option<NonZero<u64>>);
+
+impl Own {
+    fn new(timeout: Duration) -> Self {
+        let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        Self(NonZero::new(nanos.saturating_add(1)))
+    }
+
+    pub(crate) fn unwrap_or(self, other: Duration) -> Duration {
+        self.0.map_or(other, |above| Duration::from_nanos(above.get() - 1))
+    }
 }
 
 /// Who is served first of those that wait. A class waits until nobody of a higher one does, however
@@ -83,13 +103,13 @@ impl GetOptions {
 
     /// How long one check may take for this get, instead of the pool's check timeout.
     pub fn check_timeout(mut self, timeout: Duration) -> Self {
-        self.check_timeout = Some(timeout);
+        self.check_timeout = Own::new(timeout);
         self
     }
 
     /// How long recycling one resource may take for this get, instead of the pool's recycle timeout.
     pub fn recycle_timeout(mut self, timeout: Duration) -> Self {
-        self.recycle_timeout = Some(timeout);
+        self.recycle_timeout = Own::new(timeout);
         self
     }
 
@@ -99,17 +119,77 @@ impl GetOptions {
         self
     }
 
+    /// This get is of one group of a [`SharedPool`](crate::SharedPool)'s resources, and of no other.
+    ///
+    /// - It waits for a place of this group, and holds up nobody who asks for any. What comes free in the group goes to
+    ///   whoever has waited for longest, for this group or for any: those of [high priority](Priority::High) come before,
+    ///   those of low after, whatever this get's own [`priority`](Self::priority), which has no meaning then.
+    /// - It counts among those that wait (`max_waiters`, [`Status::waiting`](crate::Status::waiting)), and in the load by
+    ///   which the pool grows. What the pool creates for load goes to the group with the fewest resources, which need not
+    ///   be this one. It is not [shed](crate::Shedding).
+    /// - If the group has no resource, one is created for it when its back-off allows: as for the
+    ///   [minimum of a group](crate::SharedPool::update_groups), up to 64 at a time, but never beyond
+    ///   [`max_size`](crate::Builder::max_size). When there are as many, one of another group goes for it that is idle and
+    ///   above that group's minimum; while there is none, this get waits. One with [`no_wait`](Self::no_wait) asks for no
+    ///   creation.
+    /// - It fails with [`Error::NoGroup`](crate::Error::NoGroup) if there is no such group, or as soon as it is retired; also
+    ///   in a pool without groups, and if it asks for several at once.
+    /// - It fails with [`Error::Create`](crate::Error::Create) if a creation for the group fails while it has no resource
+    ///   that may be lent, or fails with a [fatal](crate::Manager::is_fatal) error; not for what fails elsewhere. With
+    ///   [`through_failures`](Self::through_failures) it waits on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// use pool_core::{Error, GetOptions, Group, GroupChange, GroupId, SharedPool};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let pool = SharedPool::builder(ScriptedManager::new()).build()?;
+    /// pool.update_groups([1, 2].map(|id| GroupChange::Set(Group::new(GroupId(id)))));
+    /// let of_the_second = GetOptions::new().group(GroupId(2));
+    /// let lease = pool.get_with(of_the_second).await?;
+    /// assert_eq!(pool.groups()[1].in_use, 1);
+    /// let of_none = pool.get_with(GetOptions::new().group(GroupId(3))).await;
+    /// assert!(matches!(of_none, Err(Error::NoGroup)));
+    /// # Ok(()) }
+    /// ```
+    pub fn group(mut self, group: GroupId) -> Self {
+        self.group = Some(group);
+        self
+    }
+
     /// This get waits on when a creation fails with a [fatal](crate::Manager::is_fatal) error, and keeps its turn:
-    /// only its time ends its wait.
+    /// only its time ends its wait. So it does when it is of one [group](Self::group) and a creation for that fails.
     pub fn through_failures(mut self) -> Self {
         self.through_failures = true;
         self
     }
 }
 
+/// What a get may be given: options, or none at all.
+pub(crate) trait Options: Into<GetOptions> + Copy + Send {
+    /// Whether it asks for a place of one group. It takes no reference, which would be kept room for in a future.
+    fn is_bound(self) -> bool;
+}
+
+impl Options for GetOptions {
+    #[inline]
+    fn is_bound(self) -> bool {
+        self.group.is_some()
+    }
+}
+
 /// The options of a get that has none: nothing to carry.
 #[derive(Clone, Copy)]
 pub(crate) struct Defaults;
+
+impl Options for Defaults {
+    #[inline]
+    fn is_bound(self) -> bool {
+        false
+    }
+}
 
 impl From<Defaults> for GetOptions {
     fn from(_: Defaults) -> Self {

@@ -84,7 +84,7 @@ pub struct Counters {
     pub gets_cancelled: u64,
     /// Gets that found the pool closed.
     pub gets_closed: u64,
-    /// Gets that failed with a fatal error of creation, or without a runtime.
+    /// Gets that failed with an error of creation, without a runtime, or for want of their group.
     pub gets_error: u64,
     /// Gets turned away because the queue was full, or because they asked for more than there may be.
     pub gets_rejected: u64,

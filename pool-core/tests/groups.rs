@@ -3,6 +3,10 @@
 
 mod harness;
 
+#[path = "groups/bound.rs"]
+mod bound;
+#[path = "groups/bound_ending.rs"]
+mod bound_ending;
 #[path = "groups/failing.rs"]
 mod failing;
 #[path = "groups/many.rs"]

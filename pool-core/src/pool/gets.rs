@@ -138,7 +138,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Errors
     ///
     /// As for [`get`](Self::get), and [`Error::TooMany`] if there may not be as many (which is not known of
-    /// the places of a shared pool: it waits).
+    /// the places of a shared pool: it waits). Several at once are of no one group: [`Error::NoGroup`] where the options
+    /// ask for [one](GetOptions::group).
     ///
     /// # Panics
     ///

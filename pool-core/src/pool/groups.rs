@@ -7,6 +7,7 @@ use crate::group::{GroupChange, GroupId, GroupStatus};
 use crate::kind::Shared;
 use crate::lease::{Owned, ResourceLease};
 use crate::manager::SharedManager;
+use crate::state::State;
 
 impl<M: SharedManager> ResourcePool<M, Shared> {
     /// Changes the groups that the resources are in, all together: nobody sees only a part of it.
@@ -27,8 +28,10 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     ///   pool's back-off, and no other. Only if they fail for all groups, there is one at a time for load.
     /// - Of a group that is *retired* nothing is lent from now on: what is idle ends, what is lent drains, and what is
     ///   being created ends when it is there, as [`EndReason::Removed`](crate::EndReason::Removed), or fails without
-    ///   being counted. One that is set
+    ///   being counted. Gets that wait for a place of it fail. One that is set
     ///   again before that is there again; what drains goes on draining.
+    /// - A get may ask for a place of *one group* and wait for that
+    ///   ([`GetOptions::group`](crate::GetOptions::group)). A group that has no resource is then created for.
     ///
     /// A pool of which all groups were retired creates nothing, and its gets wait. Retiring what there is not does
     /// nothing, and so does every change of a closed pool.
@@ -52,7 +55,13 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     pub fn update_groups(&self, changes: impl IntoIterator<Item = GroupChange>) {
         let changes: Vec<_> = changes.into_iter().collect();
         self.core.ensure_maintenance();
-        self.core.update(|state, now, actions| state.update_groups(changes, now, actions));
+        let update = |state: &mut State<_, _>, now, actions: &mut _| {
+            state.update_groups(&changes, now, actions)
+        };
+        let mut more = self.core.update(update);
+        while more {
+            more = self.core.update(|state, now, actions| state.fail_bound(&changes, now, actions));
+        }
     }
 
     /// How each group stands, those that are retired and not gone yet, too, in the order of their names. All of it

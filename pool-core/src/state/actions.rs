@@ -18,7 +18,10 @@ pub(crate) enum Failure<E: StdError + 'static> {
     Shed,
     /// It wants more places than the maximum size is now.
     TooMany(usize),
-    Fatal(Arc<CreateError<E>>),
+    /// The group that it wants a place of is there no more.
+    NoGroup,
+    /// A creation that it waited for has failed.
+    Create(Arc<CreateError<E>>),
 }
 
 /// The error of the last creation.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::store::{Ended, Store};
+use super::waiters::Whom;
 use super::{ActionsOf, Errand, Failure, LastError, Origin, State};
 use crate::data::Data;
 use crate::error::CreateError;
@@ -60,6 +61,21 @@ pub(crate) struct BirthOrder {
 
 /// How many creations are started under one lock, so that it stays short.
 const BIRTHS_AT_ONCE: usize = 256;
+
+/// Those that are left to fail for a creation, how many of those that wait for any group and of those that wait for its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Doomed {
+    any: usize,
+    bound: Option<(GroupId, usize)>,
+}
+
+impl Doomed {
+    const NOBODY: Self = Self { any: 0, bound: None };
+
+    pub(crate) fn are_left(self) -> bool {
+        self.any > 0 || self.bound.is_some_and(|(_, left)| left > 0)
+    }
+}
 
 /// A creation that came to nothing.
 pub(crate) struct Stillborn<E: StdError + 'static> {
@@ -173,25 +189,26 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         end.is_none() && replaced.is_some()
     }
 
-    /// A creation has failed. For a group that is retired nothing comes of that. A fatal error fails those that wait: says
-    /// how many are left to [fail](Self::fail_fatal).
+    /// A creation has failed. For a group that is retired nothing comes of that. A fatal error fails those that wait for
+    /// any group and for its own, and any error those that wait for its own if nothing of it is there: says who is left to
+    /// [fail](Self::fail_doomed).
     pub(crate) fn stillborn(
         &mut self,
         id: ResourceId,
         failed: Stillborn<E>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
-    ) -> usize {
+    ) -> Doomed {
         let Some(birth) = self.births.remove(&id) else {
             self.not_replaced(id, failed.text, now, actions);
-            return 0;
+            return Doomed::NOBODY;
         };
         let group = birth.group;
         let is_retired = self.is_retired(group);
         self.over(birth.origin());
         if is_retired {
             self.settle(now, actions);
-            return 0;
+            return Doomed::NOBODY;
         }
         self.counters.create_failed += 1;
         let delay = self.back_off(group, failed.retry_in, now);
@@ -204,25 +221,46 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             });
         }
         let Stillborn { error, fatal, .. } = failed;
-        let present = if fatal { self.waiters.waiting() } else { 0 };
-        let left =
-            self.fail_first(present, false, || Failure::Fatal(Arc::clone(&error)), now, actions);
+        let ends_bound = fatal || self.groups().is_some_and(|groups| groups.size(group) == 0);
+        let bound = self.group_name(group).filter(|_| ends_bound);
+        let doomed = Doomed {
+            any: if fatal { self.waiters.waiting() } else { 0 },
+            bound: bound.map(|group| (group, self.waiters.bound_waiting())),
+        };
+        let left = self.fail_some(&error, doomed, now, actions);
         actions.error = self.last_error.replace(LastError { error, fatal });
         self.settle(now, actions);
         left
     }
 
-    /// Fails those that are left to fail with a fatal error. Says how many are left then.
-    pub(crate) fn fail_fatal(
+    /// Fails those that are left to fail for a creation. Says who is left then.
+    pub(crate) fn fail_doomed(
         &mut self,
         error: &Arc<CreateError<E>>,
-        left: usize,
+        doomed: Doomed,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
-    ) -> usize {
-        let left = self.fail_first(left, false, || Failure::Fatal(Arc::clone(error)), now, actions);
+    ) -> Doomed {
+        let left = self.fail_some(error, doomed, now, actions);
         self.settle(now, actions);
         left
+    }
+
+    fn fail_some(
+        &mut self,
+        error: &Arc<CreateError<E>>,
+        Doomed { any, bound }: Doomed,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> Doomed {
+        let failure = || Failure::Create(Arc::clone(error));
+        Doomed {
+            any: self.fail_first(any, Whom::Hasty, failure, now, actions),
+            bound: bound.map(|(group, left)| {
+                let whom = Whom::HastyBoundTo(group);
+                (group, self.fail_first(left, whom, failure, now, actions))
+            }),
+        }
     }
 
     /// A creation was dropped with its runtime, before it came to anything.

@@ -4,7 +4,8 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use super::timers::FAILED_AT_ONCE;
-use super::{ActionsOf, Failure, Groups, State, Store};
+use super::waiters::Whom;
+use super::{ActionsOf, Failure, Groups, State, Store, Ticket};
 use crate::config::Limits;
 use crate::control::Pause;
 use crate::error::CreateError;
@@ -48,7 +49,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             actions.closed = true;
             self.end_all(now, actions);
         }
-        self.fail_first(usize::MAX, true, || Failure::Closed, now, actions) > 0
+        self.fail_first(usize::MAX, Whom::All, || Failure::Closed, now, actions) > 0
     }
 
     fn end_all(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
@@ -89,27 +90,36 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Fails those that wait while they are to fail. Says whether there are more.
     pub(crate) fn fail_paused(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> bool {
         self.paused == Some(Pause::Fail)
-            && self.fail_first(usize::MAX, true, || Failure::Paused, now, actions) > 0
+            && self.fail_first(usize::MAX, Whom::All, || Failure::Paused, now, actions) > 0
     }
 
-    /// Fails `most` of those that wait, or of those whose wait a failure to create ends, as many of them as may be under
-    /// one lock. Says how many are left to fail.
+    /// Fails `most` of those that wait, as many of them as may be under one lock. Says how many are left to fail.
     pub(super) fn fail_first(
         &mut self,
         most: usize,
-        all: bool,
+        whom: Whom,
         failure: impl Fn() -> Failure<E>,
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> usize {
-        let most = most.min(self.waiters.waiting());
-        let tickets = self.waiters.first_of(most.min(FAILED_AT_ONCE), all);
-        for ticket in &tickets {
+        let most = most.min(self.waiters.waiting_in_all());
+        let tickets = self.waiters.first_of(most.min(FAILED_AT_ONCE), whom);
+        self.fail_these(&tickets, failure, now, actions);
+        if tickets.len() < FAILED_AT_ONCE { 0 } else { most - FAILED_AT_ONCE }
+    }
+
+    pub(super) fn fail_these(
+        &mut self,
+        tickets: &[Ticket],
+        failure: impl Fn() -> Failure<E>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        for ticket in tickets {
             if let Some(refused) = self.waiters.fail(*ticket, failure()) {
                 self.refuse(refused, now, actions);
             }
         }
-        if tickets.len() < FAILED_AT_ONCE { 0 } else { most - FAILED_AT_ONCE }
     }
 
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::NEVER_STEADY;
 use super::store::{Ended, Shrunk, Store};
 use crate::config::Limits;
+use crate::group::GroupId;
 use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
@@ -310,7 +311,7 @@ impl<R: Send + 'static> Store for IdleStore<R> {
         self.end_oldest_idle(EndReason::Excess).map_or(Shrunk::Nothing, Shrunk::Ended)
     }
 
-    fn reclaim(&mut self) -> Option<ResourceId> {
+    fn reclaim(&mut self, _group: Option<GroupId>) -> Option<ResourceId> {
         None
     }
 

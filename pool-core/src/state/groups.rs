@@ -1,8 +1,10 @@
 //! What a pool decides where its resources are in groups: which of them the next creation is for, and how long that waits.
 //!
 //! Growing and shrinking for load stay the pool's. A group adds its minimum to that, which comes first and has a room of
-//! its own, and a back-off of its own.
+//! its own, and a back-off of its own. One that is sought by those that wait for it comes next; it has no room of its own,
+//! but takes that of an idle resource which no group asks for.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +12,14 @@ use std::time::Duration;
 use super::pace::Pace;
 use super::shared::DEFAULT;
 use super::store::Shrunk;
+use super::timers::FAILED_AT_ONCE;
 use super::{
-    Actions, ActionsOf, Errand, Groups, Key, Lent, Origin, Share, ShareStore, State, Store,
+    Actions, ActionsOf, Errand, Failure, Groups, Lent, Origin, Share, ShareStore, State, Store,
 };
 use crate::group::{GroupChange, GroupId, GroupStatus};
 use crate::manager::CreateReason;
 use crate::moment::Moment;
+use crate::observer::EndReason;
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// The groups, if a user has set any.
@@ -68,9 +72,60 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         (has_room && self.has_room_in_all()).then_some(group)
     }
 
+    /// The group that a creation is to be started for because somebody waits for a place of it, and there is room for.
+    fn sought_group(&self) -> Option<u32> {
+        let group = self.groups()?.sought()?;
+        let has_room = || {
+            self.size() < self.limits.max_size
+                || self.store.idle() > 0 && self.store.earliest_return().is_some()
+        };
+        let may = !self.closed && self.paused.is_none();
+        (may && has_room() && self.has_room_in_all()).then_some(group)
+    }
+
+    /// The group that a creation for those that wait for it is to be started for. What drains is taken back first.
+    fn next_sought(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) -> Option<u32> {
+        while let Some(group) = self.sought_group() {
+            let id = self.group_name(group)?;
+            if self.waiters.first_bound_to(id).is_none() {
+                self.set_awaited(id, false);
+            } else if self.size() < self.limits.max_size
+                && let Some(reclaimed) = self.store.reclaim(Some(id))
+            {
+                self.reclaimed(reclaimed, actions);
+                self.serve(now, actions);
+            } else {
+                if !self.groups()?.is_doubtful(group) {
+                    self.make_idle_room(now, actions);
+                }
+                return Some(group);
+            }
+        }
+        None
+    }
+
+    pub(super) fn set_awaited(&mut self, group: GroupId, awaited: bool) {
+        if let Some(groups) = self.store.groups_mut() {
+            groups.set_awaited(group, awaited);
+        }
+    }
+
+    /// The groups with a free place that somebody waits for, by the stands of their firsts.
+    pub(super) fn take_called(&mut self) -> BTreeMap<u64, GroupId> {
+        let called = self.store.groups_mut().map(Groups::take_called).unwrap_or_default();
+        let mut firsts = BTreeMap::new();
+        for group in called {
+            match self.waiters.first_bound_to(group) {
+                Some(first) => drop(firsts.insert(first.stand, group)),
+                None => self.set_awaited(group, false),
+            }
+        }
+        firsts
+    }
+
     /// When the next creation may start, if one is missing.
     pub(super) fn next_birth_at(&self) -> Moment {
-        if self.due_group().is_some() {
+        if self.due_group().is_some() || self.sought_group().is_some() {
             Moment::default()
         } else if self.missing() > 0 {
             self.next_start()
@@ -93,6 +148,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 self.make_room(now, actions);
             }
             return Some((group, Errand::Minimum, reason));
+        }
+        if let Some(group) = self.next_sought(now, actions) {
+            return Some((group, Errand::Bound, CreateReason::Demand));
         }
         if self.next_start() > now || self.missing() == 0 {
             return None;
@@ -117,6 +175,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    /// One that is sought is to have the room of what is idle and for load alone.
+    fn make_idle_room(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.size() >= self.limits.max_size {
+            let ended = self.store.end_oldest_idle(EndReason::Excess);
+            self.end(ended, now, actions);
+        }
+    }
+
     fn has_room_in_all(&self) -> bool {
         self.size().saturating_add(self.beside()) < self.most().saturating_mul(2)
     }
@@ -128,8 +194,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> bool {
-        if origin.errand == Errand::Minimum {
-            self.make_room(now, actions);
+        match origin.errand {
+            Errand::Minimum => self.make_room(now, actions),
+            Errand::Bound => self.make_idle_room(now, actions),
+            Errand::Load | Errand::Successor => {}
         }
         self.size() < self.most() && (!origin.doubtful || self.has_room_in_all())
     }
@@ -192,22 +260,50 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 }
 
 impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
-    /// Changes the groups, all together.
+    /// Changes the groups, all together. Says whether there are more to [fail](Self::fail_bound) of those that wait.
     pub(crate) fn update_groups(
         &mut self,
-        changes: Vec<GroupChange>,
+        changes: &[GroupChange],
         now: Moment,
         actions: &mut Actions<R, E>,
-    ) {
+    ) -> bool {
         if self.closed {
-            return;
+            return false;
         }
         let mut ended = Vec::new();
         self.store.update_groups(changes, &mut ended);
         for ended in ended {
             self.end(Some(ended), now, actions);
         }
+        for change in changes {
+            // Some may wait for it still that were to fail when it was retired before.
+            if let GroupChange::Set(group) = change
+                && self.waiters.first_bound_to(group.id).is_some()
+            {
+                self.set_awaited(group.id, true);
+            }
+        }
+        let more = self.fail_bound(changes, now, actions);
         self.settle(now, actions);
+        more
+    }
+
+    /// Fails those that wait for a group that these have retired, as many as may be under one lock. Says whether there
+    /// are more.
+    pub(crate) fn fail_bound(
+        &mut self,
+        changes: &[GroupChange],
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) -> bool {
+        let retired = changes.iter().filter_map(|change| match change {
+            GroupChange::Retire(id) if !self.store.groups.is_live(*id) => Some(*id),
+            _ => None,
+        });
+        let bound = retired.flat_map(|id| self.waiters.bound_to(id));
+        let tickets: Vec<_> = bound.take(FAILED_AT_ONCE).collect();
+        self.fail_these(&tickets, || Failure::NoGroup, now, actions);
+        tickets.len() == FAILED_AT_ONCE
     }
 
     /// Lends a place of a group if one is free and nobody waits.
@@ -220,11 +316,10 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
             return None;
         }
-        let (place, stale) = self.store.lend_of(id, &mut self.rng, self.front.fresh_after())?;
-        self.count_ok(1);
-        self.use_up(&place);
+        let lent = self.lend_from(Some(id))?;
+        self.use_up(&lent.place);
         self.settle(now, actions);
-        Some(Lent { place, stale, waiter: Key::NIL })
+        Some(lent)
     }
 
     pub(crate) fn list_groups(&self, now: Moment) -> Vec<GroupStatus> {

@@ -8,9 +8,8 @@ use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::tickets::{Ask, Key, Ticket};
+use super::tickets::{Ask, Class, Key, Ticket};
 use crate::moment::Moment;
-use crate::options::Priority;
 
 #[repr(align(64))]
 pub(super) struct Line {
@@ -34,6 +33,8 @@ pub(super) struct Entry {
     pub(super) stand: u64,
     pub(super) mailbox: u32,
     pub(super) odd: bool,
+    /// It has joined in front.
+    pub(super) again: bool,
     /// No failure to create ends its wait.
     pub(super) through_failures: bool,
 }
@@ -41,7 +42,7 @@ pub(super) struct Entry {
 impl Entry {
     /// The name of the one that waits, of this class.
     #[inline]
-    pub(super) fn ticket(&self, class: Priority) -> Ticket {
+    pub(super) fn ticket(&self, class: Class) -> Ticket {
         Ticket { key: Key::new(self.mailbox, class), stand: self.stand }
     }
 
@@ -102,6 +103,16 @@ impl Line {
         self.ring.front()
     }
 
+    /// The one that waits at this stand.
+    pub(super) fn at(&self, stand: u64) -> Option<&Entry> {
+        self.ring.get(self.find(stand)?)
+    }
+
+    /// Those that join at the end from now on have this stand, or a later one.
+    pub(super) fn next_stand(&self) -> u64 {
+        self.next
+    }
+
     pub(super) fn first_regular(&self) -> Option<&Entry> {
         self.ring.get(self.find(self.regular)?)
     }
@@ -144,7 +155,7 @@ impl Line {
         joined: Moment,
         mailbox: u32,
     ) -> (u64, bool) {
-        let Ask { deadline, through_failures, .. } = ask;
+        let Ask { deadline, again, through_failures, .. } = ask;
         let entry = Entry {
             waker: Some(waker),
             deadline,
@@ -152,9 +163,10 @@ impl Line {
             stand: 0,
             mailbox,
             odd: false,
+            again,
             through_failures,
         };
-        if ask.again {
+        if again {
             return self.push_front(entry);
         }
         let stand = self.next;

@@ -31,9 +31,10 @@
 //!    that are to be replaced, and all together are at most twice as many. Births for groups that failed before, and for
 //!    retired ones, count nowhere: what the former make takes its room when it comes.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
-//!    if nobody waits, so service is in order of arrival.
+//!    if nobody waits, so service is in order of arrival. Of those that wait for one group (`waiters/bound.rs`) this is so
+//!    for the places of that group; they hold up nobody else.
 //! 3. Waiters ⇒ a birth under way, a birth due (`next_start`, or maintenance notified), no room, or no group to make
-//!    one for.
+//!    one for. Those that wait for one group ⇒ it has a resource, or the same.
 //! 4. What has to happen later has a deadline in [`State::next_deadline`]; maintenance sleeps until the
 //!    nearest, and is notified when a nearer one comes up.
 //! 5. The front is open only while nothing that a thread does there could matter to a decision: nobody
@@ -166,14 +167,24 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
 struct Fast {
     /// Nothing is in force that changes what a get and a return mean.
     plain: bool,
-    /// And a place that comes back may be passed to the one whose turn it is.
-    passes: bool,
+    returns: Returns,
     /// And nothing more is to come than what comes back.
     full: bool,
     max_uses: u32,
     max_waiters: usize,
     /// The loads of a shared pool, from the least to the most, that cross no threshold.
     steady: (usize, usize),
+}
+
+/// What may become of a place that comes back.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Returns {
+    /// Something is in force that changes what that means, or somebody waits for a place of one group, and is to be asked.
+    #[default]
+    Slow,
+    Rest,
+    /// It rests, or is passed to the one whose turn it is.
+    Pass,
 }
 
 /// No load.
@@ -271,12 +282,18 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             && self.paused.is_none()
             && !self.is_oversize();
         let counts_uses = !S::HAS_FRONT && self.times.max_uses.is_some();
+        let bound = self.waiters.bound_waiting();
         self.fast = Fast {
             plain,
-            passes: plain && self.shed.is_none() && !counts_uses,
+            returns: match plain && bound == 0 {
+                true if self.shed.is_none() && !counts_uses => Returns::Pass,
+                true => Returns::Rest,
+                false => Returns::Slow,
+            },
             full: plain && self.size() >= self.limits.max_size,
             max_uses: self.times.max_uses.unwrap_or(u32::MAX),
-            max_waiters: self.limits.max_waiters,
+            // Fewer, if some of them have left since: then the slow path knows better.
+            max_waiters: self.limits.max_waiters.saturating_sub(bound),
             steady: NEVER_STEADY,
         };
         self.note_steady();
@@ -403,7 +420,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             in_use: self.store.in_use(),
             creating: self.births.len(),
             replacing: self.replacements.len(),
-            waiting: self.waiters.waiting(),
+            waiting: self.waiters.waiting_in_all(),
             checking: self.checking,
             draining: self.store.draining(),
             closing: self.closing,
@@ -420,7 +437,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let served = self.counters.gets_ok.wrapping_add(self.front.counted());
         self.served =
             self.served.max(served.saturating_sub((self.checking + self.withheld) as u64));
-        Counters { gets_ok: self.served, waits: self.waiters.joined(), ..self.counters }
+        Counters { gets_ok: self.served, waits: self.waiters.joined_in_all(), ..self.counters }
     }
 
     /// What counts towards the maximum size.
@@ -458,7 +475,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 draining: self.store.draining(),
                 leases: self.store.in_use(),
                 places: self.store.places(),
-                wanted: self.waiters.wanted(),
+                wanted: self.waiters.wanted().saturating_add(self.waiters.bound_waiting()),
             };
             actions.events.push(Event::Resized { id, change, sizing });
         }

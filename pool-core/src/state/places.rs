@@ -8,6 +8,7 @@ use super::tickets::{Ask, Left, Places, Polled, Ticket};
 use super::timers::LOOK_AFTER;
 use super::{ActionsOf, Failure, Key, State, Store};
 use crate::control::Pause;
+use crate::group::GroupId;
 use crate::moment::Moment;
 use crate::observer::EndReason;
 
@@ -39,6 +40,7 @@ pub(crate) enum Answer<L> {
     Queued(Ticket),
     QueueFull(usize),
     TooMany(usize),
+    NoGroup,
     Timeout,
     Paused,
     Closed,
@@ -106,19 +108,19 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return refusal;
         }
         if ask.places == 1 {
-            if let Some(lent) = self.try_get(now, actions) {
+            if let Some(lent) = self.try_get_from(ask.group, now, actions) {
                 return Answer::Lent(lent);
             }
         } else if let Some(several) = self.try_get_several(ask.places, now, actions) {
             return Answer::Several(several);
         }
         if ask.deadline <= now {
-            self.wish(now, actions);
+            self.wish(ask, now, actions);
             self.counters.gets_timeout += 1;
             return Answer::Timeout;
         }
-        let waiting = self.waiters.waiting();
-        let is_first = waiting == 0;
+        let waiting = self.waiters.waiting_in_all();
+        let is_first = self.waiters.is_empty() && ask.group.is_none();
         let joined = if waiting < self.limits.max_waiters || ask.again {
             let waker = waker.take().unwrap_or_else(|| Waker::noop().clone());
             self.waiters.join(self.joins_at(now), ask, waker, None).map_err(Some)
@@ -129,6 +131,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Ok(ticket) => {
                 if let (true, Some(shed)) = (is_first, &mut self.shed) {
                     shed.begin(now);
+                }
+                if let Some(group) = ask.group {
+                    self.set_awaited(group, true);
                 }
                 // One that wants several takes what is free already.
                 self.serve(now, actions);
@@ -142,7 +147,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                     *waker = refused;
                 }
                 if waiting == 0 {
-                    self.wish(now, actions);
+                    self.wish(ask, now, actions);
                 }
                 self.counters.gets_rejected += 1;
                 Answer::QueueFull(waiting)
@@ -150,10 +155,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// Nobody waits for a resource, but the next caller will be glad of it.
-    fn wish(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.wished = true;
-        self.supply(now, actions);
+    /// Nobody waits for a resource, but the next caller will be glad of it: of any group, or nobody knows of which.
+    fn wish(&mut self, ask: Ask, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if ask.group.is_none() {
+            self.wished = true;
+            self.supply(now, actions);
+        }
     }
 
     /// When one joins that has looked at the clock itself: maintenance may have looked since, and those
@@ -174,6 +181,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         } else if S::CLOSING_HOLDS_PLACE && ask.places > self.limits.max_size {
             self.counters.gets_rejected += 1;
             Some(Answer::TooMany(self.limits.max_size))
+        } else if let Some(group) = ask.group
+            && (ask.places != 1 || !self.groups().is_some_and(|groups| groups.is_live(group)))
+        {
+            self.counters.gets_error += 1;
+            Some(Answer::NoGroup)
         } else {
             None
         }
@@ -185,14 +197,24 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) -> Option<Lent<S::Lent>> {
-        if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
+        self.try_get_from(None, now, actions)
+    }
+
+    /// The same of one group. Nobody waits for it while it has a free place, and nobody else matters to that.
+    fn try_get_from(
+        &mut self,
+        group: Option<GroupId>,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) -> Option<Lent<S::Lent>> {
+        if self.closed || self.paused.is_some() || group.is_none() && !self.waiters.is_empty() {
             return None;
         }
-        let lent = self.lend().or_else(|| {
+        let lent = self.lend_from(group).or_else(|| {
             let has_room = self.size() < self.limits.max_size;
-            let id = if has_room { self.store.reclaim() } else { None }?;
+            let id = if has_room { self.store.reclaim(group) } else { None }?;
             self.reclaimed(id, actions);
-            self.lend()
+            self.lend_from(group)
         })?;
         self.use_up(&lent.place);
         self.settle(now, actions);
@@ -231,7 +253,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return refusal;
         }
         let answer = if ask.places == 1 {
-            self.try_get(now, actions).map(Answer::Lent)
+            self.try_get_from(ask.group, now, actions).map(Answer::Lent)
         } else {
             self.try_get_several(ask.places, now, actions).map(Answer::Several)
         };
@@ -256,7 +278,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Polled::Failed(Failure::Paused) => self.counters.gets_paused += 1,
             Polled::Failed(Failure::Shed) => self.counters.gets_shed += 1,
             Polled::Failed(Failure::TooMany(_)) => self.counters.gets_rejected += 1,
-            Polled::Failed(Failure::Fatal(_)) => self.counters.gets_error += 1,
+            Polled::Failed(Failure::NoGroup | Failure::Create(_)) => self.counters.gets_error += 1,
         }
         polled
     }
@@ -338,7 +360,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     #[inline]
     fn lend(&mut self) -> Option<Lent<S::Lent>> {
-        let (place, stale) = self.store.lend(&mut self.rng, self.front.fresh_after())?;
+        self.lend_from(None)
+    }
+
+    /// Lends a place of one group, or of any.
+    #[inline]
+    pub(super) fn lend_from(&mut self, group: Option<GroupId>) -> Option<Lent<S::Lent>> {
+        let (rng, fresh_after) = (&mut self.rng, self.front.fresh_after());
+        let (place, stale) = match group {
+            None => self.store.lend(rng, fresh_after),
+            Some(group) => self.store.lend_of(group, rng, fresh_after),
+        }?;
         self.count_ok(1);
         Some(Lent { place, stale, waiter: Key::NIL })
     }

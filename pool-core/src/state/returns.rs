@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::tickets::{Granted, Refused};
-use super::{Actions, ActionsOf, IdleStore, State, Store};
+use super::{Actions, ActionsOf, IdleStore, Returns, State, Store};
 use crate::manager::ResourceId;
 use crate::metadata::Slot;
 use crate::moment::Moment;
@@ -23,7 +23,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return Err(place);
         }
         if !self.waiters.is_empty() {
-            if !self.fast.passes || self.waiters.has_several() {
+            if self.fast.returns != Returns::Pass || self.waiters.has_several() {
                 return Err(place);
             }
             let place = self.store.pass(place)?;
@@ -62,7 +62,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     #[inline]
     fn may_stay(&self, place: &S::Lent) -> bool {
         let slot = S::slot(place);
-        self.fast.plain && self.next_expiry <= slot.expires && self.oldest <= slot.id.0
+        self.fast.returns != Returns::Slow
+            && self.next_expiry <= slot.expires
+            && self.oldest <= slot.id.0
     }
 
     /// Takes a place back.

@@ -30,7 +30,7 @@ pub(super) use self::groups::{DEFAULT, Errand, Groups, Origin};
 use super::share::Share;
 use super::store::Ended;
 use crate::config::Limits;
-use crate::group::{GroupChange, GroupId};
+use crate::group::GroupChange;
 use crate::manager::ResourceId;
 use crate::moment::Moment;
 use crate::observer::EndReason;
@@ -237,8 +237,8 @@ impl<R: Send + 'static> ShareStore<R> {
     }
 
     /// Changes the groups, all together: what is retired in the end drains.
-    pub(super) fn update_groups(&mut self, changes: Vec<GroupChange>, ended: &mut Vec<Ended<R>>) {
-        let retired = changes.into_iter().filter_map(|change| match change {
+    pub(super) fn update_groups(&mut self, changes: &[GroupChange], ended: &mut Vec<Ended<R>>) {
+        let retired = changes.iter().filter_map(|change| match *change {
             GroupChange::Set(group) => self.groups.set(group),
             GroupChange::Retire(id) => self.groups.retire(id),
         });
@@ -249,17 +249,6 @@ impl<R: Send + 'static> ShareStore<R> {
                 }
             }
         }
-    }
-
-    /// Lends a place of one group.
-    pub(super) fn lend_of(
-        &mut self,
-        id: GroupId,
-        rng: &mut fastrand::Rng,
-        fresh_after: Moment,
-    ) -> Option<(Arc<Share<R>>, bool)> {
-        let group = self.groups.find(id).filter(|&group| self.groups.is_open(group))?;
-        Some(self.lend_in(group, rng, fresh_after))
     }
 
     /// Lends a place of a group that has a free one.

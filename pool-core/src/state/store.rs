@@ -2,6 +2,7 @@
 
 use super::shared::{DEFAULT, Groups};
 use crate::config::Limits;
+use crate::group::GroupId;
 use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
@@ -72,6 +73,16 @@ pub trait Store: Default + Send {
 
     /// Lends a place. The flag says that the resource was idle and came back before `fresh_after`.
     fn lend(&mut self, rng: &mut fastrand::Rng, fresh_after: Moment) -> Option<(Self::Lent, bool)>;
+
+    /// Lends a place of one group.
+    fn lend_of(
+        &mut self,
+        _group: GroupId,
+        _rng: &mut fastrand::Rng,
+        _fresh_after: Moment,
+    ) -> Option<(Self::Lent, bool)> {
+        None
+    }
 
     /// Passes a place from one holder straight to the next, if its resource may be lent again.
     fn pass(&mut self, lent: Self::Lent) -> Result<Self::Lent, Self::Lent>;
@@ -161,8 +172,9 @@ pub trait Store: Default + Send {
     fn end_oldest_idle(&mut self, reason: EndReason) -> Option<Ended<Self::Resource>>;
     /// Ends a resource that is needed least.
     fn shrink(&mut self) -> Shrunk<Self::Resource>;
-    /// Takes a resource back into service that was to go as excess, one with a free place if it can.
-    fn reclaim(&mut self) -> Option<ResourceId>;
+    /// Takes a resource back into service that was to go as excess, one with a free place if it can; of one group, if
+    /// it is to be.
+    fn reclaim(&mut self, group: Option<GroupId>) -> Option<ResourceId>;
 
     /// Ends what has expired by `now`, and says when the next one in the store will.
     fn expire(&mut self, now: Moment, ended: &mut Vec<Ended<Self::Resource>>) -> Moment;

@@ -1,11 +1,14 @@
 //! How many resources are wanted, and who gets what has come free.
 
+use std::collections::BTreeMap;
 use std::error::Error as StdError;
+use std::task::Waker;
 
 use super::store::Store;
 use super::tickets::Granted;
 use super::{ActionsOf, NEVER_STEADY, State};
 use crate::config::Limits;
+use crate::group::GroupId;
 use crate::manager::{CreateReason, ResourceId};
 use crate::moment::Moment;
 use crate::observer::{EndReason, Resize};
@@ -23,7 +26,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.serve(now, actions);
         while (!self.waiters.is_empty() || self.missing() > 0)
             && self.size() < self.limits.max_size
-            && let Some(id) = self.store.reclaim()
+            && let Some(id) = self.store.reclaim(None)
         {
             self.reclaimed(id, actions);
             self.serve(now, actions);
@@ -77,13 +80,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let keeps_none = S::HAS_FRONT && self.limits.min_idle == 0;
         let is_expected = keeps_none || self.notified || self.armed <= self.next_start();
         !is_expected
-            && self.store.shortage(&self.limits, 0, self.coming()) > 0
+            && self.store.shortage(&self.limits, self.waiters.bound_waiting(), self.coming()) > 0
             && self.missing() > 0
     }
 
     /// The loads, from the least to the most, that cross no threshold if this one has not.
     fn steady(&self, crossed: bool) -> (usize, usize) {
-        if S::HAS_FRONT || crossed {
+        // Those that wait for one group are load, too, and are no lease.
+        if S::HAS_FRONT || crossed || self.waiters.has_bound() {
             return NEVER_STEADY;
         }
         let (least, most) = self.store.steady(&self.floors(), &self.limits, self.coming());
@@ -117,7 +121,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return 0;
         }
         let limits = self.floors();
-        let shortage = self.store.shortage(&limits, self.waiters.wanted(), creating);
+        let waiting = self.waiters.wanted().saturating_add(self.waiters.bound_waiting());
+        let shortage = self.store.shortage(&limits, waiting, creating);
         let wished = usize::from(self.wished && creating == 0);
         let wanted =
             self.demand().max(shortage).max(wished).max(limits.min_size.saturating_sub(size));
@@ -157,7 +162,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// How many more resources those that wait ask for, beside those that come.
+    /// How many more resources those that wait ask for, beside those that come. Without those that wait for one group:
+    /// what comes may be of another one.
     fn demand(&self) -> usize {
         let each = self.store.expected_places(&self.limits).max(1);
         self.waiters.wanted().div_ceil(each).saturating_sub(self.coming())
@@ -179,7 +185,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.paused.is_some() {
             return;
         }
-        while let Some(joined) = self.waiters.first_joined() {
+        let mut called = self.take_called();
+        loop {
+            if let Some(waker) = self.serve_bound(&mut called) {
+                actions.wake.push(waker);
+                continue;
+            }
+            let Some(joined) = self.waiters.first_joined() else { return };
             let lent = self.store.lend(&mut self.rng, self.front.fresh_after());
             let Some((mut place, stale)) = lent else { return };
             if !stale && self.waiters.first_wants_one() {
@@ -196,6 +208,28 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
                 Granted::Nobody(_) => unreachable!("bug: the one whose turn it was is gone"),
             }
         }
+    }
+
+    /// Serves the first of those that wait for a group with a free place, unless one that waits for any comes before.
+    fn serve_bound(&mut self, called: &mut BTreeMap<u64, GroupId>) -> Option<Waker> {
+        while let Some(first) = called.first_entry() {
+            let group = *first.get();
+            let ticket = self.waiters.first_bound_to(group)?;
+            if !self.waiters.comes_first(ticket) {
+                return None;
+            }
+            first.remove();
+            let lent = self.store.lend_of(group, &mut self.rng, self.front.fresh_after());
+            let Some((place, _)) = lent else { continue };
+            self.use_up(&place);
+            let waker = self.waiters.grant_bound(ticket, place);
+            match self.waiters.first_bound_to(group) {
+                Some(next) => drop(called.insert(next.stand, group)),
+                None => self.set_awaited(group, false),
+            }
+            return Some(waker);
+        }
+        None
     }
 
     /// What one has gathered that wants several may be no good any more.

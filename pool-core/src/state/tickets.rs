@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use crate::group::GroupId;
 use crate::moment::Moment;
 use crate::options::Priority;
 
@@ -10,13 +11,37 @@ use crate::options::Priority;
 pub(crate) struct Key(u32);
 
 const CLASS_SHIFT: u32 = 30;
-pub(super) const MAX_WAITERS: usize = 1 << CLASS_SHIFT;
+/// One less than there could be: nobody is [`Key::NIL`].
+pub(super) const MAX_WAITERS: usize = (1 << CLASS_SHIFT) - 1;
+
+/// The class that one waits in: of its priority, or that of all who wait for a place of one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Class {
+    High = Priority::High as isize,
+    Normal = Priority::Normal as isize,
+    Low = Priority::Low as isize,
+    Bound,
+}
+
+impl Class {
+    pub(super) const ALL: [Self; 4] = [Self::High, Self::Normal, Self::Low, Self::Bound];
+
+    #[inline]
+    pub(super) fn of(ask: &Ask) -> Self {
+        match ask.priority {
+            _ if ask.group.is_some() => Self::Bound,
+            Priority::High => Self::High,
+            Priority::Normal => Self::Normal,
+            Priority::Low => Self::Low,
+        }
+    }
+}
 
 impl Key {
     /// Of nobody.
     pub(crate) const NIL: Self = Self(u32::MAX);
 
-    pub(super) fn new(mailbox: u32, class: Priority) -> Self {
+    pub(super) fn new(mailbox: u32, class: Class) -> Self {
         Self(mailbox | (class as u32) << CLASS_SHIFT)
     }
 
@@ -58,7 +83,9 @@ pub(crate) struct Ticket {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
     pub(crate) deadline: Moment,
-    pub(crate) class: Priority,
+    pub(crate) priority: Priority,
+    /// The one group that the place is to be of. It has no priority then.
+    pub(crate) group: Option<GroupId>,
     /// How many places.
     pub(crate) places: usize,
     /// Before the others of its class: it was served already, with a resource that was no good.
@@ -70,8 +97,8 @@ pub(crate) struct Ask {
 impl Ask {
     /// For one place, in the order of arrival.
     pub(crate) fn one(deadline: Moment) -> Self {
-        let class = Priority::Normal;
-        Self { deadline, class, places: 1, again: false, through_failures: false }
+        let priority = Priority::Normal;
+        Self { deadline, priority, group: None, places: 1, again: false, through_failures: false }
     }
 }
 

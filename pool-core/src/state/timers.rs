@@ -53,7 +53,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.notified = false;
         actions.notify = false;
         self.armed = self.next_deadline(now);
-        let over = self.closed && self.is_empty() && self.waiters.is_empty();
+        let over = self.closed && self.is_empty() && self.waiters.waiting_in_all() == 0;
         Work { births, disposals: std::mem::take(&mut self.outbox), looks, next: self.armed, over }
     }
 

@@ -13,22 +13,31 @@
 //! One that wants several places stands in front with those it has, until it has them all: nobody behind
 //! it is served meanwhile, so it is sure to be, and no two hold back from each other what both need.
 //!
+//! One that waits for a place of one group is *bound* to it, and stands in a line of its own beside the classes of
+//! priority (`waiters/bound.rs`). It does not hold up the others: those are what is meant where nothing else is said.
+//!
 //! Deadlines: most waiters share one timeout, so that their deadlines grow along the ring and the first
 //! of them is the nearest. Those are *regular*; a waiter with a nearer deadline than a regular one in
 //! front of it is *odd*, and stands in an ordered set beside the ring. The nearest deadline is thus
 //! found in O(1), and one timer serves the whole queue. Nearer by less than a timer can tell is not nearer.
 
+mod bound;
 mod ending;
+#[cfg(all(test, not(pool_loom)))]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
+use self::bound::Bound;
+pub(crate) use self::ending::Whom;
 use super::line::{Entry, Gone, Line};
-use super::tickets::{Ask, Granted, Key, Left, MAX_WAITERS, Outcome, Places, Polled, Ticket};
+use super::tickets::{
+    Ask, Class, Granted, Key, Left, MAX_WAITERS, Outcome, Places, Polled, Ticket,
+};
 use crate::mailboxes::{self, Mailboxes};
 use crate::moment::Moment;
-use crate::options::Priority;
 
 /// In the order of the fields, like [`State`](super::State).
 #[repr(C)]
@@ -38,7 +47,8 @@ pub(crate) struct Waiters<T, F> {
     free: Vec<u32>,
     /// How many there are.
     mailbox_count: usize,
-    lines: [Line; Priority::ALL.len()],
+    /// Of the classes of priority, and of those that are bound.
+    lines: [Line; Class::ALL.len()],
     /// The one that has some of the places that it wants: it is served before all others.
     gathering: Option<Ticket>,
     odd: BTreeSet<(Moment, Ticket)>,
@@ -46,6 +56,7 @@ pub(crate) struct Waiters<T, F> {
     several: HashMap<Key, Several<T>>,
     /// How many places they miss beside one each, those of them that wait.
     missing: u128,
+    bound: Bound,
     failed: HashMap<Key, F>,
 }
 
@@ -73,6 +84,7 @@ impl<T, F> Waiters<T, F> {
             odd: BTreeSet::new(),
             several: HashMap::new(),
             missing: 0,
+            bound: Bound::default(),
             failed: HashMap::new(),
         }
     }
@@ -80,15 +92,25 @@ impl<T, F> Waiters<T, F> {
     /// How many wait, without those that have an outcome.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        let [high, normal, low] = &self.lines;
+        let [high, normal, low, _] = &self.lines;
         high.waiting() + normal.waiting() + low.waiting()
+    }
+
+    /// The same, with those that are bound.
+    pub(crate) fn waiting_in_all(&self) -> usize {
+        self.waiting() + self.bound_waiting()
     }
 
     /// How many have joined so far, without those that came back.
     #[inline]
     pub(crate) fn joined(&self) -> u64 {
-        let [high, normal, low] = &self.lines;
+        let [high, normal, low, _] = &self.lines;
         high.joined() + normal.joined() + low.joined()
+    }
+
+    /// The same, with those that are bound.
+    pub(crate) fn joined_in_all(&self) -> u64 {
+        self.joined() + self.lines[Class::Bound as usize].joined()
     }
 
     /// How many places they miss.
@@ -105,17 +127,20 @@ impl<T, F> Waiters<T, F> {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.lines.iter().all(Line::is_empty)
+        let [high, normal, low, _] = &self.lines;
+        high.is_empty() && normal.is_empty() && low.is_empty()
     }
 
     /// Since when the first of them has waited, in the order of service.
     pub(crate) fn first_joined(&self) -> Option<Moment> {
-        self.lines.iter().find_map(|line| line.first()).map(|entry| entry.joined)
+        self.first().map(|(_, entry)| entry.joined)
     }
 
     /// Since when the one has waited that has waited for longest, of any class.
     pub(crate) fn earliest_joined(&self) -> Option<Moment> {
-        self.lines.iter().filter_map(|line| line.first()).map(|entry| entry.joined).min()
+        let [high, normal, low, _] = &self.lines;
+        let firsts = [high, normal, low].into_iter().filter_map(Line::first);
+        firsts.map(|entry| entry.joined).min()
     }
 
     /// Joins, unless there are more than can be told apart.
@@ -131,9 +156,11 @@ impl<T, F> Waiters<T, F> {
         let Some(mailbox) = spare.or_else(|| self.free.pop()).or_else(|| self.new_mailbox()) else {
             return Err(waker);
         };
-        let key = Key::new(mailbox, ask.class);
-        let line = &mut self.lines[key.class()];
-        let (stand, odd) = line.push(waker, ask, now, mailbox);
+        let key = Key::new(mailbox, Class::of(&ask));
+        let (stand, odd) = self.lines[key.class()].push(waker, ask, now, mailbox);
+        if let Some(group) = ask.group {
+            self.bind(Ticket { key, stand }, group, ask.again);
+        }
         if odd {
             self.odd.insert((ask.deadline, Ticket { key, stand }));
         }
@@ -173,6 +200,10 @@ impl<T, F> Waiters<T, F> {
         };
         self.stepped_out(&gone, key);
         Granted::Served(gone.waker)
+    }
+
+    fn lines(&self) -> impl DoubleEndedIterator<Item = (Class, &Line)> {
+        Class::ALL.into_iter().zip(&self.lines)
     }
 
     /// Whose turn it is, by name.
@@ -279,15 +310,15 @@ impl<T, F> Waiters<T, F> {
 
     /// Whose turn it is.
     #[inline]
-    fn first(&self) -> Option<(Priority, &Entry)> {
-        let [high, normal, low] = &self.lines;
+    fn first(&self) -> Option<(Class, &Entry)> {
+        let [high, normal, low, _] = &self.lines;
         if let Some(entry) = high.first() {
-            return Some((Priority::High, entry));
+            return Some((Class::High, entry));
         }
         if let Some(entry) = normal.first() {
-            return Some((Priority::Normal, entry));
+            return Some((Class::Normal, entry));
         }
-        Some((Priority::Low, low.first()?))
+        Some((Class::Low, low.first()?))
     }
 
     /// What one has been granted that wanted more, and will not get it.
@@ -303,6 +334,9 @@ impl<T, F> Waiters<T, F> {
         let gone = self.lines[key.class()].remove(stand, key.mailbox())?;
         if self.gathering.is_some_and(|gathering| gathering.key == key) {
             self.gathering = None;
+        }
+        if key.class() == Class::Bound as usize {
+            self.unbind(ticket);
         }
         self.stepped_out(&gone, key);
         Some(gone.waker)
@@ -327,89 +361,5 @@ impl<T, F> Waiters<T, F> {
         };
         self.free(key);
         outcome
-    }
-}
-
-#[cfg(all(test, not(pool_loom)))]
-mod tests {
-    use super::*;
-
-    const MILLISECOND: u64 = 1_000_000;
-
-    /// Threads read the clock in one order and join in another.
-    #[test]
-    fn deadlines_that_a_timer_cannot_tell_apart_are_in_order() {
-        let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
-        for bits in [5 * MILLISECOND, 5 * MILLISECOND - 1, 4 * MILLISECOND + 1, 4 * MILLISECOND] {
-            let ask = Ask::one(Moment::from_bits(bits));
-            let joined = waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
-            joined.expect("there are few");
-        }
-        assert_eq!(waiters.odd.len(), 1);
-        assert_eq!(waiters.next_deadline(), Moment::from_bits(4 * MILLISECOND));
-        assert!(waiters.fail_expired(Moment::from_bits(4 * MILLISECOND), ()).is_some());
-        assert_eq!(waiters.next_deadline(), Moment::from_bits(5 * MILLISECOND));
-    }
-
-    /// Joins, gives up, is served and fails at random, beside a list that is searched from end to end.
-    #[test]
-    fn order_and_deadlines_are_those_of_a_plain_list() {
-        let mut rng = fastrand::Rng::with_seed(7);
-        for _ in 0..200 {
-            let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
-            let mut list: Vec<(Ticket, Ask)> = Vec::new();
-            // Those that have an outcome and have not looked yet.
-            let mut settled = Vec::new();
-            for _ in 0..400 {
-                match rng.u8(..8) {
-                    0..=3 => {
-                        let ask = Ask {
-                            deadline: Moment::from_bits(rng.u64(1..50) * MILLISECOND),
-                            class: Priority::ALL[rng.usize(..3)],
-                            places: 1,
-                            again: rng.u8(..8) == 0,
-                            through_failures: false,
-                        };
-                        let joined =
-                            waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
-                        let ticket = joined.expect("there are few");
-                        let at = if ask.again { 0 } else { list.len() };
-                        list.insert(at, (ticket, ask));
-                    }
-                    4..=5 if !list.is_empty() => {
-                        let (ticket, _) = list.remove(rng.usize(..list.len()));
-                        assert!(matches!(waiters.leave(ticket), Left::Waiting(..)));
-                    }
-                    6 => {
-                        let first = Priority::ALL
-                            .into_iter()
-                            .find_map(|class| list.iter().position(|(_, ask)| ask.class == class));
-                        match (waiters.grant(Box::new(())), first) {
-                            (Granted::Served(_), Some(first)) => {
-                                settled.push(list.remove(first).0);
-                            }
-                            (Granted::Nobody(_), None) => {}
-                            _ => panic!("somebody waits, or nobody does"),
-                        }
-                    }
-                    _ => {
-                        let now = Moment::from_bits(rng.u64(1..20) * MILLISECOND);
-                        while waiters.fail_expired(now, ()).is_some() {}
-                        let (late, in_time): (Vec<_>, Vec<_>) =
-                            list.drain(..).partition(|(_, ask)| ask.deadline <= now);
-                        list = in_time;
-                        settled.extend(late.into_iter().map(|(ticket, _)| ticket));
-                    }
-                }
-                if rng.u8(..4) == 0 {
-                    for ticket in settled.drain(..) {
-                        assert!(matches!(waiters.leave(ticket), Left::Settled(_)));
-                    }
-                }
-                let nearest = list.iter().map(|(_, ask)| ask.deadline).min();
-                assert_eq!(waiters.next_deadline(), nearest.unwrap_or(Moment::NEVER));
-                assert_eq!(waiters.waiting(), list.len());
-            }
-        }
     }
 }

@@ -1,24 +1,41 @@
 //! Random operations on random groups, and what holds after each of them. A seed is replayed by `SEED=n`, and `SEEDS=n`
 //! runs that many of them.
 
+use std::collections::HashMap;
 use std::env;
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
-use pool_core::{GetOptions, Group, GroupChange, GroupId, Pause, Pick, SharedLease};
+use pool_core::{
+    Error, GetOptions, Group, GroupChange, GroupId, Pause, Pick, SharedLease, SharedStatus,
+};
 
-use crate::harness::{ends, millis, pass, paused, rest, secs};
+use crate::harness::{ended_gets, ends, millis, pass, paused, rest, secs};
 use crate::servers::{Fate, Lease, Pool, Servers, group};
 
 const SEEDS: u64 = 60;
 const STEPS: usize = 300;
 const GROUPS: u64 = 5;
 
+type Waiting = Arc<Mutex<HashMap<u64, Option<GroupId>>>>;
+
+/// One that waits, until it does no more.
+struct Waits(Waiting, u64);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().remove(&self.1);
+    }
+}
+
 struct Plan {
     rng: Rng,
     servers: Servers,
     pool: Pool,
     held: Arc<Mutex<Vec<Lease>>>,
+    /// The groups that those wait for who wait.
+    waiting: Waiting,
+    gets: u64,
     /// The most resources that there may have been at any time.
     most: usize,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -33,8 +50,16 @@ impl Plan {
         let builder = if rng.bool() { builder.max_lifetime(secs(30)) } else { builder };
         let picks = [Pick::PowerOfTwo, Pick::LeastLoaded, Pick::RoundRobin];
         let pool = builder.pick(picks[rng.usize(..picks.len())]).build();
-        let held = Arc::default();
-        let mut plan = Self { rng, servers, pool: pool.unwrap(), held, most: 6, tasks: Vec::new() };
+        let mut plan = Self {
+            rng,
+            servers,
+            pool: pool.unwrap(),
+            held: Arc::default(),
+            waiting: Arc::default(),
+            gets: 0,
+            most: 6,
+            tasks: Vec::new(),
+        };
         plan.update();
         plan
     }
@@ -65,11 +90,32 @@ impl Plan {
     fn get(&mut self) {
         let (pool, held) = (self.pool.clone(), Arc::clone(&self.held));
         let options = GetOptions::new().timeout(millis(self.rng.u64(1..4000)));
+        let options = if self.rng.bool() { options.through_failures() } else { options };
+        let group = self.rng.bool().then(|| self.id());
+        let options = group.map_or(options, |group| options.group(group));
+        self.gets += 1;
+        self.waiting.lock().unwrap().insert(self.gets, group);
+        let waits = Waits(Arc::clone(&self.waiting), self.gets);
         self.tasks.push(tokio::spawn(async move {
-            if let Ok(lease) = pool.get_owned_with(options).await {
-                held.lock().unwrap().push(lease);
+            let got = pool.get_owned_with(options).await;
+            drop(waits);
+            match got {
+                Ok(lease) => {
+                    assert!(group.is_none() || lease.group == group);
+                    held.lock().unwrap().push(lease);
+                }
+                Err(Error::NoGroup | Error::Create(_)) => assert!(group.is_some()),
+                Err(Error::Timeout(_)) => {}
+                Err(other) => panic!("{other}"),
             }
         }));
+    }
+
+    /// One that waits gives up, perhaps just when it was served.
+    fn give_up(&mut self) {
+        if let Some(task) = self.rng.choice(&self.tasks) {
+            task.abort();
+        }
     }
 
     fn replace(&mut self) {
@@ -118,16 +164,31 @@ impl Plan {
                 let id = self.id();
                 self.servers.set(id, fate);
             }
-            3..=9 => self.get(),
-            10..=12 => self.held.lock().unwrap().extend(self.pool.try_get_owned()),
+            3..=9 => {
+                for _ in 0..self.rng.usize(1..4) {
+                    self.get();
+                }
+            }
+            10 | 11 => {
+                let lease = self.pool.try_get_owned();
+                self.gets += u64::from(lease.is_some());
+                self.held.lock().unwrap().extend(lease);
+            }
+            12 => self.give_up(),
             13..=15 => {
                 let id = self.id();
                 if let Some(lease) = self.pool.try_get_owned_of(id) {
                     assert_eq!(lease.group, Some(id));
+                    self.gets += 1;
                     self.held.lock().unwrap().push(lease);
                 }
             }
-            16..=21 => self.let_go(),
+            16..=21 => {
+                self.let_go();
+                if self.rng.u8(..4) == 0 {
+                    self.give_up();
+                }
+            }
             22..=24 => self.tell(),
             25 => self.pool.resize(self.rng.usize(1..8)),
             26 => self.replace(),
@@ -163,8 +224,23 @@ impl Plan {
         let sum = |of: fn(&pool_core::GroupStatus) -> usize| groups.iter().map(of).sum::<usize>();
         assert_eq!(sum(|it| it.size + it.creating), status.size, "{groups:?}");
         assert_eq!(sum(|it| it.in_use), status.in_use, "{groups:?}");
-        let is_free = list.iter().any(|it| it.draining.is_none() && it.in_use < it.places);
-        assert!(status.waiting == 0 || status.paused || !is_free, "somebody waits beside a place");
+        let waiting = self.waiting.lock().unwrap();
+        assert_eq!(status.waiting, waiting.len());
+        let is_free = |it: &&SharedStatus| it.draining.is_none() && it.in_use < it.places;
+        for group in waiting.values() {
+            let mut free = list.iter().filter(is_free);
+            let is_served = free.all(|it| group.is_some() && it.group != *group);
+            assert!(is_served || status.paused, "somebody waits beside a place: {list:?}");
+            let Some(group) = *group else { continue };
+            let group = groups.iter().find(|it| it.id == group);
+            let Some(group) = group.filter(|it| !it.retired) else {
+                panic!("somebody waits for what is not there: {groups:?}")
+            };
+            let in_all = list.len() + status.creating + status.closing + status.replacing;
+            let has_room = status.size < status.max_size && in_all < 2 * status.max_size;
+            let is_sought = group.size == 0 && group.creating == 0 && group.retry_in.is_none();
+            assert!(!(is_sought && has_room) || status.paused, "nothing comes: {groups:?}");
+        }
     }
 
     /// In peace each group has what it keeps, and nothing is left of those that were retired.
@@ -173,7 +249,9 @@ impl Plan {
         self.pool.resume();
         self.pool.resize(6);
         for task in self.tasks.drain(..) {
-            task.await.unwrap();
+            if let Err(error) = task.await {
+                assert!(error.is_cancelled(), "{error}");
+            }
         }
         self.held.lock().unwrap().clear();
         pass(secs(60)).await;
@@ -186,6 +264,8 @@ impl Plan {
             assert!((group.min..=group.min + most).contains(&group.size), "{group:?}");
             assert!(!group.retired && group.draining == 0 && group.retry_in.is_none(), "{group:?}");
         }
+        let counters = self.pool.counters();
+        assert_eq!((ended_gets(&counters), self.pool.status().waiting), (self.gets, 0));
         let (created, ended) = (self.pool.counters().created, self.pool.counters().ended.total());
         assert_eq!(created - ended, self.pool.list().len() as u64);
         assert!(self.pool.drain(secs(10)).await.complete);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pool_core::{
-    CreateContext, CreateReason, Error, Group, GroupChange, GroupId, GroupStatus, Manager,
-    ResourceHandle, ResourceId, SharedLease, SharedManager, SharedPool, SharedPoolBuilder,
+    CreateContext, CreateReason, Error, GetOptions, Group, GroupChange, GroupId, GroupStatus,
+    Manager, ResourceHandle, ResourceId, SharedLease, SharedManager, SharedPool, SharedPoolBuilder,
 };
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -22,6 +22,8 @@ pub(crate) const C: GroupId = GroupId(3);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Fail,
+    /// As nothing that may be tried again.
+    Fatal,
     /// They take as long as they may.
     Never,
     Slow(Duration),
@@ -61,7 +63,9 @@ pub(crate) struct Server {
 }
 
 #[derive(Debug)]
-pub(crate) struct Down;
+pub(crate) struct Down {
+    is_fatal: bool,
+}
 
 impl std::fmt::Display for Down {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -144,12 +148,17 @@ impl Manager for Servers {
         let _creating = Creating(self.clone(), group);
         match fate {
             None => {}
-            Some(Fate::Fail) => return Err(Down),
+            Some(Fate::Fail) => return Err(Down { is_fatal: false }),
+            Some(Fate::Fatal) => return Err(Down { is_fatal: true }),
             Some(Fate::Never) => std::future::pending().await,
             Some(Fate::Slow(time)) => sleep(time).await,
         }
         cx.handle().set_places(self.places);
         Ok(Server { group })
+    }
+
+    fn is_fatal(&self, error: &Down) -> bool {
+        error.is_fatal
     }
 
     fn retry_in(&self, _error: &Down, _cx: &CreateContext) -> Option<Duration> {
@@ -196,6 +205,19 @@ pub(crate) fn shares<const N: usize>(leases: &[Lease], ids: [GroupId; N]) -> [us
 pub(crate) fn waiter(pool: &Pool) -> JoinHandle<Result<Lease, Error<Down>>> {
     let pool = pool.clone();
     tokio::spawn(async move { pool.get_owned().await })
+}
+
+/// One that waits for a lease of one group.
+pub(crate) fn bound(pool: &Pool, group: GroupId) -> JoinHandle<Result<Lease, Error<Down>>> {
+    bound_with(pool, GetOptions::new().group(group))
+}
+
+pub(crate) fn bound_with(
+    pool: &Pool,
+    options: GetOptions,
+) -> JoinHandle<Result<Lease, Error<Down>>> {
+    let pool = pool.clone();
+    tokio::spawn(async move { pool.get_owned_with(options).await })
 }
 
 pub(crate) async fn lend(pool: &Pool, leases: usize) -> Vec<Lease> {

@@ -18,14 +18,17 @@
 //! 1. A group is in `open` if and only if one of its resources has a free place, and a retired one has none.
 //! 2. The totals are the sums over all rows ([`Groups::seat`] is the one that changes them), and
 //!    a live group is in the sets of `births.rs` that its numbers say.
-//! 3. Something of a group that is there or is to come holds its row: a key that is out is good.
+//! 3. A group that somebody is bound to (`waiters/bound.rs`) is *awaited*; one may be that nobody is bound to any more.
+//!    An awaited one that has come to have a free place is *called*, until those that are bound to it have been asked.
+//! 4. Something of a group that is there or is to come holds its row: a key that is out is good.
 
+mod awaited;
 mod births;
 mod members;
 mod order;
 mod pick;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZero;
 
 use slab::Slab;
@@ -51,6 +54,8 @@ struct Row {
     members: Vec<u32>,
     /// How many have one.
     open: u32,
+    /// Somebody waits for a place of it, or did.
+    awaited: bool,
     /// Its position among the groups of which one has.
     open_at: u32,
     /// Its resources that count towards the size, and those of them that have places at all.
@@ -91,6 +96,8 @@ pub struct Groups {
     table: Slab<Row>,
     /// Keys of the groups with a free place.
     open: Vec<u32>,
+    /// Those that are awaited, and have come to be open.
+    called: BTreeSet<GroupId>,
     /// A user has set one.
     on: bool,
     by_id: HashMap<GroupId, u32>,
@@ -111,6 +118,7 @@ impl Default for Groups {
         let mut groups = Self {
             table: Slab::new(),
             open: Vec::new(),
+            called: BTreeSet::new(),
             on: false,
             by_id: HashMap::new(),
             totals: Counted::default(),
@@ -140,6 +148,7 @@ impl Groups {
             retired: true,
             members: Vec::new(),
             open: 0,
+            awaited: false,
             open_at: 0,
             size: 0,
             able: 0,

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use super::groups::{self, DEFAULT, Groups};
 use super::{MAX_PLACES, Row, ShareStore};
 use crate::config::Limits;
+use crate::group::GroupId;
 use crate::manager::ResourceId;
 use crate::metadata::{Metadata, Slot};
 use crate::moment::{Clock, Moment};
@@ -147,6 +148,16 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         fresh_after: Moment,
     ) -> Option<(Arc<Share<R>>, bool)> {
         let group = self.groups.pick(rng)?;
+        Some(self.lend_in(group, rng, fresh_after))
+    }
+
+    fn lend_of(
+        &mut self,
+        group: GroupId,
+        rng: &mut fastrand::Rng,
+        fresh_after: Moment,
+    ) -> Option<(Arc<Share<R>>, bool)> {
+        let group = self.groups.find(group).filter(|&group| self.groups.is_open(group))?;
         Some(self.lend_in(group, rng, fresh_after))
     }
 
@@ -330,8 +341,14 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.drain(key, EndReason::Excess).map_or(Shrunk::Draining, Shrunk::Ended)
     }
 
-    fn reclaim(&mut self) -> Option<ResourceId> {
-        let excess = |row: &Row<R>| row.draining == Some(EndReason::Excess);
+    fn reclaim(&mut self, group: Option<GroupId>) -> Option<ResourceId> {
+        let group = match group {
+            Some(id) => Some(self.groups.find(id)?),
+            None => None,
+        };
+        let excess = |row: &Row<R>| {
+            row.draining == Some(EndReason::Excess) && group.is_none_or(|group| row.group == group)
+        };
         let draining = self.rows.iter().filter(|(_, row)| excess(row));
         let roomiest = draining.max_by_key(|(_, row)| row.places.saturating_sub(row.in_use));
         let (key, _) = roomiest?;

@@ -1,19 +1,37 @@
 //! Waits that end without a place: for a failure, for their time. And when the next one does.
 
 use super::Waiters;
+use crate::group::GroupId;
 use crate::moment::Moment;
-use crate::options::Priority;
-use crate::state::tickets::{Key, Refused, Ticket};
+use crate::state::tickets::{Class, Key, Refused, Ticket};
+
+/// Some of those that wait. The *hasty* are those whose wait a failure to create ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    All,
+    /// Those that wait for a place of any group.
+    Hasty,
+    HastyBoundTo(GroupId),
+}
 
 impl<T, F> Waiters<T, F> {
-    /// The first of those that wait, in the order of service: of all, or of those whose wait a failure to create ends.
-    pub(crate) fn first_of(&self, most: usize, all: bool) -> Vec<Ticket> {
-        let lines = Priority::ALL.into_iter().zip(&self.lines);
+    /// The first of these, in the order of service.
+    pub(crate) fn first_of(&self, most: usize, whom: Whom) -> Vec<Ticket> {
+        let all = whom == Whom::All;
+        if let Whom::HastyBoundTo(group) = whom {
+            let hasty = self.bound_to(group).filter(|&ticket| self.is_hasty(ticket));
+            return hasty.take(most).collect();
+        }
+        let lines = self.lines().filter(|&(class, _)| all || class != Class::Bound);
         let tickets = lines.flat_map(|(class, line)| {
             let those = line.iter().filter(move |entry| all || !entry.through_failures);
             those.map(move |entry| entry.ticket(class))
         });
         tickets.take(most).collect()
+    }
+
+    fn is_hasty(&self, Ticket { key, stand }: Ticket) -> bool {
+        self.lines[key.class()].at(stand).is_some_and(|entry| !entry.through_failures)
     }
 
     /// Fails one whose deadline has passed.
@@ -22,12 +40,14 @@ impl<T, F> Waiters<T, F> {
         if deadline <= now { self.fail(ticket, failure) } else { None }
     }
 
-    /// Fails one that joined before `joined`, of the lowest class first.
+    /// Fails one that joined before `joined`, of the lowest class first; none that waits for one group.
     pub(crate) fn fail_older(&mut self, joined: Moment, failure: F) -> Option<Refused<T>> {
-        let firsts = Priority::ALL.into_iter().zip(&self.lines).rev();
+        let firsts = self.lines().filter(|&(class, _)| class != Class::Bound).rev();
         let mut firsts = firsts.filter_map(|(class, line)| Some((class, line.first()?)));
         let (class, entry) = firsts.find(|(_, entry)| entry.joined < joined)?;
-        self.fail(entry.ticket(class), failure)
+        let ticket = entry.ticket(class);
+        drop(firsts);
+        self.fail(ticket, failure)
     }
 
     /// Fails those that want more than `places`.
@@ -53,7 +73,7 @@ impl<T, F> Waiters<T, F> {
     /// much.
     pub(crate) fn join_later(&mut self, joined: Moment, now: Moment) {
         let late = now.since(joined);
-        let class = Priority::Normal;
+        let class = Class::Normal;
         let line = &mut self.lines[class as usize];
         let mut latest = Moment::default();
         for entry in line.joined_at(joined) {
@@ -73,8 +93,7 @@ impl<T, F> Waiters<T, F> {
     }
 
     fn nearest(&self) -> Option<(Moment, Ticket)> {
-        let lines = Priority::ALL.into_iter().zip(&self.lines);
-        let regular = lines.filter_map(|(class, line)| {
+        let regular = self.lines().filter_map(|(class, line)| {
             let entry = line.first_regular()?;
             Some((entry.deadline, entry.ticket(class)))
         });

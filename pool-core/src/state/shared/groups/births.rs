@@ -2,7 +2,8 @@
 //!
 //! A live group is in back-off until the time that its last creation gave it, or else *ready*. Ready ones with fewer
 //! resources than they keep are served first, in the order in which they came to be so. For load it is the ready one with
-//! the fewest resources for its weight.
+//! the fewest resources for its weight. Between the two come those that are awaited (somebody waits for a place of this
+//! very group) and have no resource, nor one that is being created: they are *sought*.
 //!
 //! A group is *doubtful* if its last creation failed, and so is a birth for it: there is one at a time, nobody counts on
 //! it, and it has no room that others could have. There are bounds of their own to how many of those there are. Nor does
@@ -14,7 +15,7 @@ use super::{Counted, Groups, Row};
 use crate::manager::CreateReason;
 use crate::moment::Moment;
 
-/// How many creations for minimums may run at a time, beside those for load: enough for many groups to be there soon.
+/// How many creations for minimums, and for those that are bound, may run at a time, beside those for load: enough for many groups to be there soon.
 const MINIMUMS: usize = 64;
 
 /// How many of them may be doubtful.
@@ -29,6 +30,8 @@ const DOUBTFUL: usize = 1;
 pub(in crate::state) enum Errand {
     Load,
     Minimum,
+    /// Those that wait for a place of this very group.
+    Bound,
     Successor,
 }
 
@@ -46,6 +49,9 @@ impl Origin {
         Self { group: super::DEFAULT, errand: Errand::Load, doubtful: false };
 }
 
+/// Keys of groups, by their turn.
+type Queue = BTreeSet<(u64, u32)>;
+
 #[derive(Default)]
 pub(super) struct Seats {
     /// As far as back-offs are known to be over.
@@ -53,7 +59,9 @@ pub(super) struct Seats {
     /// Those in back-off, by its end.
     backing_off: BTreeSet<(Moment, u32)>,
     /// Ready ones with fewer resources than they keep, by their turn: the sound, and the doubtful.
-    short: [BTreeSet<(u64, u32)>; 2],
+    short: [Queue; 2],
+    /// Ready ones that are sought, the same way.
+    sought: [Queue; 2],
     /// Ready ones by their resources for their weight, as bits of a number that is not below zero, then at random: the
     /// sound, and the doubtful.
     least: [BTreeSet<(u64, u32, u32)>; 2],
@@ -67,10 +75,11 @@ pub(super) struct Seat {
     backing_off: Option<Moment>,
     /// In which of the two, and its turn there.
     short: Option<(usize, u64)>,
+    sought: Option<(usize, u64)>,
     least: Option<(usize, u64, u32)>,
 }
 
-/// Births under way for load, and for minimums: the sound, and the doubtful.
+/// Births under way for load, and for minimums and those that are bound: the sound, and the doubtful.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Births {
     for_load: [usize; 2],
@@ -102,7 +111,7 @@ impl Row {
         let class = usize::from(origin.doubtful);
         match origin.errand {
             Errand::Load => &mut self.births.for_load[class],
-            Errand::Minimum => &mut self.births.minimums[class],
+            Errand::Minimum | Errand::Bound => &mut self.births.minimums[class],
             Errand::Successor => &mut self.successors,
         }
     }
@@ -148,16 +157,9 @@ impl Groups {
         let is_open = is_ready && (class == SOUND || row.births.sum() == 0);
         let coming = row.size + row.births.sum();
         let short = (is_open && coming < row.floor()).then_some(class);
-        if row.seat.short.map(|(class, _)| class) != short {
-            if let Some((class, turn)) = row.seat.short {
-                seats.short[class].remove(&(turn, key));
-            }
-            row.seat.short = short.map(|class| {
-                seats.turn += 1;
-                seats.short[class].insert((seats.turn, key));
-                (class, seats.turn)
-            });
-        }
+        queue_up(key, &mut seats.short, &mut row.seat.short, short, &mut seats.turn);
+        let sought = (is_open && coming == 0 && row.awaited).then_some(class);
+        queue_up(key, &mut seats.sought, &mut row.seat.sought, sought, &mut seats.turn);
 
         let fill = (coming as f64 / f64::from(row.weight.get())).to_bits();
         let least = is_open.then_some((class, fill));
@@ -204,7 +206,15 @@ impl Groups {
 
     /// The group that keeps more resources than it has and whose turn it is, if a birth for one may start.
     pub(in crate::state) fn due(&self) -> Option<u32> {
-        let [sound, doubtful] = &self.seats.short;
+        self.first_of(&self.seats.short)
+    }
+
+    /// The same of those that are sought.
+    pub(in crate::state) fn sought(&self) -> Option<u32> {
+        self.first_of(&self.seats.sought)
+    }
+
+    fn first_of(&self, [sound, doubtful]: &[Queue; 2]) -> Option<u32> {
         let Counted { births: Births { minimums, .. }, lost, .. } = &self.totals;
         if minimums.iter().chain(&lost.minimums).sum::<usize>() >= MINIMUMS {
             return None;
@@ -311,4 +321,25 @@ impl Groups {
     pub(in crate::state) fn keeps_minimum(&self, key: u32) -> bool {
         self.table[key as usize].min > 0
     }
+}
+
+/// Puts a group into the queue of a class, or into none.
+fn queue_up(
+    key: u32,
+    queues: &mut [Queue; 2],
+    seat: &mut Option<(usize, u64)>,
+    class: Option<usize>,
+    turns: &mut u64,
+) {
+    if seat.map(|(class, _)| class) == class {
+        return;
+    }
+    if let Some((class, turn)) = *seat {
+        queues[class].remove(&(turn, key));
+    }
+    *seat = class.map(|class| {
+        *turns += 1;
+        queues[class].insert((*turns, key));
+        (class, *turns)
+    });
 }

@@ -78,6 +78,9 @@ impl Groups {
         if before == 0 {
             row.open_at = short(self.open.len());
             self.open.push(group);
+            if row.awaited {
+                self.called.extend(row.id);
+            }
             self.enters_order(group);
         } else if row.open == 0 {
             let at = row.open_at as usize;
