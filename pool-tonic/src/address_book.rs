@@ -50,6 +50,7 @@ mod side;
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::{Measures, Monitor, Outcomes};
+use crate::balance::{Homes, Measures, Monitor, Outcomes};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
@@ -84,6 +85,9 @@ pub(crate) struct AddressBook {
     register: Arc<Register>,
     /// What is to be known of endpoints, where they are compared.
     measures: Option<Measures>,
+    /// How often the endpoints have changed, from 1 on.
+    changes: AtomicU64,
+    homes: Homes,
     /// A connection takes no more calls: perhaps none is left whose endpoint is not ejected.
     lone: Arc<Notify>,
     /// The back-off was reset.
@@ -107,6 +111,8 @@ impl AddressBook {
             addresses: Mutex::default(),
             register: Arc::default(),
             measures,
+            changes: AtomicU64::new(1),
+            homes: Homes::default(),
             lone: Arc::default(),
             reset: Notify::new(),
             asks: Arc::default(),
@@ -253,13 +259,23 @@ impl AddressBook {
             }
             key
         };
-        self.change(|addresses| {
+        let keys = self.change(|addresses| {
             let keys = added.into_iter().map(|address| list(addresses, address)).collect();
             for key in removed {
                 addresses.unlist(*key);
             }
             keys
-        })
+        });
+        self.changes.fetch_add(1, Ordering::Release);
+        keys
+    }
+
+    /// The endpoint of a key that has this hash, if there is any.
+    pub(crate) fn home(&self, hash: u64) -> Option<Key> {
+        // Before the endpoints are looked at: a table may be newer than it is said to be, and is made again then.
+        let changes = self.changes.load(Ordering::Acquire);
+        let name = |(key, entry): (Key, &Entry)| (entry.address.name().to_owned(), key);
+        self.homes.find(hash, changes, || self.lock().iter().map(name).collect())
     }
 
     /// Those whose last attempt failed, without a connection that is ready since.
@@ -277,6 +293,17 @@ impl AddressBook {
         let last = addresses.last_error();
         drop(addresses);
         Some(last.unwrap_or_else(|| ConnectError::backing_off(self, None)))
+    }
+
+    /// The error with which a call fails at once that is for this endpoint alone, and finds it in its back-off.
+    pub(crate) fn refusal_at(&self, key: Key, side: Side) -> Option<ConnectError> {
+        let addresses = self.lock();
+        let entry = addresses.get(key)?;
+        let is_left_alone = entry.failing && !entry.retry_in(Instant::now()).is_zero();
+        let error = entry.last_error.clone().filter(|_| is_left_alone && entry.ready[side] == 0);
+        // An error has a destructor of the user's, perhaps.
+        drop(addresses);
+        error
     }
 
     /// Is there no address left that a waiting call of this side could hope for?

@@ -45,7 +45,7 @@
 //! # What a call may ask for
 //!
 //! By extensions of its request: [`WaitForReady`], to wait through failures to connect; [`Dedicated`], for a long or
-//! slow stream, to go on a connection of its own. Who needs one connection for several calls in a row takes an
+//! slow stream, to go on a connection of its own; [`Affinity`], to go where other calls with the same key go. Who needs one connection for several calls in a row takes an
 //! [`ExclusiveChannel`]. Methods that may be called twice get a [`RetryPolicy`].
 //!
 //! # What it promises
@@ -185,7 +185,7 @@ pub use exclusive::ExclusiveChannel;
 #[cfg(feature = "health")]
 pub use health::health_source;
 pub use manager::ConnectionManager;
-pub use options::{Dedicated, SentTo, ServedBy, WaitForReady};
+pub use options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
 pub use pool::{ChannelPool, WeakChannelPool};
 pub use retry::{MethodName, RetryPolicy};
 pub use state_watch::StateWatch;

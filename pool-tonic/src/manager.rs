@@ -93,6 +93,11 @@ impl ConnectionManager {
         }
     }
 
+    /// Are there several endpoints, or may there be?
+    pub(crate) fn has_several(&self) -> bool {
+        self.choice.groups.is_some()
+    }
+
     /// Where the addresses come from, if they are not fixed.
     pub(crate) fn resolver(&self) -> Option<&Arc<Resolver>> {
         self.choice.resolver.as_ref()

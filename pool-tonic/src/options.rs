@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use twox_hash::XxHash64;
+
 /// Does this call wait for a connection, through failures to connect? An extension of a request; it goes
 /// before the pool's own setting, [`wait_for_ready`](crate::ChannelPoolBuilder::wait_for_ready).
 ///
@@ -43,6 +45,50 @@ pub struct WaitForReady(pub bool);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dedicated;
+
+/// Calls with the same key go to the same endpoint. An extension of a request.
+///
+/// For servers that keep something of their callers: a cache, a session. Which endpoint a key belongs to follows from the
+/// names of the endpoints that are used alone (by Maglev's hashing), so it is the same one in every client that uses the same
+/// ones, and after a restart. When one comes or goes, the keys of that one move, and few others. Weights do not matter, and
+/// [`Balance`](crate::Balance) does not either. Clients that use different
+/// [subsets](crate::ChannelPoolBuilder::subset) of many endpoints have different homes for a key, unless they are seeded alike.
+///
+/// Without effect on a pool of one address, and on an [`ExclusiveChannel`](crate::ExclusiveChannel).
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::Affinity;
+///
+/// let mut request = tonic::Request::new("message");
+/// request.extensions_mut().insert(Affinity::soft("customer 42"));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Affinity {
+    pub(crate) hash: u64,
+    pub(crate) hard: bool,
+}
+
+impl Affinity {
+    /// The call goes to its key's endpoint if that has a free stream slot now, and to any other one if not: it never waits
+    /// for it, nor fails for it. Nor does it go there again after it was refused there.
+    pub fn soft(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key.as_ref(), false)
+    }
+
+    /// The call goes to its key's endpoint and to no other, for as long as that is used. If there is no free stream slot it
+    /// waits for one, in the order of arrival, as every call does; it fails with `UNAVAILABLE` as soon as that endpoint
+    /// cannot be connected to, unless it [waits](WaitForReady), and waits while it is
+    /// [ejected](crate::OutlierDetection). When the endpoint is used no more, it goes to the one that has the key then.
+    pub fn hard(key: impl AsRef<[u8]>) -> Self {
+        Self::new(key.as_ref(), true)
+    }
+
+    fn new(key: &[u8], hard: bool) -> Self {
+        Self { hash: XxHash64::oneshot(0, key), hard }
+    }
+}
 
 /// The address that a call was sent to. An extension of every response; a [`CallError`](crate::CallError)
 /// holds it where there is none, and [`SentTo`] is told it however the call ends.

@@ -6,8 +6,10 @@
 //! - `policy.rs`: what a user says of how they are spread. `weigher.rs`: the task that makes weights of what calls tell
 //! - `outlier.rs`: which answers worse than the others; pure. `ejector.rs`: the task that acts on it
 //! - `single.rs`: how such tasks begin and end
+//! - `affinity.rs`: which one a key belongs to
 //! - `sim.rs`: a thousand clients and two hundred servers, on a clock of their own
 
+mod affinity;
 mod ejector;
 mod gauge;
 mod groups;
@@ -22,6 +24,7 @@ mod single;
 mod spread;
 mod weigher;
 
+pub(crate) use affinity::Homes;
 pub(crate) use ejector::Ejector;
 pub(crate) use groups::Groups;
 pub(crate) use monitor::{Measures, Monitor, Outcomes, Placed};

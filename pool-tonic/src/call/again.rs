@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use h2::RecvStream;
+use pool_core::ResourceId;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tonic::{Code, Status};
@@ -16,7 +17,8 @@ use super::pump::PumpHandle;
 use super::request::Payload;
 use super::retry::{PREVIOUS_ATTEMPTS, Pushback, Verdict};
 use super::slot::{Held, Source};
-use super::{Answer, Call, Failed, status};
+use super::{Answer, Call, Failed, Wish, status};
+use crate::options::Affinity;
 
 /// Longest pause between two attempts of a call that was not processed, before jitter.
 const MAX_PAUSE: Duration = Duration::from_millis(128);
@@ -38,7 +40,7 @@ impl Call {
         }
         if not_processed && refused {
             lease.refused();
-            self.refused_by = held.slot.lease().id();
+            self.refused_by(held.slot.lease().id());
         }
         if not_sent || not_processed || self.retry.is_some() {
             self.take_back(&mut held).await;
@@ -49,6 +51,14 @@ impl Call {
             Failed::NotProcessed { refused, status }
         } else {
             Failed::Broken(status)
+        }
+    }
+
+    /// A connection has refused it.
+    fn refused_by(&mut self, id: Option<ResourceId>) {
+        let is_bound = matches!(self.wish, Wish::At(Affinity { hard: true, .. }));
+        if let Some(id) = id.filter(|_| !is_bound) {
+            self.wish = Wish::Other(id);
         }
     }
 

@@ -52,7 +52,7 @@ use tonic::body::Body;
 use tonic::{Code, GrpcMethod, Status};
 
 use crate::connection::SendError;
-use crate::options::{Dedicated, SentTo, ServedBy, WaitForReady};
+use crate::options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
 use crate::pool::Shared;
 use deadline::{Deadline, Passed, within};
 use outcome::Outcome;
@@ -90,6 +90,10 @@ pub(crate) fn call(
         Some(rules) => rules.find(head.path()).map(|policy| Box::new(Retry::new(policy))),
         None => None,
     };
+    let wish = match asked.affinity {
+        Some(affinity) if shared.pool().manager().has_several() => Wish::At(affinity),
+        _ => Wish::Any,
+    };
     extensions.clear();
     let call = Call {
         shared,
@@ -105,7 +109,7 @@ pub(crate) fn call(
         late: false,
         waited: Duration::ZERO,
         retries: 0,
-        refused_by: None,
+        wish,
         retry,
     };
     call.run()
@@ -117,6 +121,7 @@ struct Asked {
     wait_for_ready: Option<bool>,
     sent_to: Option<SentTo>,
     dedicated: bool,
+    affinity: Option<Affinity>,
 }
 
 impl Asked {
@@ -129,8 +134,19 @@ impl Asked {
             wait_for_ready: extensions.get().map(|WaitForReady(wait)| *wait),
             sent_to: extensions.get().cloned(),
             dedicated: extensions.get::<Dedicated>().is_some(),
+            affinity: extensions.get().copied(),
         }
     }
+}
+
+/// Which connection a call is to go on.
+#[derive(Clone, Copy, Debug)]
+enum Wish {
+    Any,
+    /// Any but this one, which refused it, if there is another one.
+    Other(ResourceId),
+    /// One to the endpoint of its key.
+    At(Affinity),
 }
 
 /// Every call has room for this in its future, so what is rare (waiting for a slot, sending again) is in
@@ -157,8 +173,8 @@ struct Call {
     waited: Duration,
     /// Times that it was sent again because it had not been processed.
     retries: u32,
-    /// The connection that refused it last.
-    refused_by: Option<ResourceId>,
+    /// Which connection it is to go on.
+    wish: Wish,
     /// What is sent again although it may have been.
     retry: Option<Box<Retry>>,
 }

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use pool_core::{Error, GetOptions, ResourceId, SharedLease};
+use pool_core::{Error, GetOptions, GroupId, ResourceId, SharedLease};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::deadline::Deadline;
 use super::slot::{Lease, Source};
-use super::{Call, Failed, status};
+use super::{Call, Failed, Wish, status};
 use crate::address_book::Side;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
+use crate::options::Affinity;
 use crate::pool::Shared;
 
 /// Slots that a call takes at once, on its way past a connection that refused it.
@@ -23,9 +25,27 @@ const TICK: Duration = Duration::from_millis(1);
 impl Call {
     /// A slot that is free now.
     pub(super) fn try_slot(&self) -> Option<Lease> {
-        match self.refused_by {
+        match self.wish {
+            Wish::Any => self.try_any_slot(),
+            Wish::Other(refused_by) => self.try_other_slot(refused_by),
+            Wish::At(affinity) => self.try_slot_at(affinity),
+        }
+    }
+
+    /// A slot that is free now at the endpoint of a key, or anywhere if that will do.
+    #[cold]
+    fn try_slot_at(&self, affinity: Affinity) -> Option<Lease> {
+        let side = match &self.source {
+            Source::Shared => Side::Shared,
+            Source::Dedicated => Side::Dedicated,
+            Source::Exclusive(_) => return self.try_any_slot(),
+        };
+        let home = self.shared.book().home(affinity.hash);
+        let lease = home.and_then(|key| self.shared.side(side).try_get_owned_of(GroupId(key)));
+        match lease {
+            Some(lease) => Some(Lease::pooled(lease)),
+            None if affinity.hard => None,
             None => self.try_any_slot(),
-            Some(refused_by) => self.try_other_slot(refused_by),
         }
     }
 
@@ -81,7 +101,12 @@ impl Call {
                 return Ok(Lease::exclusive(turn));
             }
         };
-        let got = slot_until(&self.shared, side, until, self.wait_for_ready).await;
+        let got = match self.wish {
+            Wish::At(Affinity { hash, hard: true }) => {
+                slot_at(&self.shared, side, hash, until, self.wait_for_ready).await
+            }
+            _ => slot_until(&self.shared, side, until, self.wait_for_ready).await,
+        };
         self.waited += began.elapsed();
         got.map(Lease::pooled).map_err(|none| {
             // A policy is about servers. What is closed does not open, and time that is up is up.
@@ -145,4 +170,32 @@ pub(crate) async fn slot_until(
         return Err(NoSlot::Down(error));
     }
     shared.side(side).get_owned_with(options).await.map_err(NoSlot::Pool)
+}
+
+/// The next slot at the endpoint of a key, which may become another one meanwhile.
+async fn slot_at(
+    shared: &Shared,
+    side: Side,
+    hash: u64,
+    until: Instant,
+    through_failures: bool,
+) -> Result<SharedLease<'static, ConnectionManager>, NoSlot> {
+    loop {
+        let Some(key) = shared.book().home(hash) else {
+            // No endpoint is known yet. There is one when anybody has a connection.
+            drop(slot_until(shared, side, until, through_failures).await?);
+            continue;
+        };
+        let mut options = GetOptions::new().deadline(until).group(GroupId(key));
+        if through_failures {
+            options = options.through_failures();
+        } else if let Some(error) = shared.book().refusal_at(key, side) {
+            return Err(NoSlot::Down(error));
+        }
+        match shared.side(side).get_owned_with(options).await {
+            // It is used no more, or the pool is about to hear of it.
+            Err(Error::NoGroup) if Instant::now() < until => yield_now().await,
+            got => return got.map_err(NoSlot::Pool),
+        }
+    }
 }
