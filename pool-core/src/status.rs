@@ -15,6 +15,8 @@ pub struct Status {
     pub max_size: usize,
     /// The fewest that the pool keeps.
     pub min_size: usize,
+    /// How many may drain, be destroyed or be replaced beside the maximum, in a shared pool.
+    pub max_draining: usize,
     /// Resources that count towards the maximum: idle, lent, being created; and being destroyed, in an
     /// exclusive pool. Also those that are being created for [groups](crate::SharedPool::update_groups) that failed
     /// before or are retired, which count towards no maximum until they are there.

@@ -126,6 +126,34 @@ async fn one_that_was_to_go_is_taken_back_before_another_is_created() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn as_many_drain_as_is_said_beside_the_maximum() {
+    for (most, set) in [(1, None), (3, Some(3)), (0, Some(0))] {
+        let manager = ScriptedManager::new();
+        let mut builder = pool_of(&manager, 5).max_size(1);
+        if let Some(resources) = set {
+            builder = builder.max_draining(resources);
+        }
+        let pool = builder.build().unwrap();
+        assert_eq!(pool.status().max_draining, most);
+        let mut held = Vec::new();
+        for draining in 0..=most {
+            let lease = pool.get().await.unwrap();
+            manager.handle(lease.number()).drain("planned");
+            rest().await;
+            assert_eq!(pool.status().draining, draining + 1);
+            held.push(lease);
+        }
+        let mut next = spawn(pool.get());
+        assert!(next.poll().is_pending());
+        rest().await;
+        assert_eq!((pool.status().size, pool.status().creating), (0, 0), "{most} may drain");
+        held.pop();
+        rest().await;
+        assert!(next.poll().is_ready());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_draining_resource_is_used_up_and_its_successor_is_there_at_once() {
     let manager = ScriptedManager::new();
     let pool = pool_of(&manager, 10).max_size(1).build().unwrap();

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 const MAX_STREAM: u32 = (1 << 31) - 1;
 
@@ -90,6 +90,37 @@ async fn a_goaway_is_seen_when_it_is_read_and_its_successor_made_at_once() {
     new.answer(stream).await.unwrap();
     soon(call).await.unwrap().unwrap();
     assert_eq!(pool.counters().transparent_retries, 0);
+}
+
+/// The server ends one connection after the other, each under a call that lasts.
+#[tokio::test]
+async fn a_successor_is_made_at_once_however_many_drain_up_to_their_limit() {
+    let (peer, pool) = peer_and_pool().await;
+    let pool = pool.max_connections(1).max_draining_connections(4).build().unwrap();
+    let mut lasting = Vec::new();
+    for draining in 0..5 {
+        let call = unary(&pool);
+        let mut raw = soon(peer.accept_raw(100)).await.unwrap();
+        let (stream, _) = soon(raw.request()).await;
+        raw.goaway(MAX_STREAM, code::NO_ERROR, "max_age").await.unwrap();
+        until(|| pool.status().draining == draining + 1).await;
+        lasting.push((call, raw, stream));
+    }
+    // As many drain as may: the next call waits until one of them has ended.
+    let waits = unary(&pool);
+    until(|| pool.status().waiting == 1).await;
+    assert_eq!(pool.status().connecting, 0);
+    let mut late = Request::new(ask(Do::Echo));
+    late.set_timeout(Duration::from_millis(20));
+    let late = soon(client(&pool).unary(late)).await.unwrap_err();
+    assert!(late.message().contains("raise max_draining_connections"), "{}", late.message());
+    let (call, mut raw, stream) = lasting.pop().unwrap();
+    raw.answer(stream).await.unwrap();
+    soon(call).await.unwrap().unwrap();
+    let mut new = soon(peer.accept_raw(100)).await.unwrap();
+    let (stream, _) = soon(new.request()).await;
+    new.answer(stream).await.unwrap();
+    soon(waits).await.unwrap().unwrap();
 }
 
 #[tokio::test]

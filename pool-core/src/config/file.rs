@@ -60,6 +60,8 @@ pub struct PoolConfig {
     pub min_idle: usize,
     /// The most idle resources that stay; `None` for as many as the maximum size.
     pub max_idle: Option<usize>,
+    /// How many shared resources may drain, be destroyed or be replaced beside the maximum size; `None` for as many as that.
+    pub max_draining: Option<usize>,
     /// The most callers that may wait at a time.
     #[cfg_attr(feature = "serde", serde(with = "super::text::count"))]
     pub max_waiters: usize,
@@ -127,6 +129,7 @@ impl Default for PoolConfig {
             min_size: 0,
             min_idle: 0,
             max_idle: None,
+            max_draining: None,
             // Against faults, not a policy: a queue this long is a bug somewhere.
             max_waiters: 1_000_000,
             // Enough to grow, too few to storm a peer that comes back.
@@ -163,6 +166,7 @@ impl PoolConfig {
             min_size: self.min_size,
             min_idle: self.min_idle,
             max_idle: self.max_idle,
+            max_draining: self.max_draining,
             max_waiters: self.max_waiters,
             max_creating: self.max_creating,
             soft_target: self.soft_target,

@@ -14,6 +14,8 @@ pub struct Limits {
     pub min_idle: usize,
     /// The most idle resources that stay; `None` for as many as the maximum size.
     pub max_idle: Option<usize>,
+    /// How many shared resources may drain, be destroyed or be replaced beside the maximum size; `None` for as many as that.
+    pub max_draining: Option<usize>,
     /// The most callers that may wait at a time.
     pub max_waiters: usize,
     /// The most creations at a time.

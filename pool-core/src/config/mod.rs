@@ -68,8 +68,8 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
     }
 
     /// The most resources at a time: idle, lent, being created and being destroyed together. In a
-    /// shared pool those that drain or are being destroyed come beside that, up to as many again; and if its
-    /// [groups](crate::SharedPool::update_groups) keep more, so many there may be. Default 10.
+    /// shared pool those that drain or are being destroyed come beside that, up to
+    /// [`max_draining`](SharedPoolBuilder::max_draining); and if its [groups](crate::SharedPool::update_groups) keep more, so many there may be. Default 10.
     pub fn max_size(mut self, max_size: usize) -> Self {
         self.config.max_size = max_size;
         self
@@ -250,6 +250,15 @@ impl<M: SharedManager> Builder<M, Shared> {
         self
     }
 
+    /// How many resources may drain, be destroyed or be replaced beside the [maximum size](Self::max_size): all together
+    /// are at most as many as both. One that drains goes with its last lease, which may take long, and its successor may
+    /// come to drain meanwhile. When there are as many, no successor is created until one has gone. Default: the maximum
+    /// size.
+    pub fn max_draining(mut self, resources: usize) -> Self {
+        self.config.max_draining = Some(resources);
+        self
+    }
+
     /// How many leases per resource are good for speed: over it the pool grows in the background, up
     /// to [`soft_max_size`](Self::soft_max_size), while gets go on. Default: no such target.
     pub fn soft_target(mut self, leases: usize) -> Self {
@@ -298,6 +307,7 @@ mod tests {
             min_size: 1,
             min_idle: 2,
             max_idle: Some(102),
+            max_draining: Some(109),
             max_waiters: 103,
             max_creating: 104,
             wait_timeout: secs(201),
@@ -330,6 +340,7 @@ mod tests {
             .min_size(1)
             .min_idle(2)
             .max_idle(102)
+            .max_draining(109)
             .max_waiters(103)
             .max_creating(104)
             .wait_timeout(other.wait_timeout)

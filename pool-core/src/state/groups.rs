@@ -32,6 +32,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.limits.max_size.max(self.groups().map_or(0, Groups::minimum))
     }
 
+    /// How many may go beside that: drain, be destroyed, or be replaced.
+    pub(super) fn most_beside(&self) -> usize {
+        self.limits.max_draining.unwrap_or_else(|| self.most())
+    }
+
     /// Creations under way that somebody may count on, and that hold the room of what they make.
     pub(super) fn coming(&self) -> usize {
         self.births.len() - self.uncertain()
@@ -184,7 +189,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     fn has_room_in_all(&self) -> bool {
-        self.size().saturating_add(self.beside()) < self.most().saturating_mul(2)
+        self.size().saturating_add(self.beside()) < self.most().saturating_add(self.most_beside())
     }
 
     /// Whether there is room for what was created. A doubtful birth has held none.

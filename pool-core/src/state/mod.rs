@@ -28,7 +28,7 @@
 //!
 //! 1. idle + lent + births + closing ≤ `max_size`, or what groups keep if that is more, but for what `resize` leaves
 //!    over. In a shared pool the closing count beside that, with the draining and the successors that are made for those
-//!    that are to be replaced, and all together are at most twice as many. Births for groups that failed before, and for
+//!    that are to be replaced: at most `max_draining` when one is created. Births for groups that failed before, and for
 //!    retired ones, count nowhere: what the former make takes its room when it comes.
 //! 2. Nobody waits while a place may be lent: waiters ⇒ no lendable place. A fresh get takes one only
 //!    if nobody waits, so service is in order of arrival. Of those that wait for one group (`waiters/bound.rs`) this is so
@@ -414,6 +414,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Status {
             max_size: self.limits.max_size,
             min_size: self.limits.min_size,
+            max_draining: if S::CLOSING_HOLDS_PLACE { 0 } else { self.most_beside() },
             size: self.size() + self.uncertain(),
             idle: self.store.idle(),
             lent: self.store.size() - self.store.idle(),
@@ -446,8 +447,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.store.size() + self.coming() + closing
     }
 
-    /// What there is beside that: those that drain go with their last holder, which may take long. There may be as many
-    /// again, and no more.
+    /// What there is beside that: those that drain go with their last holder, which may take long. How many of them there
+    /// may be has a bound of its own.
     fn beside(&self) -> usize {
         let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
         self.store.draining() + closing + self.replacements.len()

@@ -37,7 +37,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if !self.store.is_active(old) {
             return Some(Replacing::Gone);
         }
-        if self.beside() >= self.most() {
+        if self.beside() >= self.most_beside() {
             return None;
         }
         let id = self.next_id();

@@ -130,7 +130,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let in_all = size.saturating_add(self.beside());
         wanted
             .min(max_size.saturating_sub(size))
-            .min(max_size.saturating_mul(2).saturating_sub(in_all))
+            .min(max_size.saturating_add(self.most_beside()).saturating_sub(in_all))
             .min(self.room_for_births())
     }
 

@@ -177,8 +177,11 @@ pub(crate) fn no_slot(
             let cause = Cause(timeout.last_error.as_deref());
             let pool = &timeout.status;
             // As many drain as may, so none is made.
-            let advice = if pool.size == 0 && pool.draining >= pool.max_size {
-                "; long calls keep those that drain: make such calls Dedicated, or raise max_connections"
+            let gone = pool.draining + pool.closing;
+            let advice = if pool.size == 0
+                && gone >= pool.max_size.saturating_add(pool.max_draining)
+            {
+                "; long calls keep those that drain: make such calls Dedicated, or raise max_draining_connections"
             } else {
                 ""
             };

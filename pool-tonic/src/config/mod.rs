@@ -36,6 +36,9 @@ use self::transport::Transport;
 /// What a pool makes of more than this is unlikely to be faster: connections are served by cores.
 const MOST_TARGET_CONNECTIONS: usize = 4;
 
+/// Connections that drain beside the maximum: more than calls of hours keep where servers end connections every few minutes.
+const MAX_DRAINING: usize = 100;
+
 /// Streams a connection is expected to take until its server says so: what RFC 9113, section 6.5.2 asks
 /// servers not to go below.
 const EXPECTED_STREAMS: usize = 100;
@@ -65,6 +68,7 @@ const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 pub struct ChannelPoolBuilder {
     endpoints: Vec<String>,
     max_connections: usize,
+    max_draining: Option<usize>,
     min_connections: usize,
     max_idle_connections: Option<usize>,
     max_streams: usize,
@@ -74,7 +78,7 @@ pub struct ChannelPoolBuilder {
     life: Life,
     calls: Calls,
     endpointing: Endpointing,
-    balancing: Balancing,
+    balancing: Box<Balancing>,
     resolving: Box<Resolving>,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
@@ -93,6 +97,7 @@ impl ChannelPoolBuilder {
         Self {
             endpoints,
             max_connections: 10,
+            max_draining: None,
             min_connections: 0,
             max_idle_connections: None,
             max_streams: 1000,
@@ -102,16 +107,28 @@ impl ChannelPoolBuilder {
             life: Life::default(),
             calls: Calls::default(),
             endpointing: Endpointing::default(),
-            balancing: Balancing::default(),
+            balancing: Box::default(),
             resolving: Box::default(),
             observer: None,
             runtime: None,
         }
     }
 
-    /// The most connections at a time, over all endpoints, those that drain not counted. Default 10.
+    /// The most connections at a time, over all endpoints, those that [drain](Self::max_draining_connections) not counted.
+    /// Default 10.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
+        self
+    }
+
+    /// How many connections may drain, close or be replaced beside [`max_connections`](Self::max_connections): all together
+    /// are at most as many as both. For [`Dedicated`](crate::Dedicated) calls there are as many again. Default 100, or as
+    /// many as `max_connections` if that is more.
+    ///
+    /// A connection that the server has ended with a GOAWAY, or that has become too old, closes with the last of its calls,
+    /// which may be a stream of hours. When there are as many, no successor is made until one has closed.
+    pub fn max_draining_connections(mut self, connections: usize) -> Self {
+        self.max_draining = Some(connections);
         self
     }
 
@@ -170,6 +187,7 @@ impl ChannelPoolBuilder {
     pub fn build(mut self) -> Result<ChannelPool, ConfigError> {
         for (setting, value) in [
             ("max_connections", self.max_connections),
+            ("max_draining_connections", self.max_draining.unwrap_or(1)),
             ("max_streams_per_connection", self.max_streams),
             ("target_streams_per_connection", self.target_streams),
             ("target_connections", self.target_connections.unwrap_or(1)),
@@ -212,11 +230,14 @@ impl ChannelPoolBuilder {
             let (book, totals) = (Arc::clone(&book), Arc::clone(&totals));
             ConnectionManager::new(book, dial, totals, choice.clone())
         };
+        let max_draining =
+            self.max_draining.unwrap_or_else(|| MAX_DRAINING.max(self.max_connections));
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, side: Side::Dedicated, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))
             .pick(self.balancing.pick())
             .max_size(self.calls.max_dedicated)
+            .max_draining(max_draining)
             .places(1)
             .check(CheckPolicy::Never)
             .idle_timeout(self.life.idle_timeout)
@@ -229,6 +250,7 @@ impl ChannelPoolBuilder {
         let mut pool = SharedPool::builder(manager(dial))
             .pick(self.balancing.pick())
             .max_size(self.max_connections)
+            .max_draining(max_draining)
             .min_size(self.min_connections)
             .places(self.max_streams.min(EXPECTED_STREAMS))
             .soft_target(self.target_streams)
