@@ -117,6 +117,7 @@ async fn a_successor_is_made_at_once_however_many_drain_up_to_their_limit() {
     let (call, mut raw, stream) = lasting.pop().unwrap();
     raw.answer(stream).await.unwrap();
     soon(call).await.unwrap().unwrap();
+    drop(raw);
     let mut new = soon(peer.accept_raw(100)).await.unwrap();
     let (stream, _) = soon(new.request()).await;
     new.answer(stream).await.unwrap();
