@@ -96,9 +96,9 @@ async fn a_goaway_is_seen_when_it_is_read_and_its_successor_made_at_once() {
 #[tokio::test]
 async fn a_successor_is_made_at_once_however_many_drain_up_to_their_limit() {
     let (peer, pool) = peer_and_pool().await;
-    let pool = pool.max_connections(1).max_draining_connections(4).build().unwrap();
+    let pool = pool.max_connections(1).max_draining_connections(2).build().unwrap();
     let mut lasting = Vec::new();
-    for draining in 0..5 {
+    for draining in 0..3 {
         let call = unary(&pool);
         let mut raw = soon(peer.accept_raw(100)).await.unwrap();
         let (stream, _) = soon(raw.request()).await;
