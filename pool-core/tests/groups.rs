@@ -21,3 +21,5 @@ mod retiring;
 mod servers;
 #[path = "groups/shares.rs"]
 mod shares;
+#[path = "groups/storm.rs"]
+mod storm;

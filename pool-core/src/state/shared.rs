@@ -252,7 +252,11 @@ impl<R: Send + 'static> ShareStore<R> {
     }
 
     /// Lends a place of a group that has a free one.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "every get of a shared pool comes here, and few are of one group"
+    )]
     fn lend_in(
         &mut self,
         group: u32,

@@ -74,11 +74,11 @@ async fn high_priority_comes_before_and_low_after_whatever_its_own() {
         0 => with(Priority::Low, None),
         1 => with(Priority::Low, Some(A)),
         2 => with(Priority::High, None),
-        3 => with(Priority::High, Some(A)),
-        _ => with(Priority::Normal, None),
+        4 => with(Priority::Normal, None),
+        _ => with(Priority::High, Some(A)),
     };
-    let waits = in_turn(join, 5).await;
-    assert_eq!(service(a, waits).await, [2, 1, 3, 4, 0]);
+    let waits = in_turn(join, 6).await;
+    assert_eq!(service(a, waits).await, [2, 1, 3, 4, 5, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,17 +252,15 @@ async fn more_places_of_its_group_serve_it() {
     assert_eq!(waits.await.unwrap().unwrap().group, Some(A));
 }
 
-/// A pool of which A's resource drains because it was one too many, and has a holder and a free place.
+/// A pool of which A's resource drains because it was one too many, and has a holder and free places; and that is full.
 async fn with_a_draining_one(servers: &Servers) -> (Pool, Lease, Lease) {
     let pool = servers.pool().max_size(2).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 1)]);
+    pool.warm_up(secs(1)).await.unwrap();
+    let [a, a_too, b] = [A, A, B].map(|id| pool.try_get_owned_of(id).unwrap());
     set(&pool, [group(A, 0, 1), group(B, 0, 1)]);
-    let mut held = lend(&pool, 4).await;
     pool.resize(1);
-    let at = |held: &[Lease], id| held.iter().position(|it| it.group == Some(id)).unwrap();
-    drop(held.remove(at(&held, A)));
-    drop(held.remove(at(&held, B)));
-    let b = held.remove(at(&held, B));
-    let a = held.remove(0);
+    drop(a_too);
     rest().await;
     assert_eq!((status(&pool, A).draining, status(&pool, B).size), (1, 1));
     (pool, a, b)
@@ -270,7 +268,7 @@ async fn with_a_draining_one(servers: &Servers) -> (Pool, Lease, Lease) {
 
 #[tokio::test(start_paused = true)]
 async fn one_that_drains_is_taken_back_for_it() {
-    let servers = Servers::new(2);
+    let servers = Servers::new(9);
     let (pool, a, _b) = with_a_draining_one(&servers).await;
     pool.resize(2);
     assert_eq!(status(&pool, A).draining, 1, "there is no load for it");
@@ -278,7 +276,7 @@ async fn one_that_drains_is_taken_back_for_it() {
     assert_eq!(again.id(), a.id());
 
     // Also while it waits.
-    let servers = Servers::new(2);
+    let servers = Servers::new(9);
     let (pool, a, _b) = with_a_draining_one(&servers).await;
     let waits = bound(&pool, A);
     rest().await;

@@ -151,6 +151,8 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         Some(self.lend_in(group, rng, fresh_after))
     }
 
+    // Seldom called, and not to be in the way of what is inlined into a hit.
+    #[inline(never)]
     fn lend_of(
         &mut self,
         group: GroupId,
