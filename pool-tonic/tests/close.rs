@@ -9,13 +9,13 @@ mod memory;
 use std::time::Duration;
 
 use common::{ask, client, dedicated, tasks, until};
-use memory::{eventually, in_memory, pass};
+use memory::{eventually, in_memory, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -166,6 +166,47 @@ async fn the_last_handle_leaves_nothing_behind() {
     eventually(other.closed()).await;
     until(|| tasks() == before).await;
     assert!(weak.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_handle_ends_the_attempts_to_connect() {
+    for connects_for in [60 * SECOND, Duration::ZERO] {
+        let before = tasks();
+        let (pool, mut network) = in_memory_with(1 << 20, connects_for);
+        let pool = pool.connect_timeout(600 * SECOND).build().unwrap();
+        let begin = |dedicated| {
+            let mut client = client(&pool);
+            tokio::spawn(async move {
+                let ask = ask(Do::Echo);
+                let request = if dedicated { common::dedicated(ask) } else { Request::new(ask) };
+                client.unary(request).await
+            })
+        };
+        let calls = [begin(false), begin(true)];
+        until(|| pool.connection_list().len() == 2).await;
+        let mut peers = Vec::new();
+        if connects_for.is_zero() {
+            // They say nothing.
+            for _ in &calls {
+                peers.push(Raw::mute(network.arrival().await).await.unwrap());
+            }
+        }
+        for call in calls {
+            call.abort();
+            assert!(call.await.unwrap_err().is_cancelled());
+        }
+        assert_eq!(pool.addresses()[0].connecting, 2, "a call that is dropped ends no attempt");
+        let (mut watch, dropped) = (pool.watch(), Instant::now());
+        drop(pool);
+        for peer in &mut peers {
+            eventually(peer.closed()).await;
+        }
+        until(|| tasks() == before).await;
+        assert!(dropped.elapsed() < SECOND, "{:?}", dropped.elapsed());
+        // Nothing of it is there that could change its state.
+        eventually(async { while watch.changed().await.is_some() {} }).await;
+        assert!(network.is_quiet());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -170,8 +170,8 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// For how long there have to be more connections than the calls need until one goes. Default: the
-    /// pool's own, 30 s.
+    /// For how long there have to be more connections than the calls need until half of those that are too many go; the
+    /// others have a delay of their own. Default: the pool's own, 30 s.
     pub fn shrink_delay(mut self, delay: Duration) -> Self {
         self.life.shrink_delay = Some(delay);
         self
