@@ -225,10 +225,20 @@ async fn ping(server: &Server, running: &Running) -> Outcome<Incident> {
 }
 
 /// Has a server say that it does not serve, and then again that it does.
-async fn serve_not(server: &mut Server) -> Outcome<Incident> {
+async fn serve_not(server: &mut Server, running: &Running) -> Outcome<Incident> {
+    let ((pool, _), address) = (running.pool()?, server.address());
+    // The pool has heard of it, and what it had sent before has been answered.
+    let has_no_calls = || {
+        let list = pool.connection_list();
+        let mut its = list.iter().filter(|connection| connection.address == address);
+        pool.addresses().first().is_some_and(|address| address.ready == 0)
+            && its.all(|connection| connection.streams == 0)
+    };
     server.says("NOT_SERVING").await?;
-    // What was on its way to it arrives.
-    sleep(MOMENT).await;
+    let said = Instant::now();
+    while !has_no_calls() && said.elapsed() < PATIENCE {
+        sleep(LOOK).await;
+    }
     let before = server.ledger()?.begun.len();
     sleep(MOMENT).await;
     let until = server.ledger()?.begun.len();
@@ -287,7 +297,7 @@ async fn happen(event: Event, servers: &mut [Server], running: &Running) -> Outc
             let gone = Instant::now();
             incident = Incident::Killed { gone, in_flight, unfinished: 0, elsewhere: 0 };
         }
-        Event::NotServing => incident = serve_not(&mut servers[0]).await?,
+        Event::NotServing => incident = serve_not(&mut servers[0], running).await?,
         Event::Silence => incident = fall_silent(&servers[0], running).await?,
         Event::Pings => incident = ping(&servers[0], running).await?,
         Event::Freeze => {
