@@ -334,6 +334,10 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
             // A waiter borrows the pool, so there is none left.
             state.close(now, &mut actions);
             state.orphan(&mut actions);
+            state.give_up_births(now, &mut actions);
+        }
+        for event in &actions.events {
+            self.tell(event);
         }
         for ended in actions.ended {
             dispose_here(self, ended);

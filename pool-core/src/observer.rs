@@ -22,7 +22,8 @@ pub trait Observer: Send + Sync + 'static {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The creation of a resource started.
+    /// The creation of a resource started. It ends with [`Created`](Self::Created) or
+    /// [`CreateFailed`](Self::CreateFailed), and is told of once.
     CreateStarted {
         /// The resource to be.
         id: ResourceId,
@@ -36,7 +37,8 @@ pub enum Event {
         /// How long it took.
         elapsed: Duration,
     },
-    /// A creation failed.
+    /// A creation failed, or was given up: with its runtime, with the pool, or with the call that was to replace a
+    /// resource. Also told where it is not [counted](crate::Counters::create_failed).
     CreateFailed {
         /// The resource that was to be.
         id: ResourceId,
@@ -44,7 +46,7 @@ pub enum Event {
         elapsed: Duration,
         /// The error, in words.
         error: String,
-        /// How long the pool waits before the next attempt.
+        /// How long the pool waits before the next attempt; zero where nothing follows from this one.
         retry_in: Duration,
     },
     /// A manager reported, through its handle, that a resource is broken or is to be used up.

@@ -99,7 +99,8 @@ pub struct Counters {
     /// Resources created.
     pub created: u64,
     /// Creations that failed, panicked or ran into their timeout, and those of a
-    /// [`replace`](crate::SharedPool::replace) that was given up.
+    /// [`replace`](crate::SharedPool::replace) that was given up. Not those for a group that was
+    /// [retired](crate::SharedPool::update_groups) meanwhile, nor those that ended with their runtime.
     pub create_failed: u64,
     /// Resources ended, by reason.
     pub ended: Ended,

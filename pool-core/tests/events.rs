@@ -5,11 +5,13 @@ mod harness;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use harness::{Events, Side, pass, rest, secs};
+use harness::{Events, Side, millis, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{
-    Builder, CheckPolicy, EndReason, Event, Exclusive, ResourceId, ResourceLease, Shared,
+    Builder, CheckPolicy, EndReason, Event, Exclusive, GetOptions, Group, GroupChange, GroupId,
+    ResourceId, ResourceLease, Shared,
 };
 
 /// A pool that does nothing by itself but what a test sets.
@@ -148,4 +150,84 @@ async fn what_happens_is_told_in_its_order() {
         "started", "failed", "started", "created", "paused", "resumed", "reset", "ended", "closed",
     ];
     assert_eq!(told, expected);
+}
+
+/// How often each creation was told to begin, and to end.
+fn creations(events: &Events) -> Vec<(usize, usize)> {
+    let mut creations: HashMap<ResourceId, (usize, usize)> = HashMap::new();
+    for event in events.0.lock().unwrap().iter() {
+        match event {
+            Event::CreateStarted { id, .. } => creations.entry(*id).or_default().0 += 1,
+            Event::Created { id, .. } | Event::CreateFailed { id, .. } => {
+                creations.entry(*id).or_default().1 += 1;
+            }
+            _ => {}
+        }
+    }
+    creations.into_values().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_creation_for_a_group_that_is_retired_meanwhile_ends_for_observers_and_is_not_counted() {
+    let group = GroupId(1);
+    let (manager, events) = (ScriptedManager::new(), Arc::new(Events::default()));
+    let pool = quiet::<Shared>(&manager).observer(events.clone()).build().unwrap();
+    let set = || pool.update_groups([GroupChange::Set(Group::new(group).min(1))]);
+    let retire = || pool.update_groups([GroupChange::Retire(group)]);
+    manager.always(Hook::Create, Step::Slow(secs(1)).then(Step::Fail));
+    set();
+    pass(millis(500)).await;
+    retire();
+    pass(secs(1)).await;
+    assert_eq!(creations(&events), [(1, 1)]);
+    let last = events.0.lock().unwrap().pop();
+    let Some(Event::CreateFailed { elapsed, retry_in, error, .. }) = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!((elapsed.as_millis(), retry_in), (1000, Duration::ZERO));
+    assert!(error.contains("scripted failure of create"), "{error}");
+    assert_eq!((pool.counters().create_failed, pool.last_error().is_none()), (0, true));
+
+    // So does a successor, which does not count either.
+    events.0.lock().unwrap().clear();
+    manager.heal();
+    set();
+    let old = pool.get_owned().await.unwrap();
+    manager.always(Hook::Create, Step::Slow(secs(1)).then(Step::Fail));
+    let replace = tokio::spawn({
+        let (pool, id) = (pool.clone(), old.id());
+        async move { pool.replace(id, secs(5)).await }
+    });
+    pass(millis(500)).await;
+    retire();
+    assert!(replace.await.unwrap().is_err());
+    assert_eq!(creations(&events), [(1, 1); 2]);
+    assert_eq!((pool.counters().created, pool.counters().create_failed), (1, 0));
+}
+
+#[test]
+fn creations_that_end_with_their_runtime_or_their_pool_end_for_observers() {
+    let (manager, events) = (ScriptedManager::new(), Arc::new(Events::default()));
+    manager.always(Hook::Create, Step::Never);
+    let runtime = || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        runtime.enable_all().start_paused(true).build().unwrap()
+    };
+    let pool = quiet::<Exclusive>(&manager).min_size(1).observer(events.clone()).build().unwrap();
+    runtime().block_on(async {
+        assert!(pool.get_with(GetOptions::new().timeout(secs(1))).await.is_err());
+        assert_eq!(creations(&events), [(1, 0)]);
+    });
+    // The runtime is gone.
+    assert_eq!(creations(&events), [(1, 1)]);
+    assert_eq!(pool.counters().create_failed, 0);
+    events.0.lock().unwrap().clear();
+    runtime().block_on(async {
+        assert!(pool.get_with(GetOptions::new().timeout(secs(1))).await.is_err());
+        assert_eq!(creations(&events), [(1, 0)]);
+        drop(pool);
+        assert_eq!(creations(&events), [(1, 1)]);
+        rest().await;
+    });
+    assert_eq!((creations(&events), manager.counts().creating), (vec![(1, 1)], 0));
 }

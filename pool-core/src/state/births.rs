@@ -59,6 +59,9 @@ pub(crate) struct BirthOrder {
     pub(crate) group: Option<GroupId>,
 }
 
+/// The error of a creation that ended with what it was for.
+const GIVEN_UP: &str = "it was given up";
+
 /// How many creations are started under one lock, so that it stays short.
 const BIRTHS_AT_ONCE: usize = 256;
 
@@ -189,9 +192,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         end.is_none() && replaced.is_some()
     }
 
-    /// A creation has failed. For a group that is retired nothing comes of that. A fatal error fails those that wait for
-    /// any group and for its own, and any error those that wait for its own if nothing of it is there: says who is left to
-    /// [fail](Self::fail_doomed).
+    /// A creation has failed. For a group that is retired nothing comes of that but its event. A fatal error fails those
+    /// that wait for any group and for its own, and any error those that wait for its own if nothing of it is there: says
+    /// who is left to [fail](Self::fail_doomed).
     pub(crate) fn stillborn(
         &mut self,
         id: ResourceId,
@@ -207,19 +210,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let is_retired = self.is_retired(group);
         self.over(birth.origin());
         if is_retired {
+            self.came_to_nothing(id, &birth, failed.text, Duration::ZERO, now, actions);
             self.settle(now, actions);
             return Doomed::NOBODY;
         }
         self.counters.create_failed += 1;
         let delay = self.back_off(group, failed.retry_in, now);
-        if self.observed {
-            actions.events.push(Event::CreateFailed {
-                id,
-                elapsed: now.since(birth.started),
-                error: failed.text,
-                retry_in: delay,
-            });
-        }
+        self.came_to_nothing(id, &birth, failed.text, delay, now, actions);
         let Stillborn { error, fatal, .. } = failed;
         let ends_bound = fatal || self.groups().is_some_and(|groups| groups.size(group) == 0);
         let bound = self.group_name(group).filter(|_| ends_bound);
@@ -265,11 +262,38 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// A creation was dropped with its runtime, before it came to anything.
     pub(crate) fn abandoned(&mut self, id: ResourceId, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let text = GIVEN_UP.to_owned();
         if let Some(birth) = self.births.remove(&id) {
             self.over(birth.origin());
+            self.came_to_nothing(id, &birth, text, Duration::ZERO, now, actions);
             self.settle(now, actions);
         } else {
-            self.not_replaced(id, "it was given up".to_owned(), now, actions);
+            self.not_replaced(id, text, now, actions);
+        }
+    }
+
+    /// The pool is gone, and with it every creation that is under way.
+    pub(crate) fn give_up_births(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        let births = std::mem::take(&mut self.births).into_iter();
+        let successors = std::mem::take(&mut self.replacements).into_iter();
+        for (id, birth) in births.chain(successors.map(|(id, (_, birth))| (id, birth))) {
+            self.came_to_nothing(id, &birth, GIVEN_UP.to_owned(), Duration::ZERO, now, actions);
+        }
+    }
+
+    /// Every creation that was told of ends with being told of, as this or as one that was created.
+    pub(super) fn came_to_nothing(
+        &self,
+        id: ResourceId,
+        birth: &Birth,
+        error: String,
+        retry_in: Duration,
+        now: Moment,
+        actions: &mut ActionsOf<S, E>,
+    ) {
+        if self.observed {
+            let elapsed = now.since(birth.started);
+            actions.events.push(Event::CreateFailed { id, elapsed, error, retry_in });
         }
     }
 

@@ -11,7 +11,6 @@ use super::{ActionsOf, BirthOrder, Errand, State, Store};
 use crate::control::Pause;
 use crate::manager::{CreateReason, ResourceId};
 use crate::moment::Moment;
-use crate::observer::Event;
 
 /// Whether a successor is to be made.
 pub(crate) enum Replacing {
@@ -54,7 +53,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }))
     }
 
-    /// The successor could not be made, or was given up: all is as it was.
+    /// The successor could not be made, or was given up: all is as it was. For a group that is retired it is no failure.
     pub(super) fn not_replaced(
         &mut self,
         id: ResourceId,
@@ -63,13 +62,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         actions: &mut ActionsOf<S, E>,
     ) {
         let Some((_, birth)) = self.replacements.remove(&id) else { return };
-        self.over(birth.origin());
-        self.counters.create_failed += 1;
-        if self.observed {
-            let elapsed = now.since(birth.started);
-            let retry_in = Duration::ZERO;
-            actions.events.push(Event::CreateFailed { id, elapsed, error, retry_in });
-        }
+        let origin = birth.origin();
+        self.counters.create_failed += u64::from(!self.is_retired(origin.group));
+        self.over(origin);
+        self.came_to_nothing(id, &birth, error, Duration::ZERO, now, actions);
         self.settle(now, actions);
     }
 }
