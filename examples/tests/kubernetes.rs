@@ -1,4 +1,5 @@
 //! The programs of the manifests, as processes: in each mode the client finds its servers, and all end as they should.
+//! Needs Linux, where all of 127.0.0.0/8 is loopback without being set up.
 
 #![cfg(all(unix, feature = "kubernetes"))]
 

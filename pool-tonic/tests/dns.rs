@@ -1,4 +1,5 @@
 //! Pods behind names of a DNS server, on loopback: each has an address of its own, and all have one port.
+//! Needs Linux, where all of 127.0.0.0/8 is loopback without being set up.
 
 #![cfg(feature = "hickory")]
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]

@@ -1,4 +1,5 @@
 //! A pool whose servers are the pods of a service of Kubernetes, against a scripted API server.
+//! Needs Linux, where all of 127.0.0.0/8 is loopback without being set up.
 
 #![cfg(feature = "kubernetes")]
 
