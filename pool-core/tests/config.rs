@@ -197,6 +197,7 @@ mod file {
             min_size: 3,
             min_idle: 2,
             max_idle: Some(20),
+            max_draining: Some(30),
             max_waiters: usize::MAX,
             max_creating: 4,
             wait_timeout: millis(1500),
