@@ -4,4 +4,5 @@ pub mod checkout;
 pub mod report;
 pub mod rounds;
 pub mod rpc;
+pub mod scale;
 pub mod spread;

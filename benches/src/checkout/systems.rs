@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, RecycleResult};
-use pool_core::{CreateContext, Lease};
+use pool_core::{CreateContext, Lease, SharedLease};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::System;
@@ -33,6 +33,8 @@ impl pool_core::Manager for Numbers {
         Ok(1)
     }
 }
+
+impl pool_core::SharedManager for Numbers {}
 
 impl managed::Manager for Numbers {
     type Type = u64;
@@ -121,6 +123,23 @@ impl System for PoolCoreOwned {
 
     async fn get(&self) -> Lease<'static, Numbers> {
         self.0.0.get_owned().await.expect("creation cannot fail")
+    }
+}
+
+/// This project's pool of shared resources, each of which may be lent once at a time.
+pub struct PoolCoreShared(pool_core::SharedPool<Numbers>);
+
+impl System for PoolCoreShared {
+    type Lease<'a> = SharedLease<'a, Numbers>;
+    const NAME: &'static str = "pool-core shared";
+
+    fn new(size: usize) -> Self {
+        let pool = pool_core::SharedPool::builder(Numbers).max_size(size).build();
+        Self(pool.expect("a size is enough"))
+    }
+
+    async fn get(&self) -> SharedLease<'_, Numbers> {
+        self.0.get().await.expect("creation cannot fail")
     }
 }
 

@@ -1,0 +1,221 @@
+//! What one more of many costs: a get from a large pool, a waiter in a long queue, a hand-off, memory, a connection.
+//!
+//! ```text
+//! cargo bench -p benches --bench scale             # about three minutes
+//! cargo bench -p benches --bench scale -- --quick  # less than a minute, noisier
+//! ```
+//!
+//! # How it measures
+//!
+//! As `checkout` does: all systems in one process and in turn, medians over the rounds, each pool with its own
+//! defaults. Waiters are polled by hand, so that no scheduler is measured; those pools take part that serve in order of
+//! arrival, since others do not say whose turn it is. A hand-off is from just before the return to the resumption of the
+//! task that waited. Bytes are counted by the allocator: for an idle resource without the resource, for a waiter with its
+//! future.
+//!
+//! The table goes to standard output, the figures to `bench/scale.json` in the target folder.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+
+use benches::checkout::systems::{
+    Bb8, Deadpool, FastPool, Mobc, Permits, PoolCore, PoolCoreShared, Stack,
+};
+use benches::checkout::{self, System};
+use benches::report::{self, Figure};
+use benches::rounds::{Entry, Options, rotate};
+use benches::rpc::{Failure, Server, serve};
+use benches::scale::{connections, handoff, memory, waiters};
+use clap::Parser;
+
+const BASELINE: &str = Deadpool::NAME;
+
+/// What one more of many costs.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+
+    /// Be the server.
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done =
+        if arguments.serve { serve(None).map_err(Into::into) } else { run(&arguments.options) };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scale: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let mut all = Vec::new();
+    sizes(options, &mut all)?;
+    queues(options, &mut all)?;
+    handoffs(options, &mut all)?;
+    bytes(options, &mut all)?;
+    many_connections(options, &mut all)?;
+    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "scale", &all)?;
+    println!("\nwritten to {}", file.display());
+    Ok(())
+}
+
+/// What measures a system once, and what it finds, each in its unit.
+type Measure<const UNITS: usize> = fn(usize, bool) -> [f64; UNITS];
+
+/// Measures `systems` with so many of what the title says, and adds the figures.
+fn compare<const UNITS: usize>(
+    options: &Options,
+    all: &mut Vec<Figure>,
+    (title, many): (&str, usize),
+    units: [&'static str; UNITS],
+    systems: &[Entry<Measure<UNITS>>],
+) -> Result<(), Failure> {
+    let asked = options.systems(systems).unwrap_or_default();
+    if !options.has(title) || asked.is_empty() {
+        return Ok(());
+    }
+    let samples = rotate(&asked, options.rounds(3), |measure| {
+        Ok::<_, Infallible>(measure(many, options.quick))
+    })?;
+    let mut figures = Vec::new();
+    for (index, unit) in units.into_iter().enumerate() {
+        let of_unit = |(name, rounds): &(&'static str, Vec<[f64; UNITS]>)| {
+            (*name, rounds.iter().map(|round| round[index]).collect())
+        };
+        let samples = samples.iter().map(of_unit).collect();
+        let baseline = options.baseline(systems[0].name);
+        figures.extend(report::figures(title, unit, baseline, samples));
+    }
+    print!("{}", report::table(&figures, &[]));
+    all.extend(figures);
+    Ok(())
+}
+
+const fn entry<const UNITS: usize>(
+    name: &'static str,
+    measure: Measure<UNITS>,
+) -> Entry<Measure<UNITS>> {
+    Entry { name, always: true, measure }
+}
+
+fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    fn get<S: System>(size: usize, quick: bool) -> [f64; 1] {
+        let gets = if quick { 50_000 } else { 400_000 };
+        let scenario =
+            checkout::Scenario { title: "", tasks: 1, size, threads: 1, yields: false, gets };
+        [checkout::measure::<S>(&scenario.runtime(), &scenario)]
+    }
+    const SYSTEMS: &[Entry<Measure<1>>] = &[
+        entry(BASELINE, get::<Deadpool>),
+        entry(PoolCore::NAME, get::<PoolCore>),
+        entry(PoolCoreShared::NAME, get::<PoolCoreShared>),
+        entry(Bb8::NAME, get::<Bb8>),
+        entry(FastPool::NAME, get::<FastPool>),
+        entry(Stack::NAME, get::<Stack>),
+    ];
+    for (title, size) in [
+        ("get and return, size 1", 1),
+        ("get and return, size 16", 16),
+        ("get and return, size 256", 256),
+        ("get and return, size 4,096", 4_096),
+        ("get and return, size 65,536", 65_536),
+    ] {
+        compare(options, all, (title, size), ["ns"], SYSTEMS)?;
+    }
+    Ok(())
+}
+
+fn queues(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    fn wait<S: System>(waiters: usize, _: bool) -> [f64; 3] {
+        let waiters::Costs { join, leave, serve } = waiters::measure::<S>(waiters);
+        [join, leave, serve]
+    }
+    const SYSTEMS: &[Entry<Measure<3>>] = &[
+        entry(BASELINE, wait::<Deadpool>),
+        entry(PoolCore::NAME, wait::<PoolCore>),
+        entry(Permits::NAME, wait::<Permits>),
+    ];
+    for (title, many) in [
+        ("1 waiter", 1),
+        ("100 waiters", 100),
+        ("10,000 waiters", 10_000),
+        ("1,000,000 waiters", 1_000_000),
+    ] {
+        let many = (title, many);
+        compare(options, all, many, ["ns to join", "ns to leave", "ns to serve"], SYSTEMS)?;
+    }
+    Ok(())
+}
+
+fn handoffs(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    fn hand<S: System>(threads: usize, quick: bool) -> [f64; 2] {
+        let handoffs = if quick { 20_000 } else { 100_000 };
+        let handoff::Latencies { p50, p99 } = handoff::measure::<S>(threads, 16, handoffs);
+        [p50, p99]
+    }
+    const SYSTEMS: &[Entry<Measure<2>>] = &[
+        entry(Permits::NAME, hand::<Permits>),
+        entry(PoolCore::NAME, hand::<PoolCore>),
+        entry(Deadpool::NAME, hand::<Deadpool>),
+        entry(Bb8::NAME, hand::<Bb8>),
+    ];
+    for (title, threads) in
+        [("hand-off among 16 tasks, 1 thread", 1), ("hand-off among 16 tasks, 2 threads", 2)]
+    {
+        compare(options, all, (title, threads), ["ns p50", "ns p99"], SYSTEMS)?;
+    }
+    Ok(())
+}
+
+fn bytes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    const IDLE: &[Entry<Measure<1>>] = &[
+        entry(BASELINE, |many, _| [memory::per_idle::<Deadpool>(many)]),
+        entry(PoolCore::NAME, |many, _| [memory::per_idle::<PoolCore>(many)]),
+        entry(PoolCoreShared::NAME, |many, _| [memory::per_idle::<PoolCoreShared>(many)]),
+        entry(Bb8::NAME, |many, _| [memory::per_idle::<Bb8>(many)]),
+        entry(FastPool::NAME, |many, _| [memory::per_idle::<FastPool>(many)]),
+    ];
+    const WAITING: &[Entry<Measure<1>>] = &[
+        entry(BASELINE, |many, _| [memory::per_waiter::<Deadpool>(many)]),
+        entry(PoolCore::NAME, |many, _| [memory::per_waiter::<PoolCore>(many)]),
+        entry(Bb8::NAME, |many, _| [memory::per_waiter::<Bb8>(many)]),
+        entry(Mobc::NAME, |many, _| [memory::per_waiter::<Mobc>(many)]),
+        entry(Permits::NAME, |many, _| [memory::per_waiter::<Permits>(many)]),
+    ];
+    let idle = ("memory of each of 10,000 idle resources", 10_000);
+    compare(options, all, idle, ["bytes"], IDLE)?;
+    let waiting = ("memory of each of 10,000 waiters", 10_000);
+    compare(options, all, waiting, ["bytes"], WAITING)
+}
+
+fn many_connections(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    const SYSTEM: &str = "pool-tonic";
+    for (title, many) in [("1 connection", 1), ("1,000 connections", 1_000)] {
+        if !options.has(title) {
+            continue;
+        }
+        let server = Server::start(None)?;
+        let rounds: Vec<_> = (0..options.rounds(1).min(5))
+            .map(|_| connections::measure(server.uri(), many))
+            .collect::<Result<_, _>>()?;
+        let mut figures = Vec::new();
+        for (unit, of) in [
+            ("bytes each", (|costs| costs.bytes) as fn(&connections::Costs) -> f64),
+            ("ns to pick", |costs| costs.pick),
+            ("us to scrape", |costs| costs.scrape),
+        ] {
+            let samples = vec![(SYSTEM, rounds.iter().map(of).collect())];
+            figures.extend(report::figures(title, unit, SYSTEM, samples));
+        }
+        print!("{}", report::table(&figures, &[]));
+        all.extend(figures);
+    }
+    Ok(())
+}
