@@ -285,3 +285,27 @@ async fn an_observer_is_told_what_a_manager_reports() {
     let of_its_end: Vec<_> = events.iter().filter(|event| told.contains(event)).cloned().collect();
     assert_eq!(of_its_end, told);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_gets_another_resource_than_the_one_that_refused_it() {
+    let manager = ScriptedManager::new();
+    let pool = pool_of(&manager, 2).max_size(3).min_size(3).build().unwrap();
+    pool.warm_up(secs(1)).await.unwrap();
+    let first = pool.get().await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let other = pool.try_get_owned_other(first.id()).unwrap();
+        assert_ne!(other.id(), first.id());
+        held.push(other);
+    }
+    // All others are full: it is for the holder to say whether the same will do.
+    assert!(pool.try_get_owned_other(first.id()).is_none());
+    let again = pool.try_get_owned().unwrap();
+    assert_eq!(again.id(), first.id());
+    assert!(pool.try_get().is_none());
+    drop((first, again, held));
+    let status = pool.status();
+    assert_eq!((status.size, status.idle, status.places, status.in_use), (3, 3, 6, 0));
+    assert_eq!(lend(&pool, 6).await.len(), 6);
+    assert_eq!(pool.counters().gets_ok, 1 + 4 + 1 + 6);
+}

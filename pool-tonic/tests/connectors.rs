@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use common::{ask, client, soon};
 use http::Uri;
-use pool_tonic::ChannelPool;
+use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::proto::Do;
 use pool_tonic_testing::{Accepted, EchoServer, peer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, duplex};
@@ -405,24 +405,25 @@ async fn an_answer_with_too_many_headers_fails_alone() {
 fn what_is_out_of_range_is_refused_by_name() {
     let ok = || ChannelPool::builder("http://orders:50051");
     let second = Duration::from_secs(1);
-    for (builder, setting) in [
-        (ok().initial_stream_window_size(0), "initial_stream_window_size"),
-        (ok().initial_stream_window_size(1 << 31), "initial_stream_window_size"),
-        (ok().initial_connection_window_size(65_534), "initial_connection_window_size"),
-        (ok().initial_connection_window_size(u32::MAX), "initial_connection_window_size"),
-        (ok().max_frame_size(16_383), "max_frame_size"),
-        (ok().max_frame_size(1 << 24), "max_frame_size"),
-        (ok().http2_max_header_list_size(0), "http2_max_header_list_size"),
-        (ok().tcp_keepalive(second / 2), "tcp_keepalive"),
-        (ok().tcp_keepalive(second * 32_768), "tcp_keepalive"),
-        (ok().tcp_keepalive_interval(Duration::ZERO), "tcp_keepalive_interval"),
-        (ok().tcp_keepalive_retries(0), "tcp_keepalive_retries"),
-        (ok().tcp_keepalive_retries(128), "tcp_keepalive_retries"),
-        (ok().tcp_user_timeout(Duration::ZERO), "tcp_user_timeout"),
-        (ok().tcp_user_timeout(Duration::MAX), "tcp_user_timeout"),
-        (ok().origin(Uri::from_static("/path")), "origin"),
+    let built = |builder: ChannelPoolBuilder| builder.build().map(drop);
+    for (built, setting) in [
+        (built(ok().initial_stream_window_size(0)), "initial_stream_window_size"),
+        (built(ok().initial_stream_window_size(1 << 31)), "initial_stream_window_size"),
+        (built(ok().initial_connection_window_size(65_534)), "initial_connection_window_size"),
+        (built(ok().initial_connection_window_size(u32::MAX)), "initial_connection_window_size"),
+        (built(ok().max_frame_size(16_383)), "max_frame_size"),
+        (built(ok().max_frame_size(1 << 24)), "max_frame_size"),
+        (built(ok().http2_max_header_list_size(0)), "http2_max_header_list_size"),
+        (built(ok().tcp_keepalive(second / 2)), "tcp_keepalive"),
+        (built(ok().tcp_keepalive(second * 32_768)), "tcp_keepalive"),
+        (built(ok().tcp_keepalive_interval(Duration::ZERO)), "tcp_keepalive_interval"),
+        (built(ok().tcp_keepalive_retries(0)), "tcp_keepalive_retries"),
+        (built(ok().tcp_keepalive_retries(128)), "tcp_keepalive_retries"),
+        (built(ok().tcp_user_timeout(Duration::ZERO)), "tcp_user_timeout"),
+        (built(ok().tcp_user_timeout(Duration::MAX)), "tcp_user_timeout"),
+        (built(ok().origin(Uri::from_static("/path"))), "origin"),
     ] {
-        let error = builder.build().unwrap_err().to_string();
+        let error = built.unwrap_err().to_string();
         assert!(error.contains(setting), "{setting}: {error}");
     }
     let widest = ok()

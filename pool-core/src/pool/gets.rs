@@ -7,9 +7,9 @@ use crate::blocking;
 use crate::core::Place;
 use crate::error::Error;
 use crate::get::{lease, lease_many};
-use crate::kind::Kind;
+use crate::kind::{Kind, Shared};
 use crate::lease::{Borrowed, Owned, ResourceLease};
-use crate::manager::Manager;
+use crate::manager::{Manager, ResourceId, SharedManager};
 use crate::options::{Defaults, GetOptions};
 use crate::state::{Lent, State};
 
@@ -324,5 +324,35 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
 
     fn try_lend(&self) -> Option<Lent<Place<M, K>>> {
         self.core.lend_hot().or_else(|| self.core.update(State::try_get))
+    }
+}
+
+impl<M: SharedManager> ResourcePool<M, Shared> {
+    /// Lends a place of any resource but this one as [`try_get_owned`](Self::try_get_owned) does of any: if one is free
+    /// at this moment, and nobody waits. For a holder whom that resource has just refused what it asked for, and which by
+    /// its load alone looks best.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::SharedPool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = SharedPool::builder(ScriptedManager::new()).min_size(2).build()?;
+    /// pool.warm_up(std::time::Duration::from_secs(1)).await?;
+    /// let refused_by = pool.get().await?.id();
+    /// let other = pool.try_get_owned_other(refused_by);
+    /// assert!(other.is_some_and(|lease| lease.id() != refused_by));
+    /// # Ok(()) }
+    /// ```
+    #[track_caller]
+    pub fn try_get_owned_other(
+        &self,
+        than: ResourceId,
+    ) -> Option<ResourceLease<'static, M, Shared>> {
+        let at = Location::caller();
+        let lent =
+            self.core.update(|state, now, actions| state.try_get_other(than, now, actions))?;
+        Some(ResourceLease::new(Owned(&self.core), lent, at).arrived())
     }
 }

@@ -14,10 +14,10 @@ use super::shared::DEFAULT;
 use super::store::Shrunk;
 use super::timers::FAILED_AT_ONCE;
 use super::{
-    Actions, ActionsOf, Errand, Failure, Groups, Lent, Origin, Share, ShareStore, State, Store,
+    Actions, ActionsOf, Errand, Failure, Groups, Key, Lent, Origin, Share, ShareStore, State, Store,
 };
 use crate::group::{GroupChange, GroupId, GroupStatus};
-use crate::manager::CreateReason;
+use crate::manager::{CreateReason, ResourceId};
 use crate::moment::Moment;
 use crate::observer::EndReason;
 
@@ -325,6 +325,24 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         self.use_up(&lent.place);
         self.settle(now, actions);
         Some(lent)
+    }
+
+    /// Lends a place of any resource but this one if one is free and nobody waits.
+    pub(crate) fn try_get_other(
+        &mut self,
+        than: ResourceId,
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) -> Option<Lent<Arc<Share<R>>>> {
+        if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
+            return None;
+        }
+        let (rng, fresh_after) = (&mut self.rng, self.front.fresh_after());
+        let (place, stale) = self.store.lend_other(than, rng, fresh_after)?;
+        self.count_ok(1);
+        self.use_up(&place);
+        self.settle(now, actions);
+        Some(Lent { place, stale, waiter: Key::NIL })
     }
 
     pub(crate) fn list_groups(&self, now: Moment) -> Vec<GroupStatus> {

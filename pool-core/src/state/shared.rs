@@ -291,6 +291,25 @@ impl<R: Send + 'static> ShareStore<R> {
         (share, stale)
     }
 
+    /// Lends a place of any resource but this one, which counts as full meanwhile.
+    pub(super) fn lend_other(
+        &mut self,
+        than: ResourceId,
+        rng: &mut fastrand::Rng,
+        fresh_after: Moment,
+    ) -> Option<(Arc<Share<R>>, bool)> {
+        let hidden = self.find(than).map(|key| (key, std::mem::take(&mut self.rows[key].places)));
+        if let Some((key, _)) = hidden {
+            self.sort_open(key);
+        }
+        let lent = self.groups.pick(rng).map(|group| self.lend_in(group, rng, fresh_after));
+        if let Some((key, places)) = hidden {
+            self.rows[key].places = places;
+            self.sort_open(key);
+        }
+        lent
+    }
+
     /// The one of two rows with fewer leases per place; the first if it is a draw.
     fn less_loaded(&self, first: usize, second: usize) -> usize {
         let (one, other) = (&self.rows[first], &self.rows[second]);

@@ -16,9 +16,6 @@ use crate::manager::ConnectionManager;
 use crate::options::Affinity;
 use crate::pool::Shared;
 
-/// Slots that a call takes at once, on its way past a connection that refused it.
-const MOST_TAKEN: usize = 128;
-
 /// What no timer can tell: a header that is off by less is right.
 const TICK: Duration = Duration::from_millis(1);
 
@@ -49,23 +46,16 @@ impl Call {
         }
     }
 
-    /// A slot that is free now, of another connection than this if there is one: by its load alone one that
-    /// refuses what it gets looks best. Its slots are taken until another one looks better, or all are.
+    /// A slot that is free now, of another connection than this if there is one: by its load alone one that refuses what
+    /// it gets looks best.
     #[cold]
     fn try_other_slot(&self, refused_by: ResourceId) -> Option<Lease> {
-        let mut refusing = Vec::new();
-        while let Some(lease) = self.try_any_slot() {
-            if lease.id() != Some(refused_by) {
-                return Some(lease);
-            }
-            // No call is cancelled by giving it back.
-            lease.finish();
-            refusing.push(lease);
-            if refusing.len() == MOST_TAKEN {
-                break;
-            }
-        }
-        refusing.pop()
+        let other = match &self.source {
+            Source::Shared => self.shared.pool().try_get_owned_other(refused_by),
+            Source::Dedicated => self.shared.dedicated().try_get_owned_other(refused_by),
+            Source::Exclusive(_) => None,
+        };
+        other.map(Lease::pooled).or_else(|| self.try_any_slot())
     }
 
     fn try_any_slot(&self) -> Option<Lease> {
