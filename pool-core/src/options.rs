@@ -124,10 +124,9 @@ impl GetOptions {
     /// - It waits for a place of this group, and holds up nobody who asks for any. What comes free in the group goes to
     ///   whoever has waited for longest, for this group or for any: those of [high priority](Priority::High) come before,
     ///   those of low after, whatever this get's own [`priority`](Self::priority), which has no meaning then.
-    /// - It counts among those that wait (`max_waiters`, [`Status::waiting`](crate::Status::waiting)), and in the load by
-    ///   which the pool grows. What the pool creates for load goes to the group with the fewest resources, which need not
-    ///   be this one. It is not [shed](crate::Shedding).
-    /// - If the group has no resource, one is created for it when its back-off allows: as for the
+    /// - It counts among those that wait (`max_waiters`, [`Status::waiting`](crate::Status::waiting)). It is not
+    ///   [shed](crate::Shedding).
+    /// - If the group has no resource with a free place, one is created for it, one at a time, when its back-off allows: as for the
     ///   [minimum of a group](crate::SharedPool::update_groups), up to 64 at a time, but never beyond
     ///   [`max_size`](crate::Builder::max_size). When there are as many, one of another group goes for it that is idle and
     ///   above that group's minimum; while there is none, this get waits. One with [`no_wait`](Self::no_wait) asks for no

@@ -60,7 +60,7 @@ use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::{Homes, Measures, Monitor, Outcomes};
+use crate::balance::{Homes, Measures, Monitor, Outcomes, Weighed};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
@@ -295,11 +295,13 @@ impl AddressBook {
         Some(last.unwrap_or_else(|| ConnectError::backing_off(self, None)))
     }
 
-    /// The error with which a call fails at once that is for this endpoint alone, and finds it in its back-off.
+    /// The error with which a call fails at once that is for this endpoint alone, and finds it in its back-off, or not
+    /// serving.
     pub(crate) fn refusal_at(&self, key: Key, side: Side) -> Option<ConnectError> {
         let addresses = self.lock();
         let entry = addresses.get(key)?;
-        let is_left_alone = entry.failing && !entry.retry_in(Instant::now()).is_zero();
+        let is_left_alone =
+            entry.is_unhealthy() || entry.failing && !entry.retry_in(Instant::now()).is_zero();
         let error = entry.last_error.clone().filter(|_| is_left_alone && entry.ready[side] == 0);
         // An error has a destructor of the user's, perhaps.
         drop(addresses);
@@ -335,8 +337,8 @@ impl AddressBook {
         self.lock().outcomes()
     }
 
-    pub(crate) fn monitors(&self) -> Vec<(Key, Arc<Monitor>)> {
-        self.lock().monitors()
+    pub(crate) fn weighed(&self) -> Vec<Weighed> {
+        self.lock().weighed()
     }
 
     pub(crate) fn all_ready_are_ejected(&self) -> bool {

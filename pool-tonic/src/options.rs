@@ -72,7 +72,7 @@ pub struct Affinity {
 
 impl Affinity {
     /// The call goes to its key's endpoint if that has a free stream slot now, and to any other one if not: it never waits
-    /// for it, nor fails for it. Nor does it go there again after it was refused there.
+    /// for it, nor fails for it. If it is sent again, it goes like every other call, and over another connection if it can.
     pub fn soft(key: impl AsRef<[u8]>) -> Self {
         Self::new(key.as_ref(), false)
     }

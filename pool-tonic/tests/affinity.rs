@@ -13,7 +13,10 @@ use std::time::Duration;
 use common::{ask, call, client, until};
 use fleet::{Fleet, Member, used};
 use pool_tonic::resolve::{self, Endpoint, Endpoints};
-use pool_tonic::{Affinity, ChannelPool, ConnectivityState, Dedicated, ServedBy, WaitForReady};
+use pool_tonic::{
+    Affinity, ChannelPool, ConnectivityState, Dedicated, MethodName, RetryPolicy, ServedBy,
+    WaitForReady,
+};
 use pool_tonic_testing::proto::Do;
 use resolving::comes;
 use tokio::task::JoinHandle;
@@ -218,7 +221,8 @@ async fn who_waits_for_an_endpoint_that_goes_is_served_by_its_successor() {
     let fleet = Fleet::new(SERVERS);
     let (feed, fed) = resolve::feed();
     let pool = ChannelPool::builder("http://orders.prod:50051").resolver(fed);
-    let pool = fleet.connect(pool).max_streams_per_connection(1).build().unwrap();
+    let pool =
+        fleet.connect(pool).max_streams_per_connection(1).max_connections(SERVERS).build().unwrap();
     feed.set(servers(0..SERVERS));
     call(&pool).await.unwrap();
     until(|| fleet.members().all(|member| member.connections() == 1)).await;
@@ -259,4 +263,58 @@ async fn a_pool_of_one_address_has_one_home() {
     for affinity in [Affinity::hard("a"), Affinity::soft("b"), Affinity::hard("c")] {
         assert_eq!(served(&pool, affinity).await.unwrap(), 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_key_on_connections_of_their_own_has_as_many_as_there_may_be() {
+    let fleet = Fleet::new(SERVERS);
+    let pool = pool(&fleet).await;
+    let key = key_of(&pool, 2).await;
+    fleet.member(2).delay(20 * SECOND);
+    let dedicated = || {
+        let pool = pool.clone();
+        let mut request = Request::new(ask(Do::Echo));
+        request.extensions_mut().insert(Dedicated);
+        request.extensions_mut().insert(Affinity::hard(&key));
+        tokio::spawn(async move { served_by(&pool, request).await })
+    };
+    let first = dedicated();
+    sleep(SECOND).await;
+    fleet.member(2).delay(MILLI);
+    let began = Instant::now();
+    assert_eq!(dedicated().await.unwrap().unwrap(), 2);
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    first.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_key_has_the_pool_grow() {
+    let fleet = Fleet::new(SERVERS);
+    let pool = fleet.pool().max_streams_per_connection(10).max_connections(12).build().unwrap();
+    call(&pool).await.unwrap();
+    until(|| fleet.members().all(|member| member.connections() == 1)).await;
+    let key = key_of(&pool, 2).await;
+    fleet.member(2).delay(10 * SECOND);
+    let began = Instant::now();
+    let calls: Vec<_> = (0..30).map(|_| begin(&pool, Affinity::hard(&key))).collect();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap(), 2);
+    }
+    assert!(began.elapsed() < 11 * SECOND, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_key_is_retried_elsewhere() {
+    let fleet = Fleet::new(SERVERS);
+    let policy = RetryPolicy::new(2, [Code::Unavailable]);
+    let pool = fleet.pool().max_connections(SERVERS).min_connections(SERVERS);
+    let pool = pool.retry_policy(MethodName::all(), policy).build().unwrap();
+    pool.warm_up(SECOND).await.unwrap();
+    let key = key_of(&pool, 1).await;
+    fleet.member(1).fail(true);
+    fleet.member(1).take_calls();
+    for _ in 0..20 {
+        assert_ne!(served(&pool, Affinity::soft(&key)).await.unwrap(), 1);
+    }
+    assert_eq!(fleet.member(1).take_calls(), 20);
 }

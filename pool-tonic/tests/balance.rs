@@ -88,7 +88,7 @@ async fn who_is_slow_gets_fewer_calls_by_their_number_and_clearly_fewer_by_laten
         sleep(SECOND).await;
         let shares = shares(&fleet, &pool, 3200, 32).await;
         println!("{balance:?}: {shares:?}");
-        about(&shares[..2], 100);
+        about(&shares[..2], 400);
         slow.push(shares[2]);
     }
     let [in_turn, least, two, ewma] = slow[..] else { panic!("four") };
@@ -164,4 +164,62 @@ async fn the_task_that_weighs_rests_when_nothing_happens_and_ends_with_the_pool(
     assert!(parks < 200, "{parks} parks in an hour");
     pool.close(SECOND).await;
     until(|| tasks.num_alive_tasks() == 0).await;
+}
+
+/// Shares after a while of a few calls a second.
+async fn shares_later(fleet: &Fleet, pool: &ChannelPool, seconds: u32, calls: usize) -> Vec<usize> {
+    // These servers give no window back: few calls, and much time.
+    for _ in 0..seconds {
+        sleep(SECOND).await;
+        shares(fleet, pool, 15, 1).await;
+    }
+    shares(fleet, pool, calls, 1).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_gone_hides_nobody_who_is_slow() {
+    for is_gone in [false, true] {
+        let fleet = fleet();
+        let pool = pool(fleet.pool().balance(Balance::PeakEwma(PeakEwma::default()))).await;
+        for (index, millis) in [20, 20, 500].into_iter().enumerate() {
+            fleet.member(index).delay(millis * MILLI);
+        }
+        shares(&fleet, &pool, 300, 1).await;
+        fleet.member(0).set_gone(is_gone);
+        let shares = shares_later(&fleet, &pool, 90, 300).await;
+        assert!(shares[2] < 50 && (shares[0] == 0) == is_gone, "{shares:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_fails_for_long_gets_few_calls_by_latency_too() {
+    let fleet = fleet();
+    let pool = pool(fleet.pool().balance(Balance::PeakEwma(PeakEwma::default()))).await;
+    fleet.members().for_each(|member| member.delay(20 * MILLI));
+    shares(&fleet, &pool, 300, 1).await;
+    fleet.member(1).fail(true);
+    let shares = shares_later(&fleet, &pool, 90, 300).await;
+    assert!(shares[1] < 60, "{shares:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_before_callers_give_up_gets_few_calls_by_latency() {
+    for by_deadline in [true, false] {
+        let fleet = fleet();
+        let pool = fleet.pool().balance(Balance::PeakEwma(PeakEwma::default()));
+        let pool = self::pool(pool.error_penalty(None)).await;
+        shares(&fleet, &pool, 300, 1).await;
+        fleet.member(2).delay(1000 * SECOND);
+        fleet.member(2).take_calls();
+        for _ in 0..1000 {
+            let mut request = tonic::Request::new(ask(Do::Echo));
+            if by_deadline {
+                request.set_timeout(100 * MILLI);
+            }
+            let mut client = client(&pool);
+            let _ = tokio::time::timeout(101 * MILLI, client.unary(request)).await;
+        }
+        let got = fleet.member(2).take_calls();
+        assert!(got < 100, "{got}");
+    }
 }

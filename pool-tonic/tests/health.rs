@@ -15,6 +15,7 @@ use common::{ask, client, until};
 use memory::{Network, Peer, eventually, in_memory};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
+use pool_tonic_testing::raw::Raw;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
@@ -274,4 +275,50 @@ async fn a_server_that_answers_no_question_is_bounded_by_the_connect_timeout() {
     let status = eventually(call).await.unwrap().unwrap_err();
     assert!(status.message().contains("healthy"), "{status}");
     assert!(start.elapsed() < Duration::from_secs(21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_key_fails_where_its_server_says_that_it_does_not_serve() {
+    let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+    let connector = tower::service_fn(move |uri: http::Uri| {
+        let send = send.clone();
+        async move {
+            let (near, far) = tokio::io::duplex(1 << 20);
+            send.send((uri.host().unwrap_or_default().to_owned(), far)).unwrap();
+            Ok::<_, std::io::Error>(near)
+        }
+    });
+    let pool = ChannelPool::endpoints(["http://a", "http://b"])
+        .connector(connector)
+        .health_check("shop")
+        .keepalive_time(None)
+        .min_connections(2)
+        .build()
+        .unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let (host, stream) = eventually(receive.recv()).await.unwrap();
+        let mut peer: Peer = Raw::greet(stream, 10).await.unwrap();
+        let is_a = host == "a";
+        let watch = watched(&mut peer, SERVING).await;
+        if is_a {
+            kept.push((peer, watch));
+        } else {
+            tokio::spawn(memory::answer_all(peer));
+        }
+    }
+    until(|| pool.state() == ConnectivityState::Ready).await;
+    until(|| pool.addresses().iter().all(|it| it.ready == 1)).await;
+    let (mut a, watch) = kept.pop().unwrap();
+    say(&mut a, watch, NOT_SERVING).await;
+    until(|| pool.addresses()[0].ready == 0).await;
+    let mut failed = 0;
+    for n in 0..10 {
+        let mut request = tonic::Request::new(ask(Do::Echo));
+        request.extensions_mut().insert(pool_tonic::Affinity::hard(format!("key {n}")));
+        let began = Instant::now();
+        failed += usize::from(client(&pool).unary(request).await.is_err());
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+    assert!((1..10).contains(&failed), "those of one of the two");
 }

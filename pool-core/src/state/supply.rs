@@ -80,7 +80,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let keeps_none = S::HAS_FRONT && self.limits.min_idle == 0;
         let is_expected = keeps_none || self.notified || self.armed <= self.next_start();
         !is_expected
-            && self.store.shortage(&self.limits, self.waiters.bound_waiting(), self.coming()) > 0
+            && self.store.shortage(&self.limits, 0, self.coming()) > 0
             && self.missing() > 0
     }
 
@@ -121,8 +121,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return 0;
         }
         let limits = self.floors();
-        let waiting = self.waiters.wanted().saturating_add(self.waiters.bound_waiting());
-        let shortage = self.store.shortage(&limits, waiting, creating);
+        // Those that wait for one group are created for apart.
+        let shortage = self.store.shortage(&limits, self.waiters.wanted(), creating);
         let wished = usize::from(self.wished && creating == 0);
         let wanted =
             self.demand().max(shortage).max(wished).max(limits.min_size.saturating_sub(size));

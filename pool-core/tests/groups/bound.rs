@@ -169,11 +169,10 @@ async fn a_group_that_keeps_none_is_created_for() {
     let [first, second, other] = waits;
     let first = first.await.unwrap().unwrap();
     assert_eq!((first.group, other.await.unwrap().unwrap().group), (Some(B), Some(C)));
-    // The group has one now: its places come back.
-    pass(secs(5)).await;
-    assert_eq!((sizes(&pool, [A, B, C]), second.is_finished()), ([1, 1, 1], false));
-    drop(first);
+    // The group has one now, which is full: another one comes.
     assert_eq!(second.await.unwrap().unwrap().group, Some(B));
+    assert_eq!(sizes(&pool, [A, B, C]), [1, 2, 1]);
+    drop(first);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +191,7 @@ async fn nothing_is_created_for_one_that_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_wait_for_a_group_are_load() {
+async fn a_group_grows_for_those_that_wait_for_it() {
     let servers = Servers::new(2);
     let pool = servers.pool().max_size(10).build().unwrap();
     set(&pool, [group(A, 1, 1)]);
@@ -206,7 +205,7 @@ async fn those_that_wait_for_a_group_are_load() {
     let options = GetOptions::new().group(B).through_failures().timeout(secs(100));
     let waits = bound_with(&pool, options);
     pass(secs(59)).await;
-    assert_eq!((sizes(&pool, [A, B, C]), waits.is_finished()), ([5, 0, 1], false));
+    assert_eq!((sizes(&pool, [A, B, C]), waits.is_finished()), ([5, 0, 0], false));
     assert_eq!(servers.attempts_for(B).len(), 30);
 }
 
@@ -308,4 +307,24 @@ async fn a_resource_that_is_unfit_is_followed_by_another_of_the_group_before_oth
         assert_eq!(lease.number(), 1);
     }
     assert_eq!(pool.counters().ended.get(EndReason::CheckFailed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_group_grows_up_to_the_maximum_and_no_other_does_for_it() {
+    for min in [0, 1] {
+        let servers = Servers::new(1);
+        let pool = servers.pool().max_size(10).build().unwrap();
+        set(&pool, [A, B, C].map(|id| group(id, min, 1)));
+        let all = in_turn(|_| bound(&pool, A), 12).await;
+        pass(secs(5)).await;
+        let served = all.iter().filter(|get| get.is_finished()).count();
+        // What is idle in the others stays, since they keep it.
+        assert_eq!(sizes(&pool, [A, B, C]), [10 - 2 * min, min, min]);
+        assert_eq!((served, pool.status().waiting), (10 - 2 * min, 2 + 2 * min));
+        // Nothing is made over and over for those that wait.
+        let created = pool.counters().created;
+        pass(secs(600)).await;
+        assert_eq!(pool.counters().created, created);
+        all.iter().for_each(JoinHandle::abort);
+    }
 }

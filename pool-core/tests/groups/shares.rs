@@ -179,3 +179,39 @@ async fn a_place_of_one_group_is_lent_as_fairly_as_any() {
     pool.close();
     assert!(pool.try_get_owned_of(A).is_none());
 }
+
+#[tokio::test(start_paused = true)]
+async fn gets_of_one_group_leave_the_turns_of_the_others() {
+    let pool = Servers::new(1000).pool().pick(Pick::RoundRobin).build().unwrap();
+    set(&pool, [group(A, 1, 1), group(B, 1, 10), group(C, 1, 1)]);
+    pool.warm_up(secs(1)).await.unwrap();
+    let mut gets = [0; 3];
+    for _ in 0..1100 {
+        drop(pool.try_get_owned_of(A).unwrap());
+        let group = pool.try_get().unwrap().group.unwrap();
+        gets[usize::try_from(group.0 - A.0).unwrap()] += 1;
+    }
+    assert!(gets[1] > 5 * gets[2], "{gets:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weight_that_was_small_holds_at_once_and_large_ones_are_told_apart() {
+    let pool = Servers::new(1000).pool().pick(Pick::RoundRobin).build().unwrap();
+    set(&pool, [group(A, 1, 1024), group(B, 1, 1)]);
+    pool.warm_up(secs(1)).await.unwrap();
+    one_by_one(&pool, 5000, [A, B]);
+    set(&pool, [group(B, 1, 1024)]);
+    about(one_by_one(&pool, 1000, [A, B])[0], 500, 20);
+    set(&pool, [group(A, 1, 3_000_000_000), group(B, 1, 4_200_000_000)]);
+    about(one_by_one(&pool, 7200, [A, B])[0], 3000, 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_group_without_a_place_leaves_the_weights_of_the_others() {
+    let servers = Servers::new(1000);
+    let pool = servers.pool().build().unwrap();
+    set(&pool, [group(A, 1, 1024), group(B, 1, 10), group(C, 1, 1)]);
+    pool.warm_up(secs(1)).await.unwrap();
+    servers.handle_in(&pool, A).unwrap().set_places(0);
+    about(one_by_one(&pool, 1100, [B, C])[0], 1000, 50);
+}

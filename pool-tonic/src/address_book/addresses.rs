@@ -18,7 +18,7 @@ use super::resolution::Resolution;
 use super::side::{Side, Sides};
 use crate::address::Address;
 use crate::backoff;
-use crate::balance::{Monitor, Outcomes};
+use crate::balance::{Outcomes, Weighed};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 
@@ -301,8 +301,12 @@ impl Addresses {
         self.iter().filter_map(outcomes).collect()
     }
 
-    pub(super) fn monitors(&self) -> Vec<(Key, Arc<Monitor>)> {
-        self.iter().filter_map(|(key, entry)| Some((key, entry.monitor.clone()?))).collect()
+    pub(super) fn weighed(&self) -> Vec<Weighed> {
+        let weighed = |(key, entry): (Key, &Entry)| {
+            let takes_calls = entry.is_ready() && entry.ejected.is_none();
+            Some(Weighed { key, monitor: entry.monitor.clone()?, takes_calls })
+        };
+        self.iter().filter_map(weighed).collect()
     }
 
     pub(super) fn all_ready_are_ejected(&self) -> bool {

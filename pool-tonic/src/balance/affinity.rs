@@ -11,12 +11,9 @@ use twox_hash::XxHash64;
 
 use crate::address_book::Key;
 
-/// The length of the table, a prime, for up to as many endpoints; longer for more. A length that followed their number
-/// would move every key whenever one comes or goes.
-const SLOTS: usize = 10_007;
-const SLOTS_ARE_ENOUGH_FOR: usize = 100;
-/// The length of a longer one.
-const MOST_SLOTS: usize = 65_537;
+/// The length of the table: a prime, much more than there are endpoints. A length that followed their number would move
+/// every key whenever one comes or goes.
+const SLOTS: usize = 65_537;
 
 /// Seeds of the two hashes by which an endpoint orders the slots.
 const OFFSET: u64 = 0x6f66_6673;
@@ -58,7 +55,7 @@ impl Table {
         if endpoints.is_empty() {
             return Self::default();
         }
-        let len = if endpoints.len() > SLOTS_ARE_ENOUGH_FOR { MOST_SLOTS } else { SLOTS };
+        let len = SLOTS;
         let modulo = |hash: u64, by: usize| {
             usize::try_from(hash % by as u64).expect("bug: a remainder is larger than its divisor")
         };
@@ -139,6 +136,14 @@ mod tests {
         let moved = |(a, b): &(&Key, &Key)| **a != 17 && a != b;
         let moved = before.slots.iter().zip(&after.slots).filter(moved).count();
         assert!(moved * 10 < before.slots.len(), "{moved} of {}", before.slots.len());
+    }
+
+    #[test]
+    fn one_that_comes_moves_few_keys() {
+        let (before, after) = (table(0..100), table(0..101));
+        let hashes = (0..10_000_u64).map(|n| XxHash64::oneshot(0, &n.to_le_bytes()));
+        let moved = hashes.filter(|hash| before.find(*hash) != after.find(*hash)).count();
+        assert!((50..500).contains(&moved), "{moved} of 10,000");
     }
 
     #[test]

@@ -39,6 +39,19 @@ impl Latency {
         (average - self.told).abs() > self.told / 8.0
     }
 
+    /// An answer has not come for so long, and is not waited for any more: it would have taken longer.
+    pub(super) fn add_at_least(&mut self, time: Duration, now: Instant, decay: Duration) -> bool {
+        let known = self.average.map_or(0.0, |(average, since)| {
+            average * fading(now.saturating_duration_since(since), decay)
+        });
+        time.as_secs_f64() > known && self.add(time, now, decay)
+    }
+
+    /// How long they took when that was last confirmed, in seconds.
+    pub(super) fn confirmed(&self) -> Option<f64> {
+        self.average.map(|(average, _)| average)
+    }
+
     /// How long they take by now, in seconds. Without an answer that confirms it, the average fades.
     pub(super) fn read(&mut self, now: Instant, decay: Duration) -> Option<f64> {
         let (average, since) = self.average?;
@@ -69,8 +82,9 @@ const MOST: f32 = 1000.0;
 const TRACE: f64 = 0.01;
 
 impl Failures {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { seen: Outcomes::default(), at: now, calls: 0.0, failed: 0.0 }
+    /// Of an endpoint that nobody has called before `began`.
+    pub(super) fn new(began: Instant) -> Self {
+        Self { seen: Outcomes::default(), at: began, calls: 0.0, failed: 0.0 }
     }
 
     /// By how much the endpoint's weight is to be divided, after what has ended by now. 1 if nothing failed lately.

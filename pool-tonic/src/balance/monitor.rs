@@ -41,6 +41,7 @@ impl Outcomes {
 #[derive(Debug)]
 pub(crate) struct Monitor {
     measures: Measures,
+    began: Instant,
     ok: AtomicU32,
     failed: AtomicU32,
     latency: Mutex<Latency>,
@@ -59,6 +60,7 @@ impl Monitor {
     pub(crate) fn new(measures: Measures) -> Self {
         Self {
             measures,
+            began: Instant::now(),
             ok: AtomicU32::new(0),
             failed: AtomicU32::new(0),
             latency: Mutex::default(),
@@ -106,24 +108,35 @@ impl Monitor {
         Outcomes { ok, failed }
     }
 
-    /// Does it want to know how long answers take?
-    pub(crate) fn times(&self) -> bool {
-        self.measures.latency.is_some()
+    /// When it was made.
+    pub(super) fn began(&self) -> Instant {
+        self.began
     }
 
-    /// An answer took this long, or has not come for so long.
-    pub(crate) fn took(&self, time: Duration, now: Instant) {
-        if let Some(PeakEwma { decay }) = self.measures.latency
-            && self.latency().add(time, now, decay)
-        {
-            self.stir();
-        }
+    /// An attempt begins. `None` if it does not matter how long its answer takes.
+    #[inline]
+    pub(crate) fn time(self: &Arc<Self>) -> Option<Stopwatch> {
+        let PeakEwma { decay } = self.measures.latency?;
+        Some(Stopwatch { monitor: Some(Arc::clone(self)), decay, began: Instant::now() })
     }
 
     /// How long answers take by now, in seconds, if that is known.
-    pub(crate) fn read_latency(&self, now: Instant) -> Option<f64> {
+    pub(super) fn read_latency(&self, now: Instant) -> Option<f64> {
         let PeakEwma { decay } = self.measures.latency?;
         self.latency().read(now, decay)
+    }
+
+    /// How long they took when there was the last one, in seconds.
+    pub(super) fn confirmed_latency(&self) -> Option<f64> {
+        self.latency().confirmed()
+    }
+
+    fn took(&self, began: Instant, add: impl FnOnce(&mut Latency, Duration, Instant) -> bool) {
+        let now = Instant::now();
+        let is_news = add(&mut self.latency(), now.saturating_duration_since(began), now);
+        if is_news {
+            self.stir();
+        }
     }
 
     fn latency(&self) -> MutexGuard<'_, Latency> {
@@ -133,6 +146,36 @@ impl Monitor {
     fn stir(&self) {
         if let Some(stirred) = &self.measures.stirred {
             stirred.notify_one();
+        }
+    }
+}
+
+/// Times an attempt. Dropped before it is stopped, the answer is not waited for any more: its caller has given up, or its
+/// deadline has passed.
+#[derive(Debug)]
+pub(crate) struct Stopwatch {
+    /// Until it is stopped.
+    monitor: Option<Arc<Monitor>>,
+    decay: Duration,
+    began: Instant,
+}
+
+impl Stopwatch {
+    /// The answer is there. A failure says nothing of how fast answers are.
+    pub(crate) fn stop(mut self, is_failure: bool) {
+        if let Some(monitor) = self.monitor.take()
+            && !is_failure
+        {
+            monitor.took(self.began, |latency, time, now| latency.add(time, now, self.decay));
+        }
+    }
+}
+
+impl Drop for Stopwatch {
+    fn drop(&mut self) {
+        if let Some(monitor) = self.monitor.take() {
+            monitor
+                .took(self.began, |latency, time, now| latency.add_at_least(time, now, self.decay));
         }
     }
 }

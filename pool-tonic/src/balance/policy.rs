@@ -32,8 +32,8 @@ pub enum Balance {
     /// allows; in turn between those that have as many. The most even for one client. Many clients with few calls each may
     /// choose the same one at the same time.
     LeastOutstanding,
-    /// One endpoint after the other, whatever they are doing: a slow one gets as many calls as a fast one, and has more of
-    /// them outstanding.
+    /// One endpoint after the other, but for their weights and what [errors](ErrorPenalty) cost: a slow one gets as many
+    /// calls as a fast one, and has more of them outstanding.
     RoundRobin,
     /// As [`PowerOfTwo`](Self::PowerOfTwo), with each endpoint's weight divided by the time that its answers take.
     PeakEwma(PeakEwma),
@@ -42,9 +42,10 @@ pub enum Balance {
 /// How the times of answers are averaged: a slower one counts at once and in full, faster ones by and by.
 ///
 /// What is measured is the time from sending a request to the first headers of the answer; so the pool looks at the clock
-/// twice for each call. Answers that are errors are not counted: they may come fast. A call that ends by its deadline
-/// counts with the time that it has waited. An endpoint that has not answered yet is taken to be as fast as the fastest,
-/// and one that gets no calls for being slow is forgiven with time.
+/// twice for each call. Answers that are errors from their headers on are not counted: they may come fast. A call that is
+/// given up, by its deadline or its caller, counts with the time that it has waited if that is more than the average. An
+/// endpoint that has not answered yet is taken to be as fast as the fastest, and one that gets no calls for being slow is
+/// forgiven with time, until it counts as the fastest. All of that is lost when an endpoint is listed anew.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeakEwma {
@@ -64,7 +65,8 @@ impl Default for PeakEwma {
 /// An endpoint's weight is divided by `1 + factor · rate`, where `rate` is the share of its calls that failed lately:
 /// with `UNAVAILABLE`, `RESOURCE_EXHAUSTED`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNKNOWN` or `DATA_LOSS`. It always keeps
 /// some of its calls, so that it is seen when it is well again; to take an endpoint out there is
-/// [`OutlierDetection`](crate::OutlierDetection).
+/// [`OutlierDetection`](crate::OutlierDetection). Where few calls are made, one that fails costs more than half of the weight for
+/// some seconds; where all endpoints fail alike, nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ErrorPenalty {

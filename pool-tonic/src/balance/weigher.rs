@@ -60,6 +60,15 @@ impl Weigher {
     }
 }
 
+/// An endpoint that is to be weighed.
+#[derive(Debug)]
+pub(crate) struct Weighed {
+    pub(crate) key: Key,
+    pub(crate) monitor: Arc<Monitor>,
+    /// It has a connection that takes calls.
+    pub(crate) takes_calls: bool,
+}
+
 /// What is known of the endpoints.
 #[derive(Debug, Default)]
 struct Scales {
@@ -68,32 +77,38 @@ struct Scales {
 
 impl Scales {
     /// The share that each keeps of its weight, and whether any of them may be another one by the passing of time alone.
+    ///
+    /// The scale is made by those that take calls. One that confirms its latency no more is forgiven until it counts as
+    /// fast as the fastest of those was when it last answered, and no further: it may be dead.
     fn weigh(
         &mut self,
-        endpoints: &[(Key, Arc<Monitor>)],
+        endpoints: &[Weighed],
         now: Instant,
         penalty: Option<ErrorPenalty>,
     ) -> (Vec<(Key, NonZero<u32>)>, bool) {
         let mut known = std::mem::take(&mut self.failures);
-        let (mut read, mut fades) = (Vec::new(), false);
-        for (key, monitor) in endpoints {
-            let latency = monitor.read_latency(now);
+        let taking = || endpoints.iter().filter(|endpoint| endpoint.takes_calls);
+        let confirmed = taking().filter_map(|endpoint| endpoint.monitor.confirmed_latency());
+        let fastest = confirmed.reduce(f64::min).unwrap_or(LEAST);
+        let (mut costs, mut least, mut fades) = (Vec::new(), f64::MAX, false);
+        for Weighed { key, monitor, takes_calls } in endpoints {
+            let latency = monitor.read_latency(now).unwrap_or(fastest).max(fastest);
             let mut divisor = 1.0;
             if let Some(penalty) = penalty {
-                let mut failures = known.remove(key).unwrap_or_else(|| Failures::new(now));
+                let new = || Failures::new(monitor.began());
+                let mut failures = known.remove(key).unwrap_or_else(new);
                 divisor = failures.read(monitor.outcomes(), now, penalty);
                 self.failures.insert(*key, failures);
             }
-            fades |= divisor > 1.0 || latency.is_some_and(|latency| latency > LEAST);
-            read.push((*key, latency, divisor));
+            fades |= divisor > 1.0 || latency > fastest;
+            let cost = latency * divisor;
+            if *takes_calls {
+                least = cost.min(least);
+            }
+            costs.push((*key, cost));
         }
-        let fastest = read.iter().filter_map(|(_, latency, _)| *latency).reduce(f64::min);
-        let cost = |(key, latency, divisor): (Key, Option<f64>, f64)| {
-            (key, latency.or(fastest).unwrap_or(LEAST) * divisor)
-        };
-        let costs: Vec<_> = read.into_iter().map(cost).collect();
-        let least = costs.iter().map(|(_, cost)| *cost).fold(f64::MAX, f64::min);
-        (costs.into_iter().map(|(key, cost)| (key, share(least / cost))).collect(), fades)
+        let share = |(key, cost): (Key, f64)| (key, share((least / cost).min(1.0)));
+        (costs.into_iter().map(share).collect(), fades)
     }
 }
 
@@ -114,7 +129,7 @@ async fn run(weigher: Arc<Weigher>, book: Weak<AddressBook>) {
         {
             return;
         }
-        let Some(endpoints) = book.upgrade().map(|book| book.monitors()) else { return };
+        let Some(endpoints) = book.upgrade().map(|book| book.weighed()) else { return };
         let now = Instant::now();
         let (shares, fades) = scales.weigh(&endpoints, now, weigher.penalty);
         weigher.groups.weigh(shares);
@@ -124,6 +139,7 @@ async fn run(weigher: Arc<Weigher>, book: Weak<AddressBook>) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
     use tonic::Code;
 
     use super::super::monitor::Measures;
@@ -131,48 +147,107 @@ mod tests {
 
     const MILLI: Duration = Duration::from_millis(1);
 
-    /// Endpoints by their numbers, of which the answers take so long.
-    fn endpoints(latencies: &[Option<u32>], now: Instant) -> Vec<(Key, Arc<Monitor>)> {
-        let monitor = |latency: &Option<u32>| {
+    /// Endpoints by their numbers, of which the answers take so many milliseconds, on the paused clock.
+    async fn endpoints(latencies: &[Option<u32>]) -> Vec<Weighed> {
+        let mut endpoints = Vec::new();
+        for (key, latency) in (0..).zip(latencies) {
             let latency_of = Some(PeakEwma::default());
-            let monitor = Monitor::new(Measures { latency: latency_of, ..Measures::default() });
+            let measures = Measures { latency: latency_of, ..Measures::default() };
+            let monitor = Arc::new(Monitor::new(measures));
+            endpoints.push(Weighed { key, monitor, takes_calls: true });
             if let Some(latency) = latency {
-                monitor.took(*latency * MILLI, now);
+                answers(&endpoints, key, *latency).await;
             }
-            Arc::new(monitor)
-        };
-        (0..).zip(latencies.iter().map(monitor)).collect()
+        }
+        endpoints
     }
 
-    fn shares(scales: &mut Scales, of: &[(Key, Arc<Monitor>)], now: Instant) -> (Vec<u32>, bool) {
+    /// An endpoint answers after so many milliseconds.
+    async fn answers(endpoints: &[Weighed], key: Key, latency: u32) {
+        let of = endpoints.iter().find(|endpoint| endpoint.key == key).unwrap();
+        let stopwatch = of.monitor.time().unwrap();
+        advance(latency * MILLI).await;
+        stopwatch.stop(false);
+    }
+
+    fn shares(scales: &mut Scales, of: &[Weighed], now: Instant) -> (Vec<u32>, bool) {
         let (shares, fades) = scales.weigh(of, now, Some(ErrorPenalty::default()));
         (shares.into_iter().map(|(_, share)| share.get()).collect(), fades)
     }
 
-    #[test]
-    fn shares_are_by_latency_and_who_is_unknown_is_as_fast_as_the_fastest() {
-        let (now, mut scales) = (Instant::now(), Scales::default());
-        let of = endpoints(&[Some(1), Some(2), Some(64), None, Some(100_000)], now);
-        assert_eq!(shares(&mut scales, &of, now), (vec![1024, 512, 16, 1024, 1], true));
-        // Much later all are the same, and nothing fades any more.
-        let late = now + Duration::from_secs(1000);
-        assert_eq!(shares(&mut scales, &of, late), (vec![1024; 5], false));
+    fn fail(endpoint: &Weighed, calls: u32) {
+        (0..calls).for_each(|_| endpoint.monitor.ended(Code::Unavailable));
     }
 
-    #[test]
-    fn one_that_fails_keeps_a_part_and_where_all_do_all_is_as_before() {
+    #[tokio::test(start_paused = true)]
+    async fn shares_are_by_latency_and_who_is_unknown_is_as_fast_as_the_fastest() {
+        let mut scales = Scales::default();
+        let of = endpoints(&[Some(10), Some(20), Some(640), None]).await;
+        let (now, fades) = shares(&mut scales, &of, Instant::now());
+        assert!(fades && now[0] == 1024 && now[3] == 1024, "{now:?}");
+        // The first ones have faded by a few percent.
+        assert!((500..600).contains(&now[1]) && (15..20).contains(&now[2]), "{now:?}");
+        // Much later all are the same, and nothing fades any more.
+        advance(Duration::from_secs(1000)).await;
+        assert_eq!(shares(&mut scales, &of, Instant::now()), (vec![1024; 4], false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_answers_no_more_hides_nobody_who_is_slow() {
+        let mut scales = Scales::default();
+        let mut of = endpoints(&[Some(20), Some(20), Some(500)]).await;
+        for is_there in [true, false] {
+            of[0].takes_calls = is_there;
+            advance(Duration::from_secs(100)).await;
+            answers(&of, 1, 20).await;
+            answers(&of, 2, 500).await;
+            let (shares, _) = shares(&mut scales, &of, Instant::now());
+            assert_eq!(shares[..2], [1024; 2], "{shares:?}");
+            assert!((38..48).contains(&shares[2]), "{shares:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_given_up_waiting_for_is_slow() {
+        let mut scales = Scales::default();
+        let of = endpoints(&[Some(10), Some(10)]).await;
+        let stopwatch = of[1].monitor.time();
+        advance(1000 * MILLI).await;
+        drop(stopwatch);
+        let slow = shares(&mut scales, &of, Instant::now()).0;
+        assert!(slow[0] == 1024 && slow[1] < 20, "{slow:?}");
+        // One that is given up at once says nothing, and neither does a failure.
+        drop(of[0].monitor.time());
+        of[0].monitor.time().unwrap().stop(true);
+        assert_eq!(shares(&mut scales, &of, Instant::now()).0, slow);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_fails_keeps_a_part_and_where_all_do_all_is_as_before() {
         let (now, mut scales) = (Instant::now(), Scales::default());
-        let of = endpoints(&[None, None], now);
+        let of = endpoints(&[None, None]).await;
         assert_eq!(shares(&mut scales, &of, now), (vec![1024; 2], false));
-        (0..1000).for_each(|_| of[1].1.ended(Code::Unavailable));
+        fail(&of[1], 1000);
         let (after, fades) = shares(&mut scales, &of, now);
         assert!(after[0] == 1024 && (90..110).contains(&after[1]) && fades, "{after:?}");
-        (0..1000).for_each(|_| of[0].1.ended(Code::Unavailable));
+        fail(&of[0], 1000);
         assert_eq!(shares(&mut scales, &of, now).0, [1024; 2]);
         let late = now + Duration::from_secs(100);
         assert_eq!(shares(&mut scales, &of, late), (vec![1024; 2], false));
         // One that is gone is forgotten.
         scales.weigh(&of[..1], late, Some(ErrorPenalty::default()));
         assert_eq!(scales.failures.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_well_before_anybody_looked_is_no_excuse() {
+        let mut scales = Scales::default();
+        let of = endpoints(&[None, None]).await;
+        shares(&mut scales, &of[..1], Instant::now());
+        (0..1_000_000).for_each(|_| of[1].monitor.ended(Code::Ok));
+        advance(Duration::from_secs(3600)).await;
+        fail(&of[1], 10_000);
+        let (shares, _) = shares(&mut scales, &of, Instant::now());
+        assert!(shares[1] < 200, "{shares:?}");
     }
 }

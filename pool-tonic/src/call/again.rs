@@ -40,6 +40,8 @@ impl Call {
         }
         if not_processed && refused {
             lease.refused();
+        }
+        if not_processed && refused || self.has_soft_home() {
             self.refused_by(held.slot.lease().id());
         }
         if not_sent || not_processed || self.retry.is_some() {
@@ -52,6 +54,11 @@ impl Call {
         } else {
             Failed::Broken(status)
         }
+    }
+
+    /// Its key's endpoint is preferred, and has had its chance when it is sent again.
+    fn has_soft_home(&self) -> bool {
+        matches!(self.wish, Wish::At(Affinity { hard: false, .. }))
     }
 
     /// A connection has refused it.
@@ -156,6 +163,9 @@ impl Call {
             {
                 self.take_back(&mut held).await;
                 if self.payload.rewind() {
+                    if self.has_soft_home() {
+                        self.refused_by(held.slot.lease().id());
+                    }
                     held.slot.lease().attempt_ended(said.code());
                     drop((response, held));
                     return self.back_off(delay, &said).await.map(|()| None);

@@ -47,10 +47,11 @@ use h2::RecvStream;
 use http::{Extensions, StatusCode};
 use pool_core::ResourceId;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, GrpcMethod, Status};
 
+use crate::balance::Stopwatch;
 use crate::connection::SendError;
 use crate::options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
 use crate::pool::Shared;
@@ -209,7 +210,7 @@ struct Begun {
     /// What the connection had tried to write before.
     writes: u64,
     /// Where it matters how long the answer takes.
-    began: Option<Instant>,
+    stopwatch: Option<Stopwatch>,
 }
 
 /// What the caller gets.
@@ -230,10 +231,10 @@ impl Call {
                 };
                 let failed = match lease.and_then(|lease| self.begin(lease)) {
                     // What is bound last is dropped first: the stream is over when the slot is free.
-                    Ok(Begun { held, mut response, writes, began }) => {
+                    Ok(Begun { held, mut response, writes, stopwatch }) => {
                         let answered = within(self.timer.as_mut(), &mut response).await;
-                        if let Some(began) = began {
-                            note_latency(held.slot.lease(), began, &answered);
+                        if let Some(stopwatch) = stopwatch {
+                            stop(stopwatch, &answered);
                         }
                         match answered {
                             Ok(Ok(response)) if self.is_final(&response) => {
@@ -270,9 +271,9 @@ impl Call {
             self.tell_deadline(&deadline)?;
         }
         self.payload.look(self.shared.calls().retry_buffer_size)?;
-        let (writes, began) = (lease.writes(), lease.attempt_begins());
+        let (writes, stopwatch) = (lease.writes(), lease.time());
         let (response, held) = self.send(lease)?;
-        Ok(Begun { held, response, writes, began })
+        Ok(Begun { held, response, writes, stopwatch })
     }
 
     /// Whether an answer is the caller's, whatever there is of a retry policy.
@@ -346,20 +347,16 @@ impl Call {
     }
 }
 
-/// An answer is there, or is not waited for any longer. Failures say nothing of how fast answers are.
+/// An attempt has come to an answer, or not.
 #[cold]
-fn note_latency(
-    lease: &Lease,
-    began: Instant,
+fn stop(
+    stopwatch: Stopwatch,
     answered: &Result<Result<http::Response<RecvStream>, h2::Error>, Passed>,
 ) {
-    let is_answer = match answered {
-        Ok(Ok(response)) => outcome::is_ok_so_far(response.headers()),
-        Ok(Err(_)) => false,
-        Err(Passed) => true,
-    };
-    if is_answer {
-        lease.answered(began);
+    match answered {
+        Ok(Ok(response)) => stopwatch.stop(outcome::has_failed(response)),
+        Ok(Err(_)) => stopwatch.stop(true),
+        Err(Passed) => drop(stopwatch),
     }
 }
 

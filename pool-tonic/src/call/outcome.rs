@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use tonic::Code;
 
 use crate::stats::Totals;
@@ -47,9 +47,10 @@ impl Outcome {
     }
 }
 
-/// The headers of an answer do not say that the call has failed.
-pub(super) fn is_ok_so_far(headers: &HeaderMap) -> bool {
-    headers.get(GRPC_STATUS).is_none_or(|code| Code::from_bytes(code.as_bytes()) == Code::Ok)
+/// The headers of an answer say that the call has failed.
+pub(super) fn has_failed<B>(response: &Response<B>) -> bool {
+    let code = response.headers().get(GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+    response.status() != StatusCode::OK || code.is_some_and(|code| code != Code::Ok)
 }
 
 impl Drop for Outcome {

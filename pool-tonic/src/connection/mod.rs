@@ -28,11 +28,10 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use tokio::time::Instant;
 use tonic::Code;
 
 use crate::address::Address;
-use crate::balance::Monitor;
+use crate::balance::{Monitor, Stopwatch};
 use crate::options::ServedBy;
 use crate::stats::Totals;
 use control::Hold;
@@ -131,20 +130,10 @@ impl Connection {
         self.traffic.writes()
     }
 
-    /// When an attempt begins, if it matters how long its answer takes.
+    /// An attempt begins. `None` if it does not matter how long its answer takes.
     #[inline]
-    pub(crate) fn attempt_begins(&self) -> Option<Instant> {
-        let monitor = self.monitor.as_ref()?;
-        monitor.times().then(Instant::now)
-    }
-
-    /// The answer to an attempt that began then is there, or is waited for no longer.
-    #[cold]
-    pub(crate) fn answered(&self, began: Instant) {
-        if let Some(monitor) = &self.monitor {
-            let now = Instant::now();
-            monitor.took(now.saturating_duration_since(began), now);
-        }
+    pub(crate) fn time(&self) -> Option<Stopwatch> {
+        self.monitor.as_ref()?.time()
     }
 
     /// An attempt of a call on it has ended like this.

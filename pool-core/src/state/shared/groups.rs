@@ -49,6 +49,8 @@ struct Row {
     id: Option<GroupId>,
     min: usize,
     weight: NonZero<u32>,
+    /// The same, while it counts among those that are drawn.
+    drawn_by: Option<NonZero<u32>>,
     retired: bool,
     /// Keys of its resources, those with a free place before the others.
     members: Vec<u32>,
@@ -102,7 +104,7 @@ pub struct Groups {
     on: bool,
     by_id: HashMap<GroupId, u32>,
     totals: Counted,
-    /// How many live groups there are of each weight.
+    /// How many groups there are that are drawn, of each weight.
     weights: BTreeMap<NonZero<u32>, usize>,
     heaviest: u32,
     seats: Seats,
@@ -145,6 +147,7 @@ impl Groups {
             id,
             min: 0,
             weight: NonZero::<u32>::MIN,
+            drawn_by: None,
             retired: true,
             members: Vec::new(),
             open: 0,
@@ -194,16 +197,30 @@ impl Groups {
 
     fn weigh(&mut self, key: u32, weight: NonZero<u32>, retired: bool) {
         let row = &mut self.table[key as usize];
-        let before = std::mem::replace(&mut row.weight, weight);
-        let was_retired = std::mem::replace(&mut row.retired, retired);
-        if !was_retired && let Some(count) = self.weights.get_mut(&before) {
+        row.weight = weight;
+        row.retired = retired;
+        self.note_weight(key);
+        self.turn_comes_sooner(key);
+    }
+
+    /// A group is drawn by its weight while one of its resources has places.
+    fn note_weight(&mut self, key: u32) {
+        let row = &mut self.table[key as usize];
+        let after = Some(row.weight).filter(|_| !row.retired && row.able > 0);
+        let before = std::mem::replace(&mut row.drawn_by, after);
+        if before == after {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(count) = self.weights.get_mut(&before)
+        {
             *count -= 1;
             if *count == 0 {
                 self.weights.remove(&before);
             }
         }
-        if !retired {
-            *self.weights.entry(weight).or_default() += 1;
+        if let Some(after) = after {
+            *self.weights.entry(after).or_default() += 1;
         }
         self.heaviest = self.weights.last_key_value().map_or(1, |(weight, _)| weight.get());
     }
@@ -309,6 +326,7 @@ impl Groups {
         let row = &mut self.table[key as usize];
         change(row);
         row.note_cost();
+        self.note_weight(key);
         self.load_has_changed(key);
         self.seat(key);
     }

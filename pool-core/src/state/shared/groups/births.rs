@@ -3,7 +3,7 @@
 //! A live group is in back-off until the time that its last creation gave it, or else *ready*. Ready ones with fewer
 //! resources than they keep are served first, in the order in which they came to be so. For load it is the ready one with
 //! the fewest resources for its weight. Between the two come those that are awaited (somebody waits for a place of this
-//! very group) and have no resource, nor one that is being created: they are *sought*.
+//! very group) and have no resource, or none with a free place, nor one that is being created: they are *sought*.
 //!
 //! A group is *doubtful* if its last creation failed, and so is a birth for it: there is one at a time, nobody counts on
 //! it, and it has no room that others could have. There are bounds of their own to how many of those there are. Nor does
@@ -158,7 +158,9 @@ impl Groups {
         let coming = row.size + row.births.sum();
         let short = (is_open && coming < row.floor()).then_some(class);
         queue_up(key, &mut seats.short, &mut row.seat.short, short, &mut seats.turn);
-        let sought = (is_open && coming == 0 && row.awaited).then_some(class);
+        // One that has places for nobody yet, or no more, says nothing of how many are wanted.
+        let is_full = row.open == 0 && row.able == coming;
+        let sought = (is_open && row.awaited && is_full).then_some(class);
         queue_up(key, &mut seats.sought, &mut row.seat.sought, sought, &mut seats.turn);
 
         let fill = (coming as f64 / f64::from(row.weight.get())).to_bits();

@@ -90,6 +90,10 @@ impl Groups {
             }
             self.leaves_order(group);
         }
+        let row = &self.table[group as usize];
+        if row.awaited && (before == 0 || row.open == 0) {
+            self.seat(group);
+        }
         Some((at, to))
     }
 }

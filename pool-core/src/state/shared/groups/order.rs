@@ -8,7 +8,7 @@
 use super::{Groups, Row, short};
 
 /// How far apart the turns are of a group of weight 1.
-const STRIDE: u128 = 1 << 32;
+const STRIDE: u128 = 1 << 64;
 
 pub(super) struct Order {
     /// By their load first.
@@ -75,12 +75,23 @@ impl Groups {
     pub(super) fn turn_is_taken(&mut self, key: u32) {
         let Some(order) = &mut self.order else { return };
         let row = &mut self.table[key as usize];
-        order.now = order.now.max(row.turn.at);
+        // One that was asked for by name has not come in its turn.
+        if order.heap.first() == Some(&key) {
+            order.now = order.now.max(row.turn.at);
+        }
         row.turn.at = order.now + row.stride();
         self.sort_in_order(key);
     }
 
-    /// The load of a group, or what it weighs, has changed.
+    /// A group may weigh more than before: its next turn is not as far as it was.
+    pub(super) fn turn_comes_sooner(&mut self, key: u32) {
+        let Some(order) = &self.order else { return };
+        let row = &mut self.table[key as usize];
+        row.turn.at = row.turn.at.min(order.now + row.stride());
+        self.sort_in_order(key);
+    }
+
+    /// The load of a group has changed.
     pub(super) fn load_has_changed(&mut self, key: u32) {
         if self.order.as_ref().is_some_and(|order| order.by_load) {
             self.sort_in_order(key);
