@@ -1,9 +1,15 @@
 //! Groups that are retired.
 
-use pool_core::{EndReason, Error, GetOptions, GroupChange, SharedStatus};
+use std::ops::Range;
+
+use pool_core::{EndReason, Error, GetOptions, GroupChange, GroupId, SharedStatus};
+
+use tokio::time::Instant;
 
 use crate::harness::{pass, rest, secs};
-use crate::servers::{A, B, C, Fate, Servers, group, lend, retire, set, shares, status, waiter};
+use crate::servers::{
+    A, B, C, Fate, Pool, Servers, group, lend, retire, set, shares, status, waiter,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_group_that_is_retired_is_lent_no_more() {
@@ -171,4 +177,42 @@ async fn what_is_being_created_again_for_a_retired_group_holds_up_no_other() {
     pass(secs(2)).await;
     assert!(get.is_finished());
     drop(get.await.unwrap().unwrap());
+}
+
+/// Retires as many groups as may have their minimums created at a time, with creations that never end.
+async fn retired_while_created(servers: &Servers, pool: &Pool, ids: Range<u64>) {
+    for id in ids.clone() {
+        servers.set(GroupId(id), Fate::Never);
+    }
+    set(pool, ids.clone().map(|id| group(GroupId(id), 1, 1)));
+    rest().await;
+    for id in ids {
+        assert_eq!(servers.attempts_for(GroupId(id)).len(), 1);
+        retire(pool, GroupId(id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_creations_for_retired_groups_hold_up_no_minimum_and_are_bounded() {
+    let servers = Servers::new(10);
+    let pool = servers.pool().max_size(1000).build().unwrap();
+    retired_while_created(&servers, &pool, 100..164).await;
+    set(&pool, [group(A, 1, 1)]);
+    rest().await;
+    assert_eq!(status(&pool, A).size, 1);
+    retired_while_created(&servers, &pool, 200..264).await;
+    set(&pool, [group(B, 1, 1)]);
+    rest().await;
+    assert_eq!(servers.attempts_for(B).len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_creations_for_retired_groups_hold_up_nobody_who_waits_for_another() {
+    let servers = Servers::new(10);
+    let pool = servers.pool().max_size(1000).build().unwrap();
+    retired_while_created(&servers, &pool, 100..164).await;
+    set(&pool, [group(A, 0, 1)]);
+    let began = Instant::now();
+    drop(pool.get_with(GetOptions::new().group(A)).await.unwrap());
+    assert_eq!(began.elapsed(), secs(0));
 }

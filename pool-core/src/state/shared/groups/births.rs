@@ -15,7 +15,8 @@ use super::{Counted, Groups, Row};
 use crate::manager::CreateReason;
 use crate::moment::Moment;
 
-/// How many creations for minimums, and for those that are bound, may run at a time, beside those for load: enough for many groups to be there soon.
+/// How many creations for minimums, and for those that are bound, may run at a time, beside those for load: enough for many
+/// groups to be there soon. With those that go on for groups that have been retired meanwhile, twice as many.
 const MINIMUMS: usize = 64;
 
 /// How many of them may be doubtful.
@@ -218,7 +219,9 @@ impl Groups {
 
     fn first_of(&self, [sound, doubtful]: &[Queue; 2]) -> Option<u32> {
         let Counted { births: Births { minimums, .. }, lost, .. } = &self.totals;
-        if minimums.iter().chain(&lost.minimums).sum::<usize>() >= MINIMUMS {
+        let live: usize = minimums.iter().sum();
+        let retired: usize = lost.minimums.iter().sum();
+        if live >= MINIMUMS || live + retired >= 2 * MINIMUMS {
             return None;
         }
         let doubtful = doubtful.first().filter(|_| minimums[DOUBTFUL] < DOUBTFUL_MINIMUMS);
