@@ -16,8 +16,9 @@ impl ChannelPool {
     ///
     /// The new connection is READY before the old one takes no more calls, and takes its place at that
     /// moment; those that run on the old one finish there. So while one is made there is one connection more
-    /// than may be, beside those that finish. There are never more of the latter than may be of the others:
-    /// while there are, the next one is waited for, at most for the
+    /// than may be, beside those that finish. Of the latter there are at most
+    /// [`max_draining_connections`](crate::ChannelPoolBuilder::max_draining_connections): while there are as many, it is
+    /// waited for one of them to close, at most for the
     /// [connect timeout](crate::ChannelPoolBuilder::connect_timeout).
     ///
     /// A connection that was being made when this began is made anew. Those of

@@ -155,7 +155,8 @@ fn waiting(pool: &ChannelPool) -> JoinHandle<Result<tonic::Response<Answer>, ton
 #[tokio::test(start_paused = true)]
 async fn a_rotation_waits_a_while_for_room_and_leaves_what_it_cannot_replace() {
     let (pool, mut network) = in_memory();
-    let pool = pool.max_connections(1).keepalive_time(None).build().unwrap();
+    let pool = pool.max_connections(1).max_draining_connections(1).keepalive_time(None);
+    let pool = pool.build().unwrap();
     let call = waiting(&pool);
     let mut first = network.accept(100).await;
     let (stream, _) = eventually(first.request()).await;
@@ -167,7 +168,7 @@ async fn a_rotation_waits_a_while_for_room_and_leaves_what_it_cannot_replace() {
     assert_eq!(eventually(rotation).await.unwrap().unwrap(), 1);
     // The first one still finishes its call.
     let error = eventually(pool.rotate()).await.unwrap_err();
-    assert!(error.to_string().contains("draining"), "{error}");
+    assert!(error.to_string().contains("max_draining_connections"), "{error}");
     assert!(network.is_quiet());
     let other = waiting(&pool);
     let (other_stream, _) = eventually(second.request()).await;

@@ -221,7 +221,7 @@ impl fmt::Display for ConnectError {
             Kind::Abandoned => write!(f, "the attempt to connect to {address} was given up"),
             Kind::NoRoom(waited) => write!(
                 f,
-                "no other connection to {address} was made: for {waited:?} as many as may be were draining, with calls that run on"
+                "no other connection to {address} was made: for {waited:?} as many as may be (max_draining_connections) were draining, with calls that run on"
             ),
             Kind::Lost(reason) => {
                 write!(f, "the connection to {address} was lost right after it was made: {reason}")
