@@ -28,12 +28,16 @@
 //! address was not failing; one at an address that is already failing only says whether that is so still, and two pools
 //! below whose slow attempts overlap would never be without one. An address that failed before the last connection was
 //! lost, and is out of its back-off, is something to hope for: its server may long be back, and nobody has asked
-//! since. The pool is `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses
+//! since. So is the first attempt at a failing address that nobody has asked for a while although it might be, or whose
+//! back-off was reset: calls wait for its outcome, and no burst fails before it. When addresses are listed no more, what
+//! is left is looked at again once the pools below know of it ([`AddressBook::settle`]). The pool is `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses
 //! are failing.
 //!
 //! The connections of the two pools below are counted apart: one that carries one call at a time is of no use to a
 //! call that waits for a shared one, which has to fail fast nevertheless, and the other way round. Attempts and
-//! back-off are of the address, and so common. Only what takes calls is ready: not one that the pool itself is about
+//! back-off are of the address, and so common: when one side connects to an address that was failing, the other one, if
+//! it has asked for it as well, need not wait for its own next attempt. Nor does a side ask for what another one is asking already
+//! ([`Addresses::is_left_to_others`]). Only what takes calls is ready: not one that the pool itself is about
 //! to be rid of, for its age or its number ([`Live::set_aside`]).
 //!
 //! Invariants: a `Dial` counts once in `connecting`, and in `hopeful` if its attempt is to be hoped for; a `Live` once in `ready`, `unhealthy` or `draining`; both
@@ -147,22 +151,25 @@ impl AddressBook {
             *state = new;
             modified
         });
-        if down.contains(&true) {
-            self.fail_those_that_wait(down);
-        }
+        // Their next creation fails at once, and those that wait for one with it.
+        self.hasten(down);
         result
     }
 
-    /// These sides are down, for what happened elsewhere perhaps. Their next creation fails at once, and those that wait
-    /// for one with it.
-    #[cold]
-    fn fail_those_that_wait(&self, down: [bool; 2]) {
-        for (pool, _) in self.pools.get().into_iter().flatten().zip(down).filter(|(_, down)| *down)
-        {
-            if let Some(pool) = pool.upgrade() {
+    /// The pools below of these sides, of each in the order of [`Side::BOTH`], create at once what they are to: something
+    /// happened of which they know nothing.
+    fn hasten(&self, sides: [bool; 2]) {
+        if sides.contains(&true) {
+            let pools = self.pools.get().into_iter().flatten().zip(sides);
+            for pool in pools.filter_map(|(pool, is_one)| pool.upgrade().filter(|_| is_one)) {
                 pool.reset_backoff();
             }
         }
+    }
+
+    /// Did the last attempt at this endpoint fail?
+    pub(crate) fn has_failed(&self, key: Key) -> bool {
+        self.lock().get(key).is_some_and(|entry| entry.failing)
     }
 
     pub(crate) fn state(&self) -> ConnectivityState {
@@ -193,25 +200,31 @@ impl AddressBook {
     /// Resolves when some address may be dialled, by the clock or by a reset.
     pub(crate) async fn retry_due(&self) {
         let reset = self.reset.notified();
-        let _ = tokio::time::timeout(self.retry_in(None), reset).await;
+        let due = self.lock().retry_in(Instant::now());
+        let _ = tokio::time::timeout(due, reset).await;
     }
 
     /// Begins an attempt at the only address, unless it is in back-off.
-    pub(crate) fn dial(self: &Arc<Self>) -> Result<Dial, ConnectError> {
+    pub(crate) fn dial(self: &Arc<Self>, side: Side) -> Result<Dial, ConnectError> {
         self.dial_picked(|addresses, now| {
-            let only = addresses.iter().map(|(key, _)| key).next();
-            only.map_or(Err(None), |key| addresses.take(key, now))
+            let only = addresses.iter().map(|(key, _)| key).next().ok_or(None)?;
+            addresses.note_asked(only, side);
+            addresses.take(only, now)
         })
         .map_err(|last| ConnectError::backing_off(self, last))
     }
 
     /// Begins an attempt at this address, unless it is in back-off or not listed any more.
-    pub(crate) fn dial_in(self: &Arc<Self>, key: Key) -> Result<Dial, ConnectError> {
+    pub(crate) fn dial_in(self: &Arc<Self>, key: Key, side: Side) -> Result<Dial, ConnectError> {
         let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
-        let take = |addresses: &mut Addresses, now| match addresses.get(key) {
-            // Somebody finds out whether it is back.
-            Some(entry) if entry.is_being_asked() => Err(entry.last_error.clone()),
-            _ => addresses.take(key, now),
+        let take = |addresses: &mut Addresses, now| {
+            addresses.note_asked(key, side);
+            match addresses.get(key) {
+                Some(entry) if addresses.is_left_to_others(key, side) => {
+                    Err(entry.last_error.clone())
+                }
+                _ => addresses.take(key, now),
+            }
         };
         self.dial_picked(take).map_err(|last| match address {
             Some(address) => ConnectError::backing_off(address, last),
@@ -233,13 +246,15 @@ impl AddressBook {
         Ok(self.begin(attempt, address))
     }
 
-    /// How long until an attempt may be made, at this endpoint or at any. Never is for a while: one that is not listed is
-    /// about to be retired.
-    pub(crate) fn retry_in(&self, key: Option<Key>) -> Duration {
+    /// How long until this side may make an attempt, at this endpoint or at any. Never is for a while: one that is not
+    /// listed is about to be retired.
+    pub(crate) fn retry_in(&self, key: Option<Key>, side: Side) -> Duration {
         let (addresses, now) = (self.lock(), Instant::now());
         let Some(key) = key else { return addresses.retry_in(now) };
         match addresses.get(key) {
-            Some(entry) if entry.listed && !entry.is_being_asked() => entry.retry_in(now),
+            Some(entry) if entry.listed && !addresses.is_left_to_others(key, side) => {
+                entry.retry_in(now)
+            }
             _ => backoff::delay(1, fastrand::f64()),
         }
     }
@@ -268,6 +283,12 @@ impl AddressBook {
         });
         self.changes.fetch_add(1, Ordering::Release);
         keys
+    }
+
+    /// Those that are listed no more may have been the only ones to hope for. For after [`relist`](Self::relist), when the
+    /// pools below have been told: it wakes them.
+    pub(crate) fn settle(&self) {
+        self.change(|addresses| addresses.settle(Instant::now()));
     }
 
     /// The endpoint of a key that has this hash, if there is any.

@@ -119,7 +119,7 @@ async fn guards_take_themselves_back_and_the_state_follows() {
         assert!(watch.has_changed());
         states.push(watch.state());
     };
-    let mut dial = book.dial().unwrap();
+    let mut dial = book.dial(Shared).unwrap();
     next(&mut watch);
     let mut live = dial.counted(Shared);
     next(&mut watch);
@@ -128,15 +128,15 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     drop(live);
     assert!(!watch.has_changed());
     // It had lived for less than a server that means well gives one.
-    assert!(book.dial().is_err());
+    assert!(book.dial(Shared).is_err());
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(book.dial().unwrap());
+    drop(book.dial(Shared).unwrap());
     next(&mut watch);
-    assert!(book.dial().unwrap_err().to_string().contains("back-off"));
+    assert!(book.dial(Shared).unwrap_err().to_string().contains("back-off"));
     assert!(book.refusal(Shared).is_some());
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(book.refusal(Shared).is_none());
-    let live = book.dial().unwrap().counted(Shared);
+    let live = book.dial(Shared).unwrap().counted(Shared);
     next(&mut watch);
     live.lost("reset".to_owned());
     drop(live);
@@ -373,4 +373,39 @@ fn the_sums_are_those_of_the_listed_entries() {
         ];
         assert_eq!(addresses.sums(), sums);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_is_down_when_the_only_address_to_hope_for_is_listed_no_more() {
+    let book = AddressBook::new(None);
+    book.relist([address(1)], &[]);
+    book.dial(Shared).unwrap().failed(error());
+    assert!(book.refusal(Shared).is_some());
+    let new = book.relist([address(2)], &[]);
+    assert!(book.refusal(Shared).is_none());
+    book.relist([], &new);
+    book.settle();
+    assert_eq!(book.state(), TransientFailure);
+    assert!(book.refusal(Shared).is_some());
+}
+
+#[test]
+fn the_first_attempt_after_a_silence_is_something_to_hope_for() {
+    let now = Instant::now();
+    let mut addresses = of(1);
+    fail_all(&mut addresses, now);
+    let later = now + Duration::from_secs(1);
+    let _next = pick(&mut addresses, later).unwrap();
+    assert!(addresses.fails_fast(Shared, later), "it followed as soon as it might");
+
+    let mut addresses = of(1);
+    fail_all(&mut addresses, now);
+    let later = now + Duration::from_secs(2);
+    let first = pick(&mut addresses, later).unwrap();
+    assert!(!addresses.fails_fast(Shared, later));
+    addresses.failed(first, later, error(), 0.5);
+    assert!(addresses.fails_fast(Shared, later));
+    addresses.reset_backoff();
+    let _after_reset = pick(&mut addresses, later).unwrap();
+    assert!(!addresses.fails_fast(Shared, later));
 }

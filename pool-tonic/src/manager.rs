@@ -90,6 +90,7 @@ impl ConnectionManager {
             && spread.look_again(|changes| groups.note(changes)).is_some()
         {
             groups.tell();
+            self.book.settle();
         }
     }
 
@@ -106,8 +107,8 @@ impl ConnectionManager {
     /// Begins an attempt at the address that the new connection is to have.
     fn begin(&self, cx: &CreateContext) -> Result<Dial, ConnectError> {
         match cx.group() {
-            Some(GroupId(key)) => self.book.dial_in(key),
-            None => self.book.dial(),
+            Some(GroupId(key)) => self.book.dial_in(key, self.config.side),
+            None => self.book.dial(self.config.side),
         }
     }
 }
@@ -132,7 +133,7 @@ impl Manager for ConnectionManager {
     }
 
     fn retry_in(&self, _: &ConnectError, cx: &CreateContext) -> Option<Duration> {
-        Some(self.book.retry_in(cx.group().map(|GroupId(key)| key)))
+        Some(self.book.retry_in(cx.group().map(|GroupId(key)| key), self.config.side))
     }
 }
 

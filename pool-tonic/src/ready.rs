@@ -6,12 +6,16 @@ use std::task::Poll;
 use std::time::Duration;
 
 use pool_core::{Error, GetOptions};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::address_book::Side;
 use crate::connectivity::ConnectivityState;
 use crate::error::NotReady;
 use crate::pool::ChannelPool;
+
+/// Those that fill the queue see to it that there is a connection. It is looked for so often: the state of the pool as a
+/// whole does not change if dedicated connections were READY before.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(10);
 
 impl ChannelPool {
     /// Connects if need be, and waits until a connection is READY, also through failures.
@@ -59,13 +63,7 @@ impl ChannelPool {
                         })
                         .await;
                     }
-                    Err(Error::QueueFull { .. }) => {
-                        // Those that wait see to it that it is connected.
-                        let is_over = |state| {
-                            matches!(state, ConnectivityState::Ready | ConnectivityState::Shutdown)
-                        };
-                        self.watch().wait_for(is_over).await;
-                    }
+                    Err(Error::QueueFull { .. }) => sleep(FULL_QUEUE_PAUSE).await,
                     Err(_) => return false,
                 }
             }
@@ -112,12 +110,19 @@ impl ChannelPool {
         let began = Instant::now();
         let (pool, book) = (self.shared.pool(), self.shared.book());
         // Where nothing is kept, or nothing is yet, the first get connects.
-        let may_come = book.is_ready(Side::Shared)
-            || match pool.get_with(GetOptions::new().timeout(timeout)).await {
-                // Those that wait see to it that it is connected.
-                Ok(_) | Err(Error::QueueFull { .. }) => true,
-                Err(_) => false,
-            };
+        let may_come = loop {
+            if book.is_ready(Side::Shared) {
+                break true;
+            }
+            let left = timeout.saturating_sub(began.elapsed());
+            match pool.get_with(GetOptions::new().timeout(left)).await {
+                Ok(_) => break true,
+                Err(Error::QueueFull { .. }) if !left.is_zero() => {
+                    sleep(left.min(FULL_QUEUE_PAUSE)).await;
+                }
+                Err(_) => break false,
+            }
+        };
         let left = timeout.saturating_sub(began.elapsed());
         if may_come && pool.warm_up(left).await.is_ok() && book.is_ready(Side::Shared) {
             return Ok(());

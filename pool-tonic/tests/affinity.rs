@@ -318,3 +318,36 @@ async fn a_soft_key_is_retried_elsewhere() {
     }
     assert_eq!(fleet.member(1).take_calls(), 20);
 }
+
+/// A connection that was lost soon has its endpoint left alone for a while, and is no failure of it.
+#[tokio::test(start_paused = true)]
+async fn a_hard_key_waits_for_an_endpoint_that_has_not_failed_and_names_the_one_that_has() {
+    let fleet = Fleet::new(SERVERS);
+    let pool = pool_of(&fleet, 1).await;
+    let key = key_of(&pool, 1).await;
+    fleet.member(1).delay(5 * SECOND);
+    for fails in [false, true] {
+        let first = begin(&pool, Affinity::hard(&key));
+        until(|| pool.status().streams == 1).await;
+        let second = begin(&pool, Affinity::hard(&key));
+        until(|| pool.status().waiting == 1).await;
+        if fails {
+            fleet.member(1).set_gone(true);
+        } else {
+            fleet.member(1).delay(Duration::ZERO);
+            fleet.member(1).cut();
+        }
+        first.await.unwrap().unwrap_err();
+        let second = second.await.unwrap();
+        if fails {
+            let status = second.unwrap_err();
+            assert_eq!(status.code(), Code::Unavailable);
+            let message = status.message();
+            assert!(message.contains("server-1"), "{message}");
+            assert!(!message.contains("server-0"), "{message}");
+        } else {
+            assert_eq!(second.unwrap(), 1);
+            fleet.member(1).delay(5 * SECOND);
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use common::{ask, client};
+use common::{ask, client, until};
 use memory::{answer_all, eventually, pass};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::Do;
@@ -50,6 +50,21 @@ async fn a_dedicated_call_does_not_wait_for_an_endpoint_that_is_known_to_be_sile
         held.push(eventually(pool.exclusive()).await.unwrap());
     }
     assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+/// Nothing is known of the silent one but that its first attempt goes on.
+#[tokio::test(start_paused = true)]
+async fn a_dedicated_call_does_not_wait_for_a_silent_endpoint_while_another_one_is_there() {
+    // Which endpoint comes first is chosen at random.
+    for _ in 0..20 {
+        let pool = of(["silent-0", "up-1"]).build().unwrap();
+        let began = Instant::now();
+        eventually(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+        until(|| pool.addresses()[0].connecting == 1).await;
+        eventually(client(&pool).unary(common::dedicated(ask(Do::Echo)))).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(pool.addresses()[0].connecting, 1);
+    }
 }
 
 /// How long it took to warm up, or to fail to.

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{ask, client, until};
-use memory::{eventually, pass};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
+use memory::{answer_all, eventually, pass};
+use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState, WaitForReady};
 use pool_tonic_testing::proto::{Ask, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
 use tokio::io::{DuplexStream, duplex};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status};
@@ -232,4 +232,123 @@ async fn attempts_that_overlap_without_end_keep_no_call_waiting() {
     for dedicated in [false, true] {
         fails(begin(&pool, dedicated), takes).await;
     }
+}
+
+/// An attempt to connect, which ends as the test says.
+struct Attempt(oneshot::Sender<io::Result<DuplexStream>>);
+
+impl Attempt {
+    fn fail(self) {
+        let _ = self.0.send(Err(io::Error::other(REFUSED)));
+    }
+
+    /// Its server answers every call.
+    fn connect(self) {
+        let (near, far) = duplex(1 << 20);
+        let _ = self.0.send(Ok(near));
+        tokio::spawn(async move { answer_all(Raw::greet(far, 100).await.unwrap()).await });
+    }
+}
+
+type Attempts = mpsc::UnboundedReceiver<Attempt>;
+
+/// A pool of endpoints, and the attempts that it makes.
+fn by_hand<const N: usize>(endpoints: [&'static str; N]) -> (ChannelPoolBuilder, Attempts) {
+    let (send, receive) = mpsc::unbounded_channel();
+    let connector = service_fn(move |_: http::Uri| {
+        let send = send.clone();
+        async move {
+            let (end, ended) = oneshot::channel();
+            let _ = send.send(Attempt(end));
+            ended.await.unwrap_or_else(|_| Err(io::ErrorKind::ConnectionAborted.into()))
+        }
+    });
+    let pool = ChannelPool::endpoints(endpoints).connector(connector).keepalive_time(None);
+    let long = Duration::from_secs(1000);
+    (pool.connect_timeout(long).wait_timeout(3 * long), receive)
+}
+
+async fn next(attempts: &mut Attempts) -> Attempt {
+    eventually(attempts.recv()).await.unwrap()
+}
+
+/// Every attempt succeeds from now on, after a while.
+fn connect_all(mut attempts: Attempts, takes: Duration) {
+    tokio::spawn(async move {
+        while let Some(attempt) = attempts.recv().await {
+            tokio::time::sleep(takes).await;
+            attempt.connect();
+        }
+    });
+}
+
+/// A call that waits through failures.
+fn begin_patient(pool: &ChannelPool, dedicated: bool) -> JoinHandle<Result<(), Status>> {
+    let (mut client, mut request) = (client(pool), request(dedicated));
+    request.extensions_mut().insert(WaitForReady(true));
+    tokio::spawn(async move { client.unary(request).await.map(drop) })
+}
+
+/// The server was down for one call, and is back for a burst that comes while the next attempt goes on.
+#[tokio::test(start_paused = true)]
+async fn a_burst_loses_no_call_long_after_a_failure_or_after_a_reset_of_the_back_off() {
+    for (silence, resets) in [(3600, false), (0, true)] {
+        for dedicated in [false, true] {
+            let (builder, mut attempts) = by_hand(["http://a"]);
+            let pool = builder.build().unwrap();
+            let first = begin(&pool, false);
+            next(&mut attempts).await.fail();
+            fails(first, Duration::ZERO).await;
+            connect_all(attempts, Duration::from_millis(5));
+            pass(silence).await;
+            if resets {
+                pool.reset_backoff();
+            }
+            let mut calls = Vec::new();
+            for _ in 0..20 {
+                calls.push(begin(&pool, dedicated));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for call in calls {
+                eventually(call).await.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shared_calls_go_on_at_once_when_a_dedicated_connection_shows_that_the_server_is_back() {
+    let (builder, mut attempts) = by_hand(["http://a"]);
+    let pool = builder.build().unwrap();
+    let shared = begin_patient(&pool, false);
+    for _ in 0..9 {
+        next(&mut attempts).await.fail();
+    }
+    let of_shared = next(&mut attempts).await;
+    let dedicated = begin_patient(&pool, true);
+    let of_dedicated = next(&mut attempts).await;
+    of_shared.fail();
+    until(|| pool.addresses()[0].connecting == 1).await;
+    let began = Instant::now();
+    of_dedicated.connect();
+    connect_all(attempts, Duration::ZERO);
+    eventually(dedicated).await.unwrap().unwrap();
+    eventually(shared).await.unwrap().unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dedicated_call_goes_on_at_once_when_a_shared_connection_shows_that_the_server_is_back() {
+    let (builder, mut attempts) = by_hand(["http://a", "http://b"]);
+    let pool = builder.build().unwrap();
+    let (shared, dedicated) = (begin_patient(&pool, false), begin_patient(&pool, true));
+    let until = Instant::now() + Duration::from_secs(20);
+    while let Ok(attempt) = tokio::time::timeout_at(until, attempts.recv()).await {
+        attempt.unwrap().fail();
+    }
+    connect_all(attempts, Duration::ZERO);
+    eventually(shared).await.unwrap().unwrap();
+    let ready = Instant::now();
+    eventually(dedicated).await.unwrap().unwrap();
+    assert_eq!(ready.elapsed(), Duration::ZERO);
 }

@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 mod common;
+#[path = "common/memory.rs"]
+mod memory;
 
 use std::time::Duration;
 
 use common::acts::{Act, play};
 use common::{ask, client, dead_uri, soon, until};
 use h2::Reason;
+use memory::{eventually, in_memory, in_memory_with};
 use pool_tonic::{ChannelPool, ConnectivityState, WaitForReady};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
@@ -106,10 +109,58 @@ async fn the_pool_is_waited_for_beside_a_full_queue() {
         let pool = pool.clone();
         async move { pool.wait_ready(Instant::now() + Duration::from_secs(30)).await }
     });
-    until(|| pool.connections().counters().gets_rejected == 1).await;
+    until(|| pool.connections().counters().gets_rejected > 0).await;
     let _raw = soon(peer.accept_raw(100)).await.unwrap();
     soon(ready).await.unwrap().unwrap();
     first.abort();
+}
+
+/// The pool as a whole is READY all the time: the shared side is IDLE between two attempts.
+#[tokio::test(start_paused = true)]
+async fn the_pool_is_waited_for_beside_a_full_queue_and_a_dedicated_connection() {
+    let (builder, mut network) = in_memory();
+    let pool = builder.max_waiting_calls(1).keepalive_time(None).build().unwrap();
+    let dedicated = start(&pool, common::dedicated(ask(Do::Echo)));
+    let mut held = network.accept(100).await;
+    eventually(held.request()).await;
+    let first = start(&pool, waiting(true));
+    // READY, without a stream, and lost at once, as are those that are made meanwhile; the next one waits for a back-off.
+    while pool.addresses()[0].retry_in.is_none() || pool.addresses()[0].connecting > 0 {
+        let none = network.accept(0).await;
+        until(|| pool.status().ready > 0).await;
+        drop(none);
+        until(|| pool.status().ready == 0).await;
+    }
+    assert_eq!((pool.state(), pool.status().waiting), (ConnectivityState::Ready, 1));
+    let began = Instant::now();
+    let ready = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.wait_ready(began + Duration::from_secs(30)).await }
+    });
+    let _shared = network.accept(100).await;
+    let connected = Instant::now();
+    eventually(ready).await.unwrap().unwrap();
+    assert!(connected.elapsed() <= Duration::from_millis(20), "{:?}", connected.elapsed());
+    first.abort();
+    dedicated.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_up_waits_beside_a_full_queue_and_not_for_longer_than_it_may() {
+    const TAKES: Duration = Duration::from_secs(1);
+    for (timeout, is_warm) in [(TAKES * 5, true), (TAKES / 2, false)] {
+        let (builder, network) = in_memory_with(1 << 20, TAKES);
+        let pool = builder.max_waiting_calls(1).keepalive_time(None).build().unwrap();
+        network.serve(100);
+        let first = start(&pool, waiting(true));
+        until(|| pool.status().waiting == 1).await;
+        let began = Instant::now();
+        let warm = eventually(pool.warm_up(timeout)).await;
+        assert_eq!(warm.is_ok(), is_warm);
+        let late = began.elapsed().checked_sub(timeout.min(TAKES)).unwrap();
+        assert!(late <= Duration::from_millis(20), "{late:?}");
+        eventually(first).await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! The decisions about addresses: which may be dialled, how long their back-off is, what state all that makes. The
 //! clock and what is random come in.
 //!
-//! A call waits for as long as there is *hope*: an attempt that was begun while its address was not failing, or an address
-//! that may be dialled and has not failed since a connection was ready last. What is asked of an address that has
-//! answered with a failure since then, by whichever pool below, is no hope: attempts that overlap without end would
-//! otherwise keep each other's calls waiting. gRPC has the same rule for a channel, whose `TRANSIENT_FAILURE` lasts until
+//! A call waits for as long as there is *hope*: a hopeful attempt, or an address that may be dialled and has not failed
+//! since a connection was ready last. An attempt is hopeful if its address was not failing when it was begun, or had been
+//! *unasked* for a while. Any other one at a failing address, by whichever pool below, is no hope: attempts that overlap
+//! without end would otherwise keep each other's calls waiting. gRPC has the same rule for a channel, whose `TRANSIENT_FAILURE` lasts until
 //! READY, whatever is tried meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
@@ -59,6 +59,7 @@ impl Addresses {
                 failures: known.failures,
                 failed_at: known.failed_at,
                 failing: known.failing,
+                asked: known.asked,
                 retry_at: known.retry_at,
                 last_error: known.last_error.clone(),
                 ..entry
@@ -82,6 +83,22 @@ impl Addresses {
             self.listed -= 1;
             self.change(key, |entry| entry.listed = false);
         }
+    }
+
+    /// This side wants to connect to it.
+    pub(super) fn note_asked(&mut self, key: Key, side: Side) {
+        self.change(key, |entry| entry.asked[side] = true);
+    }
+
+    /// Does this side leave it to those whose attempt goes on to find out whether it is there? Yes if it was not when it
+    /// was asked last. A dedicated connection serves one call, which would wait for all of this attempt: it takes
+    /// another address while nothing is connected to this one and something is to others.
+    pub(super) fn is_left_to_others(&self, key: Key, side: Side) -> bool {
+        let is_slow = |entry: &Entry| entry.connecting > 0 && !entry.is_ready();
+        self.get(key).is_some_and(|entry| {
+            entry.is_being_asked()
+                || side == Side::Dedicated && self.ready.sum() > 0 && is_slow(entry)
+        })
     }
 
     pub(super) fn get(&self, key: Key) -> Option<&Entry> {
@@ -167,7 +184,8 @@ impl Addresses {
     pub(super) fn take(&mut self, key: Key, now: Instant) -> Result<Attempt, Option<ConnectError>> {
         match self.get(key) {
             Some(entry) if entry.listed && entry.retry_in(now).is_zero() => {
-                let attempt = Attempt { key, started: now, hopeful: !entry.failing };
+                let hopeful = !entry.failing || entry.is_unasked(now);
+                let attempt = Attempt { key, started: now, hopeful };
                 self.change(key, |entry| {
                     entry.connecting += 1;
                     entry.hopeful += usize::from(attempt.hopeful);
@@ -241,7 +259,7 @@ impl Addresses {
     }
 
     /// A connection or an attempt is counted no more. What is left may be nothing to hope for, as after a failure.
-    fn settle(&mut self, now: Instant) {
+    pub(super) fn settle(&mut self, now: Instant) {
         let is_hopeless = |entry: &Entry| entry.failing && !entry.retry_in(now).is_zero();
         if self.listed > 0 && self.hopeful == 0 && self.listed().all(is_hopeless) {
             self.despair();
@@ -274,11 +292,12 @@ impl Addresses {
         }
     }
 
-    /// Should a call that finds no connection fail now? Yes if the pool is down, unless its wait would
-    /// start the next attempt.
+    /// Should a call that finds no connection fail now? Yes if the pool is down, unless an attempt is to be hoped for or
+    /// its wait would start the next one.
     pub(super) fn fails_fast(&self, side: Side, now: Instant) -> bool {
         let may_be_dialled = |entry: &Entry| !entry.is_unhealthy() && entry.retry_in(now).is_zero();
         self.state(side) == ConnectivityState::TransientFailure
+            && self.hopeful == 0
             && (self.connecting > 0 || !self.listed().any(may_be_dialled))
     }
 

@@ -14,6 +14,10 @@ use crate::error::ConnectError;
 /// What an address goes by from its listing on; never used twice.
 pub(crate) type Key = u64;
 
+/// A failing address that might have been dialled for as long may have its server back. Longer than it takes calls that wait
+/// to make the next attempt.
+const UNASKED: Duration = Duration::from_secs(1);
+
 /// What is known of one address.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -21,7 +25,7 @@ pub(super) struct Entry {
     /// Connections to it are wanted. It is there until nothing of it is counted any more.
     pub(super) listed: bool,
     pub(super) connecting: usize,
-    /// Those of them that were begun while it was not failing.
+    /// Those of them that are to be hoped for.
     pub(super) hopeful: usize,
     pub(super) ready: Sides<usize>,
     /// Connected, and its server says that it does not serve.
@@ -35,6 +39,8 @@ pub(super) struct Entry {
     pub(super) failed_at: Option<Instant>,
     /// The last attempt failed and no connection is ready since.
     pub(super) failing: bool,
+    /// Who has wanted to connect to it: a pool below that has may be leaving it alone.
+    pub(super) asked: Sides<bool>,
     /// No attempt before this.
     pub(super) retry_at: Option<Instant>,
     pub(super) last_error: Option<ConnectError>,
@@ -58,6 +64,7 @@ impl Entry {
             failures: 0,
             failed_at: None,
             failing: false,
+            asked: Sides::default(),
             retry_at: None,
             last_error: None,
             monitor: None,
@@ -88,9 +95,15 @@ impl Entry {
         self.hopeful -= usize::from(attempt.hopeful);
     }
 
-    /// It failed, and an attempt goes on.
+    /// It failed, and an attempt goes on that is no hope.
     pub(super) fn is_being_asked(&self) -> bool {
-        self.failing && self.connecting > 0
+        self.failing && self.connecting > self.hopeful
+    }
+
+    /// It might have been dialled for a while, or its back-off was reset, and nobody asks: its server may long be back.
+    pub(super) fn is_unasked(&self, now: Instant) -> bool {
+        let since = self.retry_at.max(self.failed_at);
+        self.connecting == 0 && since.is_none_or(|at| now.saturating_duration_since(at) >= UNASKED)
     }
 
     pub(super) fn is_unhealthy(&self) -> bool {
@@ -121,6 +134,6 @@ impl Entry {
 pub(super) struct Attempt {
     pub(super) key: Key,
     pub(super) started: Instant,
-    /// Its address was not failing.
+    /// Calls may wait for it: its address was not failing, or had not been asked for a while.
     pub(super) hopeful: bool,
 }

@@ -86,7 +86,13 @@ impl Dial {
 
     pub(crate) fn counted(&mut self, side: Side) -> Live {
         self.progress = Progress::Over;
-        self.book.change(|addresses| addresses.connected(self.attempt, side));
+        let held_up = self.book.change(|addresses| {
+            let entry = addresses.get(self.attempt.key).filter(|entry| entry.failing);
+            let asked = entry.map_or(Sides::default(), |entry| entry.asked);
+            addresses.connected(self.attempt, side);
+            Side::BOTH.map(|of| of != side && asked[of])
+        });
+        self.book.hasten(held_up);
         Live {
             book: Arc::clone(&self.book),
             key: self.attempt.key,

@@ -67,7 +67,7 @@ impl Client {
                 *connection = None;
             }
             if connection.is_none()
-                && let Ok(mut dial) = self.book.dial_in(*key)
+                && let Ok(mut dial) = self.book.dial_in(*key, Side::Shared)
             {
                 tried = true;
                 let server = server_at(dial.address());

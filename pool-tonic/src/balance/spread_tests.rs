@@ -79,13 +79,13 @@ async fn others_are_used_while_the_chosen_fail_and_not_when_they_are_back() {
     assert_eq!((chosen.of, chosen.taken), (10, 2));
     assert_eq!(spread.look_again(|_| {}), None);
     for key in 0..2 {
-        book.dial_in(key).unwrap().failed(ConnectError::abandoned("a"));
+        book.dial_in(key, Side::Shared).unwrap().failed(ConnectError::abandoned("a"));
     }
     let chosen = spread.look_again(|_| {}).unwrap();
     assert_eq!((chosen.taken, chosen.added, chosen.removed), (4, 2, 0));
     assert!(!book.is_down(Side::Shared), "there is something to hope for");
     tokio::time::advance(Duration::from_secs(2)).await;
-    drop(book.dial_in(0).unwrap().counted(Side::Shared));
+    drop(book.dial_in(0, Side::Shared).unwrap().counted(Side::Shared));
     let chosen = spread.look_again(|_| {}).unwrap();
     assert_eq!((chosen.taken, chosen.removed), (2, 2));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pool_core::{Error, GetOptions, GroupId, ResourceId, SharedLease};
+use pool_core::{CreateError, Error, GetOptions, GroupId, ResourceId, SharedLease};
 use tokio::task::yield_now;
 use tokio::time::Instant;
 use tonic::Status;
@@ -185,6 +185,17 @@ async fn slot_at(
         match shared.side(side).get_owned_with(options).await {
             // It is used no more, or the pool is about to hear of it.
             Err(Error::NoGroup) if Instant::now() < until => yield_now().await,
+            // It is left alone for a while, and has not failed. The next slot is waited for until that is over.
+            Err(Error::Create(_)) if !shared.book().has_failed(key) && Instant::now() < until => {
+                yield_now().await;
+            }
+            Err(Error::Create(error)) => {
+                return Err(match &*error {
+                    // Of this endpoint, and not of all.
+                    CreateError::Failed(error) => NoSlot::Down(error.clone()),
+                    _ => NoSlot::Pool(Error::Create(error)),
+                });
+            }
             got => return got.map_err(NoSlot::Pool),
         }
     }

@@ -193,6 +193,7 @@ impl Resolver {
         let Chosen { of, taken, added, removed } =
             self.outlet.spread.set(sites, |changes| self.outlet.groups.note(changes));
         self.outlet.groups.tell();
+        self.outlet.book.settle();
         // What is replaced has a destructor of the user's, perhaps.
         let replaced = self.standing().answered((of, taken), due);
         drop(replaced);
