@@ -366,3 +366,29 @@ async fn the_system_finds_localhost() {
     let words = format!("cannot resolve {host}:1: the system found no address: ");
     assert!(status.message().contains(&words), "{status}");
 }
+
+/// A call waits for an endpoint that has said nothing yet, and for nothing when that is gone and the other is down.
+#[tokio::test(start_paused = true)]
+async fn a_call_fails_at_once_when_the_only_endpoint_to_hope_for_goes() {
+    let connector = tower::service_fn(|uri: http::Uri| async move {
+        if uri.host() == Some("server-0") {
+            return Err(std::io::Error::from(std::io::ErrorKind::ConnectionRefused));
+        }
+        std::future::pending::<std::io::Result<tokio::io::DuplexStream>>().await
+    });
+    let (feed, fed) = resolve::feed();
+    let pool = ChannelPool::builder("http://orders.prod:50051").resolver(fed).connector(connector);
+    let pool = pool.build().unwrap();
+    feed.set(servers([0, 1]));
+    let call = tokio::spawn({
+        let mut client = client(&pool);
+        async move { client.unary(ask(Do::Echo)).await }
+    });
+    comes(|| pool.addresses().iter().any(|it| it.last_error.is_some())).await;
+    assert_eq!(pool.status().waiting, 1);
+    let began = Instant::now();
+    feed.set(servers([0]));
+    let status = timeout(SECOND, call).await.unwrap().unwrap().unwrap_err();
+    assert!(status.message().contains("server-0"), "{status}");
+    assert!(began.elapsed() < SECOND / 10, "{:?}", began.elapsed());
+}
