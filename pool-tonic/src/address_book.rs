@@ -30,18 +30,18 @@
 //! lost, and is out of its back-off, is something to hope for: its server may long be back, and nobody has asked
 //! since. So is the first attempt at a failing address that nobody has asked for a while although it might be, or whose
 //! back-off was reset: calls wait for its outcome, and no burst fails before it. When addresses are listed no more, what
-//! is left is looked at again once the pools below know of it ([`AddressBook::settle`]). The pool is `TRANSIENT_FAILURE` as well while a server says that it does not serve, and all other addresses
-//! are failing.
+//! is left is looked at again once the pools below know of it ([`AddressBook::settle`]). The pool is `TRANSIENT_FAILURE` as
+//! well while a server says that it does not serve, and all other addresses are failing.
 //!
 //! The connections of the two pools below are counted apart: one that carries one call at a time is of no use to a
 //! call that waits for a shared one, which has to fail fast nevertheless, and the other way round. Attempts and
 //! back-off are of the address, and so common: when one side connects to an address that was failing, the other one, if
-//! it has asked for it as well, need not wait for its own next attempt. Nor does a side ask for what another one is asking already
-//! ([`Addresses::is_left_to_others`]). Only what takes calls is ready: not one that the pool itself is about
-//! to be rid of, for its age or its number ([`Live::set_aside`]).
+//! it has asked for it as well, need not wait for its own next attempt. Where several may be asked, a side leaves one to
+//! those who ask it already ([`Addresses::is_left_to_others`]). Only what takes calls is ready: not one that the pool
+//! itself is about to be rid of, for its age or its number ([`Live::set_aside`]).
 //!
-//! Invariants: a `Dial` counts once in `connecting`, and in `hopeful` if its attempt is to be hoped for; a `Live` once in `ready`, `unhealthy` or `draining`; both
-//! take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
+//! Invariants: a `Dial` counts once in `connecting`, and in `hopeful` if its attempt is to be hoped for; a `Live` once in
+//! `ready`, `unhealthy` or `draining`; both take themselves back when dropped, so a task that is dropped with its runtime leaves nothing behind. An entry
 //! is there while it is listed or counted, and the sums that make the state are those of the listed ones. The
 //! watch channel always ends with the state of the last change, because the value is computed while it is written. The
 //! lock of the watch is taken outside the addresses' lock, and no waker runs under the latter.
