@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Which endpoint the next call goes to, of those that have a connection with a free stream slot. An endpoint with twice
-/// the weight has twice the calls, whatever number of connections each has.
+/// the weight has about twice the calls, whatever number of connections each has.
 ///
 /// What is *outstanding* are the calls that this pool has on an endpoint and that are not over, streams among them. Each
 /// of many clients sees its own alone.

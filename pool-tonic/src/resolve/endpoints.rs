@@ -51,7 +51,8 @@ impl Endpoint {
         self
     }
 
-    /// With this weight. 0 counts as 1.
+    /// With this weight: one with twice as much gets about twice the calls. 0 counts as 1, and what is above 4,194,303 as
+    /// that.
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight;
         self

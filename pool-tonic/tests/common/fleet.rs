@@ -1,4 +1,5 @@
-//! Several servers in memory, each of which can be told to fail or to be gone, and counts its calls.
+//! Several servers in memory, each of which can be told to fail or to be gone, and counts its calls. They give no window
+//! back: a connection takes some thousand small requests, and then stands.
 
 // Each test binary uses its part of it.
 #![allow(dead_code, unreachable_pub)]
