@@ -318,13 +318,7 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         now: Moment,
         actions: &mut Actions<R, E>,
     ) -> Option<Lent<Arc<Share<R>>>> {
-        if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
-            return None;
-        }
-        let lent = self.lend_from(Some(id))?;
-        self.use_up(&lent.place);
-        self.settle(now, actions);
-        Some(lent)
+        self.try_now(|state| state.lend_from(Some(id)), now, actions)
     }
 
     /// Lends a place of any resource but this one if one is free and nobody waits.
@@ -334,15 +328,28 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
         now: Moment,
         actions: &mut Actions<R, E>,
     ) -> Option<Lent<Arc<Share<R>>>> {
+        let lend = |state: &mut Self| {
+            let (rng, fresh_after) = (&mut state.rng, state.front.fresh_after());
+            let (place, stale) = state.store.lend_other(than, rng, fresh_after)?;
+            state.count_ok(1);
+            Some(Lent { place, stale, waiter: Key::NIL })
+        };
+        self.try_now(lend, now, actions)
+    }
+
+    fn try_now(
+        &mut self,
+        lend: impl FnOnce(&mut Self) -> Option<Lent<Arc<Share<R>>>>,
+        now: Moment,
+        actions: &mut Actions<R, E>,
+    ) -> Option<Lent<Arc<Share<R>>>> {
         if self.closed || self.paused.is_some() || !self.waiters.is_empty() {
             return None;
         }
-        let (rng, fresh_after) = (&mut self.rng, self.front.fresh_after());
-        let (place, stale) = self.store.lend_other(than, rng, fresh_after)?;
-        self.count_ok(1);
-        self.use_up(&place);
+        let lent = lend(self)?;
+        self.use_up(&lent.place);
         self.settle(now, actions);
-        Some(Lent { place, stale, waiter: Key::NIL })
+        Some(lent)
     }
 
     pub(crate) fn list_groups(&self, now: Moment) -> Vec<GroupStatus> {
