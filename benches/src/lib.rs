@@ -4,5 +4,4 @@ pub mod checkout;
 pub mod report;
 pub mod rounds;
 pub mod rpc;
-pub mod scale;
 pub mod spread;

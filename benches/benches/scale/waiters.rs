@@ -4,18 +4,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
 
-use crate::checkout::System;
-use crate::rpc::runtime;
+use benches::checkout::System;
+use benches::rpc::runtime;
 
 /// What one waiter costs, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Costs {
+pub(crate) struct Costs {
     /// To join the queue.
-    pub join: f64,
+    pub(crate) join: f64,
     /// To leave it, from anywhere in it.
-    pub leave: f64,
+    pub(crate) leave: f64,
     /// To be served: from the return of the place to the waiter's having it.
-    pub serve: f64,
+    pub(crate) serve: f64,
 }
 
 /// One measurement with so many waiters, of which every other one gives up. Nobody is woken: each is polled when its turn
@@ -24,7 +24,7 @@ pub struct Costs {
 /// # Panics
 ///
 /// If the system serves one out of turn.
-pub fn measure<S: System>(waiters: usize) -> Costs {
+pub(crate) fn measure<S: System>(waiters: usize) -> Costs {
     let runtime = runtime(1);
     let _inside = runtime.enter();
     let system = S::new(1);

@@ -9,17 +9,17 @@ use allocation_counter::measure as count;
 use pool_metrics::Registry;
 use pool_tonic::ChannelPool;
 
-use crate::rpc::{Failure, runtime};
+use benches::rpc::{Failure, runtime};
 
 /// Of a pool with so many connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Costs {
+pub(crate) struct Costs {
     /// Bytes for each connection, its task and what HTTP/2 keeps for it.
-    pub bytes: f64,
+    pub(crate) bytes: f64,
     /// Nanoseconds for taking a stream slot and giving it back.
-    pub pick: f64,
+    pub(crate) pick: f64,
     /// Microseconds for one scrape.
-    pub scrape: f64,
+    pub(crate) scrape: f64,
 }
 
 /// How many picks, and how many scrapes, are one measurement.
@@ -31,7 +31,7 @@ const SCRAPES: u32 = 100;
 /// # Errors
 ///
 /// If it cannot be connected to.
-pub fn measure(uri: &str, connections: usize) -> Result<Costs, Failure> {
+pub(crate) fn measure(uri: &str, connections: usize) -> Result<Costs, Failure> {
     let runtime = runtime(1);
     let pool = ChannelPool::builder(uri)
         .max_connections(connections)

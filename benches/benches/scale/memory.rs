@@ -5,11 +5,11 @@ use std::task::{Context, Waker};
 use allocation_counter::measure;
 use tokio::task::yield_now;
 
-use crate::checkout::System;
-use crate::rpc::runtime;
+use benches::checkout::System;
+use benches::rpc::runtime;
 
 /// Bytes that the pool keeps for each of so many idle resources, the resource itself not counted.
-pub fn per_idle<S: System>(resources: usize) -> f64 {
+pub(crate) fn per_idle<S: System>(resources: usize) -> f64 {
     let runtime = runtime(1);
     let _inside = runtime.enter();
     let mut system = None;
@@ -38,7 +38,7 @@ pub fn per_idle<S: System>(resources: usize) -> f64 {
 /// # Panics
 ///
 /// If the system lends what is lent.
-pub fn per_waiter<S: System>(waiters: usize) -> f64 {
+pub(crate) fn per_waiter<S: System>(waiters: usize) -> f64 {
     let runtime = runtime(1);
     let _inside = runtime.enter();
     let system = S::new(1);

@@ -10,10 +10,15 @@
 //! As `checkout` does: all systems in one process and in turn, medians over the rounds, each pool with its own
 //! defaults. Waiters are polled by hand, so that no scheduler is measured; those pools take part that serve in order of
 //! arrival, since others do not say whose turn it is. A hand-off is from just before the return to the resumption of the
-//! task that waited. Bytes are counted by the allocator: for an idle resource without the resource, for a waiter with its
-//! future.
+//! task that waited. Bytes are counted by the allocator, which makes every allocation here a little dearer than elsewhere:
+//! for an idle resource without the resource, for a waiter with its future.
 //!
 //! The table goes to standard output, the figures to `bench/scale.json` in the target folder.
+
+mod connections;
+mod handoff;
+mod memory;
+mod waiters;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
@@ -25,7 +30,6 @@ use benches::checkout::{self, System};
 use benches::report::{self, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{Failure, Server, serve};
-use benches::scale::{connections, handoff, memory, waiters};
 use clap::Parser;
 
 const BASELINE: &str = Deadpool::NAME;

@@ -6,16 +6,16 @@ use tokio::time::Instant;
 
 use tokio::task::{JoinSet, yield_now};
 
-use crate::checkout::System;
-use crate::rpc::runtime;
+use benches::checkout::System;
+use benches::rpc::runtime;
 
 /// Of one measurement, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct Latencies {
+pub(crate) struct Latencies {
     /// The median.
-    pub p50: f64,
+    pub(crate) p50: f64,
     /// What one of a hundred exceeds.
-    pub p99: f64,
+    pub(crate) p99: f64,
 }
 
 /// One measurement: so many tasks hand one place around, so many times.
@@ -23,7 +23,7 @@ pub struct Latencies {
 /// # Panics
 ///
 /// If nobody ever had to wait.
-pub fn measure<S: System>(threads: usize, tasks: usize, handoffs: usize) -> Latencies {
+pub(crate) fn measure<S: System>(threads: usize, tasks: usize, handoffs: usize) -> Latencies {
     let runtime = runtime(threads);
     let mut taken = runtime.block_on(async {
         let system = Arc::new(S::new(1));
