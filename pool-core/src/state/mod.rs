@@ -47,8 +47,10 @@ mod actions;
 mod births;
 mod control;
 mod exclusive;
+mod fast;
 mod groups;
 mod line;
+mod numbers;
 mod pace;
 mod places;
 mod replacing;
@@ -70,6 +72,7 @@ pub(crate) use self::actions::{Actions, Failure, LastError};
 use self::births::Birth;
 pub(crate) use self::births::{BirthOrder, Newborn, Stillborn};
 pub(crate) use self::exclusive::IdleStore;
+use self::fast::{Fast, NEVER_STEADY, Returns};
 use self::pace::Pace;
 pub(crate) use self::places::{Answer, Lent, Unserved};
 pub(crate) use self::replacing::Replacing;
@@ -89,8 +92,8 @@ use crate::front::Front;
 use crate::mailboxes::Mailboxes;
 use crate::manager::ResourceId;
 use crate::moment::Moment;
-use crate::observer::{EndReason, Event, Resize, Sizing};
-use crate::status::{Counters, Status};
+use crate::observer::{EndReason, Event, Resize};
+use crate::status::Counters;
 
 /// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
 /// these, too.
@@ -162,34 +165,6 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     served: u64,
 }
 
-/// What the hot paths go by: what follows from the rest of the state, as the last change left it.
-#[derive(Clone, Copy, Default)]
-struct Fast {
-    /// Nothing is in force that changes what a get and a return mean.
-    plain: bool,
-    returns: Returns,
-    /// And nothing more is to come than what comes back.
-    full: bool,
-    max_uses: u32,
-    max_waiters: usize,
-    /// The loads of a shared pool, from the least to the most, that cross no threshold.
-    steady: (usize, usize),
-}
-
-/// What may become of a place that comes back.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Returns {
-    /// Something is in force that changes what that means, or somebody waits for a place of one group, and is to be asked.
-    #[default]
-    Slow,
-    Rest,
-    /// It rests, or is passed to the one whose turn it is.
-    Pass,
-}
-
-/// No load.
-const NEVER_STEADY: (usize, usize) = (1, 0);
-
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -245,86 +220,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         };
         state.set_clock(Moment::default());
         state
-    }
-
-    /// Takes everything out of the front, and nothing comes into it: what is counted now is exact.
-    pub(crate) fn close_front(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if !std::mem::replace(&mut self.front_open, false) {
-            return;
-        }
-        self.front.close();
-        for cell in 0..self.front.len() {
-            if let Some(lent) = self.front.take(cell) {
-                self.absorb(lent, now, actions);
-            }
-        }
-    }
-
-    /// Tells what has begun to drain, and writes down what the hot paths go by. Every change ends here.
-    pub(crate) fn publish(&mut self, actions: &mut ActionsOf<S, E>) {
-        for (id, reason) in self.store.take_begun() {
-            self.decided(id, Resize::Drain(reason), actions);
-            actions.turned.push(id);
-            if self.observed {
-                actions.events.push(Event::Draining { id, reason });
-            }
-        }
-        if self.closed && self.is_empty() {
-            // Maintenance has nothing left to do, and ends.
-            self.notify(actions);
-        }
-        if let Some(groups) = self.store.groups_mut() {
-            groups.forget_bare();
-        }
-        let plain = !self.closed
-            && self.maintained
-            && self.watchers == 0
-            && self.paused.is_none()
-            && !self.is_oversize();
-        let counts_uses = !S::HAS_FRONT && self.times.max_uses.is_some();
-        let bound = self.waiters.bound_waiting();
-        self.fast = Fast {
-            plain,
-            returns: match plain && bound == 0 {
-                true if self.shed.is_none() && !counts_uses => Returns::Pass,
-                true => Returns::Rest,
-                false => Returns::Slow,
-            },
-            full: plain && self.size() >= self.limits.max_size,
-            max_uses: self.times.max_uses.unwrap_or(u32::MAX),
-            // Fewer, if some of them have left since: then the slow path knows better.
-            max_waiters: self.limits.max_waiters.saturating_sub(bound),
-            steady: NEVER_STEADY,
-        };
-        self.note_steady();
-        self.front.set_more(plain && self.waiters.is_empty());
-        self.open_front();
-    }
-
-    /// Opens the front, if what happens there cannot matter to any decision.
-    #[inline]
-    fn open_front(&mut self) {
-        if !self.front_open && S::HAS_FRONT && self.may_open_front() {
-            self.front_open = true;
-            self.front.open(self.next_expiry);
-        }
-    }
-
-    fn may_open_front(&self) -> bool {
-        let idle = self.store.idle();
-        let most = idle.saturating_add(self.front.len());
-        let max_idle = self.limits.max_idle_or_size();
-        self.fast.plain
-            && self.waiters.is_empty()
-            && self.ticking
-            && !self.store.has_doomed()
-            && idle >= self.limits.min_idle
-            && (max_idle >= self.limits.max_size || most <= max_idle)
-    }
-
-    /// Takes a place back that came back already when it was stamped.
-    pub(crate) fn absorb(&mut self, lent: S::Lent, now: Moment, actions: &mut ActionsOf<S, E>) {
-        self.come_back(lent, None, now, actions);
     }
 
     fn birth(&mut self, id: ResourceId) -> Option<&mut Birth> {
@@ -408,78 +303,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     pub(crate) fn last_error(&self) -> Option<Arc<CreateError<E>>> {
         self.last_error.as_ref().map(|last| Arc::clone(&last.error))
-    }
-
-    pub(crate) fn status(&self) -> Status {
-        Status {
-            max_size: self.limits.max_size,
-            min_size: self.limits.min_size,
-            max_draining: if S::CLOSING_HOLDS_PLACE { 0 } else { self.most_beside() },
-            size: self.size() + self.uncertain(),
-            idle: self.store.idle(),
-            lent: self.store.size() - self.store.idle(),
-            in_use: self.store.in_use(),
-            creating: self.births.len(),
-            replacing: self.replacements.len(),
-            waiting: self.waiters.waiting_in_all(),
-            checking: self.checking,
-            draining: self.store.draining(),
-            closing: self.closing,
-            places: self.store.places(),
-            generation: self.generation,
-            paused: self.paused.is_some(),
-            closed: self.closed,
-        }
-    }
-
-    pub(crate) fn counters(&mut self) -> Counters {
-        // A get may be looked at between being lent a place and the begin of its check: what was said
-        // is not taken back.
-        let served = self.counters.gets_ok.wrapping_add(self.front.counted());
-        self.served =
-            self.served.max(served.saturating_sub((self.checking + self.withheld) as u64));
-        Counters { gets_ok: self.served, waits: self.waiters.joined_in_all(), ..self.counters }
-    }
-
-    /// What counts towards the maximum size.
-    fn size(&self) -> usize {
-        let closing = if S::CLOSING_HOLDS_PLACE { self.closing } else { 0 };
-        self.store.size() + self.coming() + closing
-    }
-
-    /// What there is beside that: those that drain go with their last holder, which may take long. How many of them there
-    /// may be has a bound of its own.
-    fn beside(&self) -> usize {
-        let closing = if S::CLOSING_HOLDS_PLACE { 0 } else { self.closing };
-        self.store.draining() + closing + self.replacements.len()
-    }
-
-    /// Everything that there is, but for creations.
-    pub(crate) fn resources(&self) -> usize {
-        self.store.size() + self.store.draining() + self.closing
-    }
-
-    /// Nothing is there, and nothing is to come that was begun.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.resources() == 0 && self.births.is_empty() && self.replacements.is_empty()
-    }
-
-    /// Puts a decision about the size on record, with the numbers.
-    fn decided(&self, id: ResourceId, change: Resize, actions: &mut ActionsOf<S, E>) {
-        if self.observed {
-            let sizing = Sizing {
-                size: self.size(),
-                min_size: self.limits.min_size,
-                max_size: self.limits.max_size,
-                idle: self.store.idle(),
-                creating: self.births.len(),
-                draining: self.store.draining(),
-                leases: self.store.in_use(),
-                places: self.store.places(),
-                wanted: self.waiters.wanted().saturating_add(self.waiters.bound_waiting()),
-            };
-            actions.events.push(Event::Resized { id, change, sizing });
-        }
     }
 
     /// A resource has left the store.
