@@ -141,13 +141,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse().options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("checkout: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit_code("checkout", run(&Arguments::parse().options))
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {

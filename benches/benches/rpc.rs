@@ -175,13 +175,7 @@ fn main() -> ExitCode {
         (_, Some(calls)) => only_calls(&arguments.options, calls),
         _ => run(&arguments.options),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("rpc: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit_code("rpc", done)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

@@ -107,13 +107,7 @@ fn main() -> ExitCode {
         Some(limit) => serve(limit).map_err(Failure::from),
         None => run(&arguments.options),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("spread: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit_code("spread", done)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use serde::Serialize;
 
@@ -148,6 +149,17 @@ fn ratio(figures: &[Figure], bar: &Bar) -> Option<f64> {
 #[expect(clippy::float_cmp, reason = "only what is the very same needs no division")]
 fn quotient(value: f64, base: f64) -> f64 {
     if value == base { 1.0 } else { value / base }
+}
+
+/// How a benchmark of this name ends. If it has failed, it says why.
+pub fn exit_code<E: fmt::Display>(name: &str, done: Result<(), E>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Writes `figures` as `bench/NAME.json` in the target folder that `tmpdir` lies in, and says where.

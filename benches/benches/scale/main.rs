@@ -49,13 +49,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done =
         if arguments.serve { serve(None).map_err(Into::into) } else { run(&arguments.options) };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("scale: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    report::exit_code("scale", done)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {

@@ -55,7 +55,6 @@ impl Table {
         if endpoints.is_empty() {
             return Self::default();
         }
-        let len = SLOTS;
         let modulo = |hash: u64, by: usize| {
             usize::try_from(hash % by as u64).expect("bug: a remainder is larger than its divisor")
         };
@@ -64,16 +63,16 @@ impl Table {
             .iter()
             .map(|(name, _)| {
                 let hash = |seed| XxHash64::oneshot(seed, name.as_bytes());
-                (modulo(hash(OFFSET), len), modulo(hash(SKIP), len - 1) + 1)
+                (modulo(hash(OFFSET), SLOTS), modulo(hash(SKIP), SLOTS - 1) + 1)
             })
             .collect();
-        let mut slots = vec![None; len];
-        let mut left = len;
+        let mut slots = vec![None; SLOTS];
+        let mut left = SLOTS;
         'turns: loop {
             for (wish, (_, key)) in wishes.iter_mut().zip(&endpoints) {
-                // A step and a prime have no common divisor, so each slot is wished for once in `len` steps.
+                // A step and a prime have no common divisor, so each slot is wished for once in `SLOTS` steps.
                 while slots[wish.0].is_some() {
-                    wish.0 = (wish.0 + wish.1) % len;
+                    wish.0 = (wish.0 + wish.1) % SLOTS;
                 }
                 slots[wish.0] = Some(*key);
                 left -= 1;

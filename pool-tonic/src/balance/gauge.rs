@@ -41,10 +41,8 @@ impl Latency {
 
     /// An answer has not come for so long, and is not waited for any more: it would have taken longer.
     pub(super) fn add_at_least(&mut self, time: Duration, now: Instant, decay: Duration) -> bool {
-        let known = self.average.map_or(0.0, |(average, since)| {
-            average * fading(now.saturating_duration_since(since), decay)
-        });
-        time.as_secs_f64() > known && self.add(time, now, decay)
+        let is_more = self.faded(now, decay).is_none_or(|known| time.as_secs_f64() > known);
+        is_more && self.add(time, now, decay)
     }
 
     /// How long they took when that was last confirmed, in seconds.
@@ -54,10 +52,13 @@ impl Latency {
 
     /// How long they take by now, in seconds. Without an answer that confirms it, the average fades.
     pub(super) fn read(&mut self, now: Instant, decay: Duration) -> Option<f64> {
-        let (average, since) = self.average?;
-        let passed = now.saturating_duration_since(since);
-        self.told = (average * fading(passed, decay)).max(LEAST);
+        self.told = self.faded(now, decay)?.max(LEAST);
         Some(self.told)
+    }
+
+    fn faded(&self, now: Instant, decay: Duration) -> Option<f64> {
+        let (average, since) = self.average?;
+        Some(average * fading(now.saturating_duration_since(since), decay))
     }
 }
 
