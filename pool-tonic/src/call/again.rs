@@ -18,7 +18,6 @@ use super::request::Payload;
 use super::retry::{PREVIOUS_ATTEMPTS, Pushback, Verdict};
 use super::slot::{Held, Source};
 use super::{Answer, Call, Failed, Wish, status};
-use crate::options::Affinity;
 
 /// Longest pause between two attempts of a call that was not processed, before jitter.
 const MAX_PAUSE: Duration = Duration::from_millis(128);
@@ -41,9 +40,7 @@ impl Call {
         if not_processed && refused {
             lease.refused();
         }
-        if not_processed && refused || self.has_soft_home() {
-            self.refused_by(held.slot.lease().id());
-        }
+        self.avoid(held.slot.lease().id(), not_processed && refused);
         if not_sent || not_processed || self.retry.is_some() {
             self.take_back(&mut held).await;
         }
@@ -56,15 +53,14 @@ impl Call {
         }
     }
 
-    /// Its key's endpoint is preferred, and has had its chance when it is sent again.
-    fn has_soft_home(&self) -> bool {
-        matches!(self.wish, Wish::At(Affinity { hard: false, .. }))
-    }
-
-    /// A connection has refused it.
-    fn refused_by(&mut self, id: Option<ResourceId>) {
-        let is_bound = matches!(self.wish, Wish::At(Affinity { hard: true, .. }));
-        if let Some(id) = id.filter(|_| !is_bound) {
+    /// If it is sent again, then over another connection than this one: it was refused, or its key's endpoint, which is
+    /// preferred and no more, has had its chance.
+    fn avoid(&mut self, id: Option<ResourceId>, refused: bool) {
+        let may_choose = match self.wish {
+            Wish::At(affinity) => !affinity.hard,
+            Wish::Any | Wish::Other(_) => refused,
+        };
+        if let Some(id) = id.filter(|_| may_choose) {
             self.wish = Wish::Other(id);
         }
     }
@@ -163,9 +159,7 @@ impl Call {
             {
                 self.take_back(&mut held).await;
                 if self.payload.rewind() {
-                    if self.has_soft_home() {
-                        self.refused_by(held.slot.lease().id());
-                    }
+                    self.avoid(held.slot.lease().id(), false);
                     held.slot.lease().attempt_ended(said.code());
                     drop((response, held));
                     return self.back_off(delay, &said).await.map(|()| None);

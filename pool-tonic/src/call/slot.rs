@@ -9,6 +9,7 @@ use h2::{Reason, SendStream};
 use pool_core::{ResourceId, SharedLease};
 
 use super::pump::PumpHandle;
+use crate::address_book::Side;
 use crate::connection::Connection;
 use crate::exclusive::{Exclusive, Turn};
 use crate::manager::ConnectionManager;
@@ -21,6 +22,17 @@ pub(crate) enum Source {
     Dedicated,
     /// One that its holder has for itself.
     Exclusive(Arc<Exclusive>),
+}
+
+impl Source {
+    /// Of those that have a pool.
+    pub(super) fn side(&self) -> Option<Side> {
+        match self {
+            Self::Shared => Some(Side::Shared),
+            Self::Dedicated => Some(Side::Dedicated),
+            Self::Exclusive(_) => None,
+        }
+    }
 }
 
 /// A reserved stream slot, whose connection knows of it.

@@ -32,11 +32,7 @@ impl Call {
     /// A slot that is free now at the endpoint of a key, or anywhere if that will do.
     #[cold]
     fn try_slot_at(&self, affinity: Affinity) -> Option<Lease> {
-        let side = match &self.source {
-            Source::Shared => Side::Shared,
-            Source::Dedicated => Side::Dedicated,
-            Source::Exclusive(_) => return self.try_any_slot(),
-        };
+        let Some(side) = self.source.side() else { return self.try_any_slot() };
         let home = self.shared.book().home(affinity.hash);
         let lease = home.and_then(|key| self.shared.side(side).try_get_owned_of(GroupId(key)));
         match lease {
@@ -50,11 +46,8 @@ impl Call {
     /// it gets looks best.
     #[cold]
     fn try_other_slot(&self, refused_by: ResourceId) -> Option<Lease> {
-        let other = match &self.source {
-            Source::Shared => self.shared.pool().try_get_owned_other(refused_by),
-            Source::Dedicated => self.shared.dedicated().try_get_owned_other(refused_by),
-            Source::Exclusive(_) => None,
-        };
+        let pool = self.source.side().map(|side| self.shared.side(side));
+        let other = pool.and_then(|pool| pool.try_get_owned_other(refused_by));
         other.map(Lease::pooled).or_else(|| self.try_any_slot())
     }
 
