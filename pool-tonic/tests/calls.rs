@@ -7,7 +7,9 @@ mod common;
 use common::{all_slots_free, ask, client, soon};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
+use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
+use pool_tonic_testing::raw::message;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -75,6 +77,34 @@ async fn an_answer_of_trailers_only_frees_its_slot() {
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(pool.status().streams, 0);
     assert_eq!(pool.counters().calls_ended.get(Code::InvalidArgument), 4);
+}
+
+#[tokio::test]
+async fn a_complete_answer_frees_its_slot_with_its_message_and_is_counted_as_the_server_said() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+    let call = tokio::spawn({
+        let mut client = client(&pool);
+        async move { client.server_stream(ask(Do::Echo)).await }
+    });
+    let mut raw = soon(peer.accept_raw(10)).await.unwrap();
+    let (stream, _) = soon(raw.request()).await;
+    raw.headers(stream).await.unwrap();
+    let mut answers = soon(call).await.unwrap().unwrap().into_inner();
+    raw.data(stream, &message("one")).await.unwrap();
+    raw.trailers(stream, "5").await.unwrap();
+    raw.ping([1; 8]).await.unwrap();
+    assert_eq!(soon(raw.ponged()).await, Some([1; 8]), "all of it is there");
+    assert_eq!(pool.status().streams, 1);
+    assert_eq!(soon(answers.message()).await.unwrap().unwrap().text, "one");
+    assert_eq!(pool.status().streams, 0, "nothing of it is to come");
+
+    drop(answers);
+    assert_eq!(pool.counters().calls_ended.get(Code::NotFound), 1);
+    assert_eq!(pool.counters().calls_ended.total(), 1);
+    raw.ping([2; 8]).await.unwrap();
+    assert_eq!(soon(raw.ponged()).await, Some([2; 8]));
+    assert_eq!(raw.kept(), [], "there was nothing to reset");
 }
 
 #[tokio::test]

@@ -35,21 +35,18 @@ impl Outcome {
             }
         }
     }
+}
 
-    /// Ends with what the server said in its trailers, or in the headers of an answer without a body; says what
-    /// that was.
-    pub(crate) fn end_with(&mut self, trailers: &HeaderMap) -> Code {
-        // A pass over the few there are costs less than a look-up.
-        let status = trailers.iter().find(|(name, _)| **name == GRPC_STATUS);
-        let code = status.map_or(Code::Unknown, |(_, code)| Code::from_bytes(code.as_bytes()));
-        self.end(code);
-        code
-    }
+/// What trailers say, or the headers of an answer that has no others.
+pub(super) fn status_in(headers: &HeaderMap) -> Option<Code> {
+    // A pass over the few there are costs less than a look-up.
+    let status = headers.iter().find(|(name, _)| **name == GRPC_STATUS);
+    status.map(|(_, code)| Code::from_bytes(code.as_bytes()))
 }
 
 /// The headers of an answer say that the call has failed.
 pub(super) fn has_failed<B>(response: &Response<B>) -> bool {
-    let code = response.headers().get(GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+    let code = status_in(response.headers());
     response.status() != StatusCode::OK || code.is_some_and(|code| code != Code::Ok)
 }
 

@@ -1,8 +1,12 @@
 //! The body of a response, which holds its call's stream slot until it ends.
 //!
-//! The slot is freed exactly once: at the trailers, at an error, or when the body is dropped, whichever
-//! comes first, by dropping [`Stream`]. Dropping it also ends the stream: what is still open of it
+//! The slot is freed exactly once: when the trailers have come, at an error, or when the body is dropped, whichever
+//! is first, by dropping [`Stream`]. Dropping it also ends the stream: what is still open of it
 //! is reset.
+//!
+//! Behind the first data it is looked for trailers at once. The answer of a unary call is then complete with its
+//! message, and h2's lock is taken three times less for it: to release the data's window, to hear that there is no
+//! more data, and for the trailers.
 //!
 //! The deadline takes effect when the body is polled, whether there is data or not. A body that nobody polls
 //! holds its slot and its stream beyond the deadline, until it is polled or dropped.
@@ -12,14 +16,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::deadline::Deadline;
-use super::outcome::Outcome;
+use super::outcome::{self, Outcome};
 use super::pump::PumpHandle;
+use super::request::Piece;
 use super::slot::Held;
 use super::status;
 
@@ -28,13 +34,35 @@ struct Stream {
     /// First, so that the stream is over when the slot is free.
     recv: RecvStream,
     held: Held,
+    /// Data has come.
+    begun: bool,
 }
 
 impl Stream {
+    fn new(recv: RecvStream, held: Held) -> Self {
+        Self { recv, held, begun: false }
+    }
+
+    /// The trailers, if these are the first data and the trailers are there, too. The window of the data
+    /// goes back if not.
+    fn trailers_behind(&mut self, data: &Bytes, cx: &mut Context<'_>) -> Option<HeaderMap> {
+        if !std::mem::replace(&mut self.begun, true)
+            && let Poll::Ready(Ok(Some(trailers))) = self.recv.poll_trailers(cx)
+        {
+            // With the stream goes what is left of its window.
+            return Some(trailers);
+        }
+        // It fails only when the stream is gone, and its window with it.
+        let _ = self.recv.flow_control().release_capacity(data.len());
+        None
+    }
+
     /// The answer is complete.
-    fn finish(self) {
+    fn finish(self, code: Code) {
         drop(self.recv);
-        self.held.slot.lease().finish();
+        let lease = self.held.slot.lease();
+        lease.attempt_ended(code);
+        lease.finish();
         if let Some(pump) = self.held.pump {
             pump.finish();
         }
@@ -43,10 +71,15 @@ impl Stream {
 
 /// See the module.
 pub(super) struct ResponseBody {
-    /// Present until the response ends.
-    stream: Option<Stream>,
+    state: State,
     outcome: Outcome,
-    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+}
+
+enum State {
+    Open(Stream, Option<(Deadline, Pin<Box<Sleep>>)>),
+    /// They came right behind the data, and are all that is left.
+    Trailers(HeaderMap),
+    Ended,
 }
 
 impl ResponseBody {
@@ -57,24 +90,27 @@ impl ResponseBody {
         mut outcome: Outcome,
         deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     ) -> http::Response<Body> {
-        if response.body().is_end_stream() {
-            let code = outcome.end_with(response.headers());
-            held.slot.lease().attempt_ended(code);
+        // Only an answer with a status may be without a body, and to look at its headers takes no lock.
+        if let Some(code) = outcome::status_in(response.headers())
+            && response.body().is_end_stream()
+        {
+            outcome.end(code);
             return response.map(|recv| {
-                Stream { recv, held }.finish();
+                Stream::new(recv, held).finish(code);
                 Body::empty()
             });
         }
-        response
-            .map(|recv| Body::new(Self { stream: Some(Stream { recv, held }), outcome, deadline }))
+        response.map(|recv| {
+            Body::new(Self { state: State::Open(Stream::new(recv, held), deadline), outcome })
+        })
     }
 
-    /// The next frame of the stream; an error is final.
+    /// The next piece of the answer; an error is final.
     fn poll_stream(
         stream: &mut Stream,
         deadline: &mut Option<(Deadline, Pin<Box<Sleep>>)>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
+    ) -> Poll<Result<Piece, Status>> {
         let served_by = stream.held.slot.lease().served_by();
         let passed = |deadline: &Deadline| {
             Err(status::passed_at(deadline, served_by, "to send the rest of the answer"))
@@ -89,14 +125,10 @@ impl ResponseBody {
                 {
                     return Poll::Ready(passed(deadline));
                 }
-                // It fails only when the stream is gone, and its window with it.
-                let _ = recv.flow_control().release_capacity(data.len());
-                return Poll::Ready(Ok(Some(Frame::data(data))));
+                return Poll::Ready(Ok(Piece::Data(data)));
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Err(error)),
-            Poll::Ready(None) => {
-                recv.poll_trailers(cx).map_ok(|trailers| trailers.map(Frame::trailers))
-            }
+            Poll::Ready(None) => recv.poll_trailers(cx).map_ok(Piece::End),
             Poll::Pending => Poll::Pending,
         };
         let deadline_at = deadline.as_ref().map(|(deadline, _)| deadline);
@@ -115,6 +147,21 @@ impl ResponseBody {
             }
         }
     }
+
+    /// The answer is over; `left` is what the caller has not been given of it.
+    fn end(&mut self, code: Code, left: State) {
+        self.outcome.end(code);
+        if let State::Open(stream, _) = std::mem::replace(&mut self.state, left) {
+            stream.finish(code);
+        }
+    }
+
+    fn fail(&mut self, code: Code) {
+        self.outcome.end(code);
+        if let State::Open(stream, _) = std::mem::replace(&mut self.state, State::Ended) {
+            stream.held.slot.lease().attempt_ended(code);
+        }
+    }
 }
 
 impl http_body::Body for ResponseBody {
@@ -126,36 +173,40 @@ impl http_body::Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let Some(stream) = &mut this.stream else {
-            return Poll::Ready(None);
+        let State::Open(stream, deadline) = &mut this.state else {
+            let State::Trailers(trailers) = std::mem::replace(&mut this.state, State::Ended) else {
+                return Poll::Ready(None);
+            };
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         };
-        let result = ready!(Self::poll_stream(stream, &mut this.deadline, cx));
-        let code = match &result {
-            Ok(Some(frame)) if frame.is_data() => return Poll::Ready(result.transpose()),
-            Ok(Some(frame)) => frame.trailers_ref().map(|it| this.outcome.end_with(it)),
-            // The end without trailers: the server owes a status.
-            Ok(None) => Some(Code::Unknown),
-            Err(status) => Some(status.code()),
-        };
-        if let Some(code) = code {
-            this.outcome.end(code);
-            stream.held.slot.lease().attempt_ended(code);
-        }
-        if let Some(stream) = this.stream.take() {
-            match &result {
-                Ok(_) => stream.finish(),
-                Err(_) => drop(stream),
+        Poll::Ready(match ready!(Self::poll_stream(stream, deadline, cx)) {
+            Ok(Piece::Data(data)) => {
+                if let Some(trailers) = stream.trailers_behind(&data, cx) {
+                    this.end(code_of(Some(&trailers)), State::Trailers(trailers));
+                }
+                Some(Ok(Frame::data(data)))
             }
-        }
-        this.deadline = None;
-        Poll::Ready(result.transpose())
+            Ok(Piece::End(trailers)) => {
+                this.end(code_of(trailers.as_ref()), State::Ended);
+                trailers.map(|trailers| Ok(Frame::trailers(trailers)))
+            }
+            Err(status) => {
+                this.fail(status.code());
+                Some(Err(status))
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_none()
+        matches!(self.state, State::Ended)
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::default()
     }
+}
+
+/// What the trailers say. A server that sends none owes a status.
+fn code_of(trailers: Option<&HeaderMap>) -> Code {
+    trailers.and_then(outcome::status_in).unwrap_or(Code::Unknown)
 }
