@@ -217,8 +217,13 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     #[cold]
     fn request(&mut self, ask: Ask, mut waker: Option<Waker>) -> Poll<Got<M, K>> {
         let core = self.core;
+        let mut spare = core.front.take_mailbox();
         let answer = loop {
             let answer = core.update(|state, now, actions| {
+                if let Some(spare) = spare.take() {
+                    // For this one, if it waits.
+                    state.free(spare);
+                }
                 // A closed pool answers without maintenance, which has ended or will.
                 let answers = state.is_maintained() || state.is_closed();
                 answers.then(|| state.request(now, ask, &mut waker, actions))
@@ -253,10 +258,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     fn poll_served(&mut self, ticket: Ticket) -> Option<Lent<Place<M, K>>> {
         let place = self.core.mailboxes.take(ticket.key.index())?;
         self.waiting = None;
-        if !self.core.front.count() {
+        let waiter = self.core.front.pick_up(ticket.key).unwrap_or_else(|| {
             self.core.state().picked_up();
-        }
-        Some(self.core.granted(place, ticket.key))
+            ticket.key
+        });
+        Some(self.core.granted(place, waiter))
     }
 
     #[cold]

@@ -157,21 +157,20 @@ impl<S: Store> Front<S> {
         displaced.map_or(Put::Done, Put::Displaced)
     }
 
-    /// Counts a get that ended with a lease without telling the state, if this thread has where to.
+    /// Counts a get that ended with a lease without telling the state, if this thread has where to, and keeps the
+    /// mailbox that it came out of for the next waiter of this thread. What is left of that is the lease's: nothing, if it
+    /// was kept.
     #[inline]
-    pub(crate) fn count(&self) -> bool {
-        self.cell().map(Cell::count).is_some()
+    pub(crate) fn pick_up(&self, mailbox: Key) -> Option<Key> {
+        let cell = self.cell()?;
+        cell.count();
+        Some(if cell.keep_mailbox(mailbox) { Key::NIL } else { mailbox })
     }
 
     /// Keeps a mailbox that is nobody's for the next waiter of this thread, unless it has one.
     #[inline]
     pub(crate) fn keep_mailbox(&self, mailbox: Key) -> bool {
-        let Some(cell) = self.cell() else { return false };
-        let is_free = cell.spare.load(Ordering::Relaxed) == NO_MAILBOX;
-        if is_free {
-            cell.spare.store(u64::from(mailbox.bits()), Ordering::Relaxed);
-        }
-        is_free
+        self.cell().is_some_and(|cell| cell.keep_mailbox(mailbox))
     }
 
     /// A mailbox that this thread has kept.
@@ -283,6 +282,15 @@ impl<T> Cell<T> {
     fn count(&self) {
         let served = self.served.load(Ordering::Relaxed);
         self.served.store(served.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn keep_mailbox(&self, mailbox: Key) -> bool {
+        let is_free = self.spare.load(Ordering::Relaxed) == NO_MAILBOX;
+        if is_free {
+            self.spare.store(u64::from(mailbox.bits()), Ordering::Relaxed);
+        }
+        is_free
     }
 }
 

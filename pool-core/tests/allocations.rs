@@ -177,6 +177,31 @@ fn bytes_beside_each<K: Kind<Numbers>>(
     more as f64 / (size - 1) as f64 - size_of::<u64>() as f64
 }
 
+/// The same where each was created for a caller who waited for it.
+fn bytes_beside_each_on_demand(size: usize) -> f64 {
+    let runtime = paused();
+    let measured = |size| {
+        let mut pool = None;
+        let info = measure(|| {
+            let new = Pool::builder(Numbers).max_size(size).build().unwrap();
+            runtime.block_on(async {
+                let mut leases = Vec::with_capacity(size);
+                for _ in 0..size {
+                    leases.push(new.get().await.unwrap());
+                }
+                drop(leases);
+                rest().await;
+            });
+            pool = Some(new);
+        });
+        assert_eq!(pool.unwrap().status().idle, size);
+        info.bytes_current
+    };
+    let one = measured(1);
+    let more = measured(size) - one;
+    more as f64 / (size - 1) as f64 - size_of::<u64>() as f64
+}
+
 fn exclusive_of(size: usize) -> Pool<Numbers> {
     Pool::builder(Numbers).max_size(size).min_size(size).max_creating(16).build().unwrap()
 }
@@ -196,7 +221,11 @@ fn a_resource_that_rests_takes_little_memory() {
     for size in [1_000, 5_000, 8_192] {
         let exclusive = bytes_beside_each::<Exclusive>(exclusive_of, size);
         let shared = bytes_beside_each::<Shared>(shared_of, size);
-        println!("{size} resources: {exclusive:.1} bytes beside each, {shared:.1} if shared");
+        let demanded = bytes_beside_each_on_demand(size);
+        println!(
+            "{size} resources: {exclusive:.1} bytes beside each, {demanded:.1}, {shared:.1} if shared"
+        );
+        assert!(demanded <= MOST_OF_AN_IDLE_ONE, "{demanded} bytes each of {size} on demand");
         assert!(exclusive <= MOST_OF_AN_IDLE_ONE, "{exclusive} bytes each of {size}");
         assert!(shared <= MOST_OF_AN_IDLE_SHARED_ONE, "{shared} bytes each of {size}, shared");
     }

@@ -69,6 +69,10 @@ impl<R> IdleStore<R> {
 
     /// Puts a resource where it belongs by its stamp: nearly always at the end.
     fn push(&mut self, slot: Box<Slot<R>>) {
+        if self.idle.len() == self.idle.capacity() {
+            // By half, and not to twice as much: of what it takes, a third is empty at most.
+            self.idle.reserve_exact(self.idle.len() / 2 + 4);
+        }
         let later = self.idle.iter().rev().take_while(|other| other.returned > slot.returned);
         match later.count() {
             0 => self.idle.push_back(slot),

@@ -86,6 +86,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(super) fn arm(&mut self, at: Moment, actions: &mut ActionsOf<S, E>) {
         if at < self.armed {
             self.notify(actions);
+            if self.notified {
+                // It sets its timer anew when it has run, whenever that is: until then there is nothing more to say.
+                self.armed = at;
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! The queue of those that wait: first come, first served, in each class of priority.
 //!
 //! A waiter is named by its *mailbox*, into which its place is put, and from which it takes it without
-//! the lock. The number stays its own until it has taken the outcome. It is free then: at once, or, for a place
-//! that was taken without the lock, when the lease of that place comes back, and it may wait in the front for
-//! the next waiter of that thread.
+//! the lock. The number stays its own until it has taken the outcome, and is free then. Of a place that was taken without
+//! the lock it waits in the front for the next waiter of that thread, or, if one waits there already, comes back with the
+//! lease of that place.
 //!
 //! While it waits it stands in the ring of its class: joining pushes at the back, service pops at the
 //! front, giving up leaves a gap. Gaps at the front are dropped at once; when they are more than the rest,
