@@ -24,10 +24,11 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use benches::checkout::systems::{
-    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCoreOwned, Stack,
+    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCoreOwned,
+    PoolCorePlaces, Shared, SharedPermits, Stack,
 };
 use benches::checkout::{Scenario, System, measure};
-use benches::report::{self, Bar, Bound};
+use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -49,6 +50,10 @@ const SYSTEMS: &[Entry<Measure>] = &[
     entry::<Stack>(),
     entry::<Permits>(),
 ];
+
+/// The same where one resource is shared: no other pool does that, so it is compared with what one would write.
+const SHARING: &[Entry<Measure>] =
+    &[entry::<PoolCorePlaces>(), entry::<SharedPermits>(), entry::<Permits>(), entry::<Shared>()];
 
 /// A ratio of this project's pool to `baseline`, at most.
 const fn bar(baseline: &'static str, at_most: f64) -> Bar {
@@ -125,6 +130,42 @@ const SCENARIOS: &[(Scenario, &[Bar])] = &[
     ),
 ];
 
+/// Those of one resource with so many places as its size says.
+const SHARED: &[Scenario] = &[
+    Scenario {
+        title: "shared: 1 task, 16 places",
+        tasks: 1,
+        size: 16,
+        threads: 1,
+        yields: false,
+        gets: 400_000,
+    },
+    Scenario {
+        title: "shared: 8 tasks, 16 places, 2 threads",
+        tasks: 8,
+        size: 16,
+        threads: 2,
+        yields: false,
+        gets: 400_000,
+    },
+    Scenario {
+        title: "shared: 64 tasks, 4 places, one yield held, 1 thread",
+        tasks: 64,
+        size: 4,
+        threads: 1,
+        yields: true,
+        gets: 200_000,
+    },
+    Scenario {
+        title: "shared: 64 tasks, 4 places, one yield held, 2 threads",
+        tasks: 64,
+        size: 4,
+        threads: 2,
+        yields: true,
+        gets: 200_000,
+    },
+];
+
 /// What measures a system once.
 type Measure = fn(&Runtime, &Scenario) -> f64;
 
@@ -145,28 +186,41 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let asked = options.systems(SYSTEMS)?;
     let mut all = Vec::new();
+    let known = [SYSTEMS, SHARING].concat();
+    options.systems(&known)?;
     for (scenario, bars) in SCENARIOS {
-        let mut systems = asked.clone();
-        systems.retain(|entry| entry.always || !scenario.contended());
-        if systems.is_empty() || !options.has(scenario.title) {
-            continue;
-        }
-        let mut scenario = *scenario;
-        if options.quick {
-            scenario.gets /= 4;
-        }
-        let runtime = scenario.runtime();
-        let samples = rotate(&systems, options.rounds(5), |measure| {
-            Ok::<_, Infallible>(measure(&runtime, &scenario))
-        })?;
-        let baseline = options.baseline(BASELINE);
-        let figures = report::figures(scenario.title, UNIT, baseline, samples);
-        print!("{}", report::table(&figures, bars));
-        all.extend(figures);
+        all.extend(compare(options, scenario, SYSTEMS, BASELINE, bars)?);
     }
-    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "checkout", &all)?;
-    println!("\nwritten to {}", file.display());
+    for scenario in SHARED {
+        all.extend(compare(options, scenario, SHARING, SharedPermits::NAME, &[])?);
+    }
+    report::write(env!("CARGO_TARGET_TMPDIR"), "checkout", &all, options, &[UNIT])?;
     Ok(())
+}
+
+/// One scenario, if it and one of its systems are asked for.
+fn compare(
+    options: &Options,
+    scenario: &Scenario,
+    systems: &[Entry<Measure>],
+    baseline: &str,
+    bars: &[Bar],
+) -> Result<Vec<Figure>, Infallible> {
+    let mut systems = options.systems(systems).unwrap_or_default();
+    systems.retain(|entry| entry.always || !scenario.contended());
+    if systems.is_empty() || !options.has(scenario.title) {
+        return Ok(Vec::new());
+    }
+    let mut scenario = *scenario;
+    if options.quick {
+        scenario.gets /= 4;
+    }
+    let runtime = scenario.runtime();
+    let samples = rotate(&systems, options.rounds(5), |measure| {
+        Ok::<_, Infallible>(measure(&runtime, &scenario))
+    })?;
+    let figures = report::figures(scenario.title, UNIT, options.baseline(baseline), samples);
+    print!("{}", report::table(&figures, bars));
+    Ok(figures)
 }

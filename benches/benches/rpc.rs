@@ -209,8 +209,7 @@ fn run(options: &Options) -> Result<(), Failure> {
             all.extend(figures);
         }
     }
-    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "rpc", &all)?;
-    println!("\nwritten to {}", file.display());
+    report::write(env!("CARGO_TARGET_TMPDIR"), "rpc", &all, options, &[CALLS, MIB])?;
     if failed.contains(&POOL) {
         return Err(format!("calls of {POOL} failed").into());
     }

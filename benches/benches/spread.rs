@@ -132,8 +132,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         }
         all.extend(figures(title, options.baseline(BASELINE), &samples));
     }
-    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "spread", &all)?;
-    println!("\nwritten to {}", file.display());
+    report::write(env!("CARGO_TARGET_TMPDIR"), "spread", &all, options, &["calls/s", "us p99"])?;
     if failed {
         return Err("calls of the pool failed that need not have".into());
     }

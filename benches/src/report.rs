@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::chart;
+use crate::rounds::Options;
+
 /// The figure of one system in one scenario.
 #[derive(Clone, Debug, Serialize)]
 pub struct Figure {
@@ -162,15 +165,32 @@ pub fn exit_code<E: fmt::Display>(name: &str, done: Result<(), E>) -> ExitCode {
     }
 }
 
-/// Writes `figures` as `bench/NAME.json` in the target folder that `tmpdir` lies in, and says where.
+/// Writes `figures` as `bench/NAME.json` in the target folder that `tmpdir` lies in, and those of these `units` into
+/// the chart, if one is asked for; says where.
 ///
 /// `tmpdir` is Cargo's `CARGO_TARGET_TMPDIR`, which only a benchmark itself can see: it lies in the
 /// workspace's target folder, wherever that was put.
 ///
 /// # Errors
 ///
-/// When the folder cannot be created or the file cannot be written.
-pub fn write_json(tmpdir: &str, name: &str, figures: &[Figure]) -> io::Result<PathBuf> {
+/// When the folder cannot be created or a file cannot be written.
+pub fn write(
+    tmpdir: &str,
+    name: &str,
+    figures: &[Figure],
+    options: &Options,
+    units: &[&str],
+) -> io::Result<()> {
+    let file = write_json(tmpdir, name, figures)?;
+    println!("\nwritten to {}", file.display());
+    if let Some(file) = &options.chart {
+        chart::draw(file, figures, units)?;
+        println!("drawn into {}", file.display());
+    }
+    Ok(())
+}
+
+fn write_json(tmpdir: &str, name: &str, figures: &[Figure]) -> io::Result<PathBuf> {
     let target = Path::new(tmpdir).parent().unwrap_or(Path::new(tmpdir));
     let folder = target.join("bench");
     fs::create_dir_all(&folder)?;

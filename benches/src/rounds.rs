@@ -1,5 +1,7 @@
 //! What a benchmark is asked for, and its rounds.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 /// How many rounds there are, if neither quick nor said.
@@ -23,6 +25,10 @@ pub struct Options {
     /// Only this system, compared with itself: for a profiler.
     #[arg(long)]
     system: Option<String>,
+
+    /// Draw the result into this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub chart: Option<PathBuf>,
 
     /// What Cargo passes to every benchmark.
     #[arg(long, hide = true)]

@@ -59,8 +59,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     handoffs(options, &mut all)?;
     bytes(options, &mut all)?;
     many_connections(options, &mut all)?;
-    let file = report::write_json(env!("CARGO_TARGET_TMPDIR"), "scale", &all)?;
-    println!("\nwritten to {}", file.display());
+    report::write(env!("CARGO_TARGET_TMPDIR"), "scale", &all, options, &[])?;
     Ok(())
 }
 

@@ -11,13 +11,13 @@
 //! | `fast_pool` | 30 s | is checked, for at most 10 s | is kept |
 
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, RecycleResult};
 use pool_core::{CreateContext, Lease, SharedLease};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::System;
 
@@ -140,6 +140,62 @@ impl System for PoolCoreShared {
 
     async fn get(&self) -> SharedLease<'_, Numbers> {
         self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// This project's pool of one shared resource, which may be lent so often at a time.
+pub struct PoolCorePlaces(pool_core::SharedPool<Numbers>);
+
+impl System for PoolCorePlaces {
+    type Lease<'a> = SharedLease<'a, Numbers>;
+    const NAME: &'static str = "pool-core, one shared";
+
+    fn new(size: usize) -> Self {
+        let pool = pool_core::SharedPool::builder(Numbers).max_size(1).places(size).build();
+        Self(pool.expect("a size is enough"))
+    }
+
+    async fn get(&self) -> SharedLease<'_, Numbers> {
+        self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// What sharing costs by hand: a reference to the one resource, and no bound at all.
+#[derive(Debug)]
+pub struct Shared(Arc<u64>);
+
+impl System for Shared {
+    type Lease<'a> = Arc<u64>;
+    const NAME: &'static str = "floor: Arc::clone";
+    const WAITS: bool = false;
+
+    fn new(_: usize) -> Self {
+        Self(Arc::new(1))
+    }
+
+    async fn get(&self) -> Arc<u64> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// What sharing within a bound costs by hand: tokio's semaphore, and a reference to the one resource.
+#[derive(Debug)]
+pub struct SharedPermits {
+    permits: Arc<Semaphore>,
+    resource: Arc<u64>,
+}
+
+impl System for SharedPermits {
+    type Lease<'a> = (OwnedSemaphorePermit, Arc<u64>);
+    const NAME: &'static str = "Semaphore and Arc";
+
+    fn new(size: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(size)), resource: Arc::new(1) }
+    }
+
+    async fn get(&self) -> (OwnedSemaphorePermit, Arc<u64>) {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("never closed");
+        (permit, Arc::clone(&self.resource))
     }
 }
 

@@ -1,0 +1,186 @@
+//! What is allocated for a get, with and without a wait, and for a unary call.
+//!
+//! ```text
+//! cargo bench -p benches --bench allocations             # half a minute
+//! cargo bench -p benches --bench allocations -- --quick  # a few seconds
+//! ```
+//!
+//! # How it measures
+//!
+//! The allocator counts, on the one thread that everything runs on; a system that has threads of its own does there what
+//! is not seen here. A figure is the difference of two runs of different length over the gets or calls between them, so
+//! that what is made once is not in it. It is the same each time, nearly: so there are few rounds.
+//!
+//! The table goes to standard output, the figures to `bench/allocations.json` in the target folder.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use allocation_counter::{AllocationInfo, measure};
+use benches::checkout::systems::{
+    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCorePlaces,
+};
+use benches::checkout::{self, System as Pool};
+use benches::report;
+use benches::rounds::{Entry, Options, rotate};
+use benches::rpc::{
+    self, Balanced, Call, Clients, Connections, Failure, Grpc, H2, OneChannel, Pooled, Server,
+    System, Until, runtime, serve,
+};
+use clap::Parser;
+
+/// Of each get or call.
+const UNITS: [&str; 2] = ["allocations", "bytes"];
+
+/// What is done, with the server where it takes one, so often.
+type Measure = fn(&checkout::Scenario, &str, usize) -> Result<AllocationInfo, Failure>;
+
+const GETS: &[Entry<Measure>] = &[
+    get::<Deadpool>(),
+    get::<DeadpoolTimeouts>(),
+    get::<PoolCore>(),
+    get::<PoolCorePlaces>(),
+    get::<Bb8>(),
+    get::<Mobc>(),
+    get::<FastPool>(),
+    get::<Permits>(),
+];
+
+const CALLS: &[Entry<Measure>] = &[
+    call::<Clients<OneChannel>>(),
+    call::<Clients<Pooled>>(),
+    call::<Clients<Balanced>>(),
+    call::<H2>(),
+    call::<Grpc>(),
+];
+
+const HIT: checkout::Scenario = checkout::Scenario {
+    title: "a hit: 1 task, size 16",
+    tasks: 1,
+    size: 16,
+    threads: 1,
+    yields: false,
+    gets: 20_000,
+};
+const WAIT: checkout::Scenario = checkout::Scenario {
+    title: "a wait: 64 tasks, size 4, one yield held",
+    tasks: 64,
+    size: 4,
+    threads: 1,
+    yields: true,
+    gets: 64_000,
+};
+/// Sixteen at a time, over two connections.
+const CALL: checkout::Scenario = checkout::Scenario {
+    title: "a unary call, 16 concurrent",
+    tasks: 16,
+    size: 2,
+    threads: 1,
+    yields: false,
+    gets: 16_000,
+};
+
+const fn get<S: Pool>() -> Entry<Measure> {
+    #[expect(clippy::unnecessary_wraps, reason = "a call may fail, and is measured in the same way")]
+    fn run<S: Pool>(
+        scenario: &checkout::Scenario,
+        _: &str,
+        gets: usize,
+    ) -> Result<AllocationInfo, Failure> {
+        let scenario = checkout::Scenario { gets, ..*scenario };
+        let runtime = runtime(1);
+        Ok(measure(|| {
+            checkout::measure::<S>(&runtime, &scenario);
+        }))
+    }
+    Entry { name: S::NAME, always: true, measure: run::<S> }
+}
+
+const fn call<S: System>() -> Entry<Measure> {
+    fn run<S: System>(
+        scenario: &checkout::Scenario,
+        uri: &str,
+        calls: usize,
+    ) -> Result<AllocationInfo, Failure> {
+        let scenario = rpc::Scenario {
+            title: scenario.title.to_owned(),
+            call: Call::unary(Duration::ZERO),
+            concurrent: scenario.tasks,
+            beside: None,
+            connections: Connections::Exactly(scenario.size),
+            limit: None,
+        };
+        let runtime = runtime(1);
+        let mut sample = None;
+        let counted = measure(|| {
+            let until = Until::Calls(calls);
+            sample = Some(rpc::measure::<S>(&runtime, &scenario, uri, Duration::ZERO, until));
+        });
+        match sample.transpose()?.and_then(|sample| sample.failure) {
+            Some(failure) => Err(failure),
+            None => Ok(counted),
+        }
+    }
+    Entry { name: S::NAME, always: true, measure: run::<S> }
+}
+
+/// Allocations, side by side.
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+
+    /// Be the server.
+    #[arg(long, hide = true)]
+    serve: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done =
+        if arguments.serve { serve(None).map_err(Into::into) } else { run(&arguments.options) };
+    report::exit_code("allocations", done)
+}
+
+fn run(options: &Options) -> Result<(), Failure> {
+    let server = Server::start(None)?;
+    let mut all = Vec::new();
+    for (scenario, systems) in [(HIT, GETS), (WAIT, GETS), (CALL, CALLS)] {
+        let asked = options.systems(systems).unwrap_or_default();
+        if !options.has(scenario.title) || asked.is_empty() {
+            continue;
+        }
+        let rounds = if options.quick { 1 } else { options.rounds(1).min(3) };
+        let samples = rotate(&asked, rounds, |counted| {
+            let short = counted(&scenario, server.uri(), scenario.gets)?;
+            let long = counted(&scenario, server.uri(), 3 * scenario.gets)?;
+            Ok::<_, Failure>(per_each(&scenario, &short, &long))
+        })?;
+        let mut figures = Vec::new();
+        for (index, unit) in UNITS.into_iter().enumerate() {
+            let samples = samples.iter().map(|(name, rounds)| {
+                (*name, rounds.iter().map(|round: &[f64; 2]| round[index]).collect())
+            });
+            let baseline = options.baseline(systems[0].name);
+            figures.extend(report::figures(scenario.title, unit, baseline, samples.collect()));
+        }
+        print!("{}", report::table(&figures, &[]));
+        all.extend(figures);
+    }
+    report::write(env!("CARGO_TARGET_TMPDIR"), "allocations", &all, options, &UNITS[..1])?;
+    Ok(())
+}
+
+/// Of what the longer run did more.
+fn per_each(
+    scenario: &checkout::Scenario,
+    short: &AllocationInfo,
+    long: &AllocationInfo,
+) -> [f64; 2] {
+    // What a run makes by itself is not quite the same each time: a hundredth of an allocation is none.
+    let each = |of: fn(&AllocationInfo) -> u64| {
+        let more = of(long).saturating_sub(of(short));
+        (more as f64 * 100.0 / (2 * scenario.gets) as f64).round() / 100.0
+    };
+    [each(|info| info.count_total), each(|info| info.bytes_total)]
+}
