@@ -32,6 +32,7 @@ fn what_cannot_be_is_named() {
     let cases: &[Case] = &[
         ("max_size", |c| c.max_size = 0),
         ("max_creating", |c| c.max_creating = 0),
+        ("max_draining", |c| c.max_draining = Some(0)),
         ("places", |c| c.places = 0),
         ("soft_target", |c| c.soft_target = 0),
         ("soft_max_size", |c| c.soft_max_size = 0),

@@ -38,6 +38,7 @@ impl Limits {
         let at_least_one = [
             ("max_size", self.max_size),
             ("max_creating", self.max_creating),
+            ("max_draining", self.max_draining.unwrap_or(1)),
             ("places", self.places),
             ("soft_target", self.soft_target),
             ("soft_max_size", self.soft_max_size),
