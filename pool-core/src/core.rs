@@ -22,6 +22,7 @@ use crate::maintenance;
 use crate::manager::{HandleTarget, Manager, ResourceHandle, ResourceId};
 use crate::moment::{Clock, Moment};
 use crate::observer::{EndReason, Event, Observer};
+use crate::recent::RecentEvents;
 use crate::state::{Actions, Newborn, State, Stillborn, Store, Work};
 use crate::sync::{Mutex, MutexGuard};
 use crate::user::{contain, dispose_here, keeps_time, wake_up};
@@ -49,6 +50,8 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
     /// Wakes those that wait for the pool to close, who may outlive it.
     pub(crate) closed: Arc<Closing>,
     observer: Option<Arc<dyn Observer>>,
+    /// What the observer was told last, whether there is one or not.
+    pub(crate) recent: RecentEvents<Event>,
     runtime: Option<Handle>,
     /// Where maintenance lives.
     home: Mutex<Option<Handle>>,
@@ -61,9 +64,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         let Settings { limits, times, pick, hooks, observer, runtime } = settings;
         let front = Arc::new(Front::new(times.max_uses));
         let mailboxes = Arc::new(Mailboxes::new());
-        let observed = observer.is_some() || cfg!(feature = "tracing");
         let mut state: StateOf<M, K> =
-            State::new(limits, &times, observed, Arc::clone(&front), Arc::clone(&mailboxes));
+            State::new(limits, &times, Arc::clone(&front), Arc::clone(&mailboxes));
         if let Some(groups) = state.store.groups_mut() {
             groups.set_pick(pick);
         }
@@ -80,6 +82,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             changed: Notify::new(),
             closed: Arc::default(),
             observer,
+            recent: RecentEvents::new(),
             runtime,
             home: Mutex::new(None),
             handles: AtomicUsize::new(0),
@@ -143,7 +146,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if closed {
             self.closed.close();
         }
-        for event in &events {
+        for event in events {
             self.tell(event);
         }
         for id in turned {
@@ -157,12 +160,13 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         }
     }
 
-    pub(crate) fn tell(&self, event: &Event) {
+    pub(crate) fn tell(&self, event: Event) {
         #[cfg(feature = "tracing")]
-        contain(|| crate::trace::trace(std::any::type_name::<M>(), event));
+        contain(|| crate::trace::trace(std::any::type_name::<M>(), &event));
         if let Some(observer) = &self.observer {
-            contain(|| observer.event(event));
+            contain(|| observer.event(&event));
         }
+        self.recent.add(event.cut_short());
     }
 
     /// Tells the manager whether a resource is lent, until that is what holds: of two who tell it the last one is right.
@@ -226,7 +230,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if let Some(leaks) = &self.leaks {
             let (events, next) = leaks.due(self.clock.now());
             work.next = work.next.min(next);
-            for event in &events {
+            for event in events {
                 self.tell(event);
             }
         }
@@ -256,7 +260,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     fn end_resource(&self, id: ResourceId, reason: EndReason, text: Cow<'static, str>) {
-        self.tell(&Event::Reported { id, reason, text });
+        self.tell(Event::Reported { id, reason, text });
         self.update(|state, now, actions| state.end_resource(id, reason, now, actions));
     }
 
@@ -336,7 +340,7 @@ impl<M: Manager, K: Kind<M>> Drop for Core<M, K> {
             state.orphan(&mut actions);
             state.give_up_births(now, &mut actions);
         }
-        for event in &actions.events {
+        for event in actions.events {
             self.tell(event);
         }
         for ended in actions.ended {

@@ -94,8 +94,7 @@
 //! - `serde`: [`PoolConfig`] is read from configuration files, and written to them.
 //! - `test-util`: a manager that does what a test's script says: [`test_util`](test_util/index.html).
 //! - `tracing`: each [`Event`] is one of `tracing` as well, with the target `pool_core`: at `WARN` what somebody
-//!   may have to look at, at `DEBUG` the rest. With it every event is made, whether or not somebody observes the
-//!   pool or subscribes.
+//!   may have to look at, at `DEBUG` the rest.
 
 mod acquire;
 mod blocking;
@@ -109,6 +108,7 @@ mod data;
 #[cfg(feature = "dyn")]
 mod dyn_manager;
 mod error;
+mod event_text;
 mod front;
 mod get;
 mod group;
@@ -125,6 +125,7 @@ mod moment;
 mod observer;
 mod options;
 mod pool;
+mod recent;
 pub mod recipes;
 mod seat;
 mod state;
@@ -160,6 +161,7 @@ pub use crate::metadata::Metadata;
 pub use crate::observer::{EndReason, Event, Observer, Resize, Sizing};
 pub use crate::options::{GetOptions, Priority};
 pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
+pub use crate::recent::{Recent, RecentEvents};
 pub use crate::status::{Counters, Ended, SharedStatus, Status};
 /// The macro under which a [`DynManager`] is written.
 #[cfg(feature = "dyn")]

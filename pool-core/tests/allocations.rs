@@ -147,6 +147,9 @@ fn a_wait_allocates_nothing() {
     assert_eq!(allocations_of_waits(&pool, 8), 0, "one shared resource");
 }
 
+/// Resources after whose creation a pool keeps as many of its latest events as it ever does.
+const FEW: usize = 50;
+
 /// Bytes that a pool keeps for each of `size` idle resources, without the resource itself.
 fn bytes_beside_each<K: Kind<Numbers>>(
     build: impl Fn(usize) -> ResourcePool<Numbers, K>,
@@ -172,9 +175,9 @@ fn bytes_beside_each<K: Kind<Numbers>>(
         assert_eq!(pool.unwrap().status().idle, size);
         info.bytes_current
     };
-    let one = measured(1);
-    let more = measured(size) - one;
-    more as f64 / (size - 1) as f64 - size_of::<u64>() as f64
+    let few = measured(FEW);
+    let more = measured(size) - few;
+    more as f64 / (size - FEW) as f64 - size_of::<u64>() as f64
 }
 
 /// The same where each was created for a caller who waited for it.
@@ -197,9 +200,9 @@ fn bytes_beside_each_on_demand(size: usize) -> f64 {
         assert_eq!(pool.unwrap().status().idle, size);
         info.bytes_current
     };
-    let one = measured(1);
-    let more = measured(size) - one;
-    more as f64 / (size - 1) as f64 - size_of::<u64>() as f64
+    let few = measured(FEW);
+    let more = measured(size) - few;
+    more as f64 / (size - FEW) as f64 - size_of::<u64>() as f64
 }
 
 fn exclusive_of(size: usize) -> Pool<Numbers> {

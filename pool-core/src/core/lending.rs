@@ -142,7 +142,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if let (Some(leaks), Some(key)) = (&self.leaks, key)
             && let Some(event) = leaks.returned(key, self.clock.now())
         {
-            self.tell(&event);
+            self.tell(event);
         }
     }
 }

@@ -69,7 +69,7 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
         };
         let BirthOrder { id, reason, .. } = order;
         let created = create::replace(core, order);
-        core.tell(&Event::CreateStarted { id, reason });
+        core.tell(Event::CreateStarted { id, reason });
         let mut task = Task(runtime.spawn(created));
         let mut closed = pin!(self.closed());
         poll_fn(|cx| {

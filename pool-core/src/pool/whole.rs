@@ -11,6 +11,8 @@ use crate::kind::{Kind, Shared};
 use crate::leaks::Holder;
 use crate::manager::{Manager, SharedManager};
 use crate::metadata::Metadata;
+use crate::observer::Event;
+use crate::recent::Recent;
 use crate::state::State;
 use crate::status::{Counters, SharedStatus, Status};
 
@@ -90,6 +92,30 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// The error of the last creation, if none has succeeded since.
     pub fn last_error(&self) -> Option<Arc<CreateError<M::Error>>> {
         self.core.state().last_error()
+    }
+
+    /// The latest events, 128 of them at most, the oldest first: what an [`Observer`](crate::Observer) was told, kept
+    /// for those who come to look afterwards. An error's text is cut where it is longer than 512 bytes.
+    ///
+    /// They are kept whether or not anybody asks, which takes 16 KiB beside such texts, once there were that many.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::{EndReason, Event, Lease, Pool};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// Lease::discard(pool.get().await?);
+    /// for recent in pool.recent_events() {
+    ///     println!("{:?} ago: {}", recent.at.elapsed(), recent.event);
+    /// }
+    /// # let ended = |recent: &pool_core::Recent<Event>| matches!(recent.event, Event::Ended { reason: EndReason::Discarded, .. });
+    /// # assert!(pool.recent_events().iter().any(ended));
+    /// # Ok(()) }
+    /// ```
+    pub fn recent_events(&self) -> Vec<Recent<Event>> {
+        self.core.recent.list()
     }
 
     /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless

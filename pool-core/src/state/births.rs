@@ -106,9 +106,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             let origin = self.begun(group, errand);
             self.births.insert(id, Birth::begun(now, origin));
             self.decided(id, Resize::Create(reason), actions);
-            if self.observed {
-                actions.events.push(Event::CreateStarted { id, reason });
-            }
+            actions.events.push(Event::CreateStarted { id, reason });
             let (generation, group) = (self.generation, self.group_name(group));
             orders.push(BirthOrder { id, attempt, reason, generation, replaces: None, group });
         }
@@ -137,10 +135,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let replaced = replaces.filter(|&old| self.store.is_active(old));
         let is_for_nobody = replaced.is_some() && birth.places == Some(0);
         self.counters.created += 1;
-        if self.observed {
-            let elapsed = now.since(birth.started);
-            actions.events.push(Event::Created { id, elapsed });
-        }
+        actions.events.push(Event::Created { id, elapsed: now.since(birth.started) });
         let expires = self.draw_expiry(now);
         let Newborn { resource, data } = newborn;
         let slot = Box::new(Slot {
@@ -210,13 +205,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let is_retired = self.is_retired(group);
         self.over(birth.origin());
         if is_retired {
-            self.came_to_nothing(id, &birth, failed.text, Duration::ZERO, now, actions);
+            Self::came_to_nothing(id, &birth, failed.text, Duration::ZERO, now, actions);
             self.settle(now, actions);
             return Doomed::NOBODY;
         }
         self.counters.create_failed += 1;
         let delay = self.back_off(group, failed.retry_in, now);
-        self.came_to_nothing(id, &birth, failed.text, delay, now, actions);
+        Self::came_to_nothing(id, &birth, failed.text, delay, now, actions);
         let Stillborn { error, fatal, .. } = failed;
         let ends_bound = fatal || self.groups().is_some_and(|groups| groups.size(group) == 0);
         let bound = self.group_name(group).filter(|_| ends_bound);
@@ -265,7 +260,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let text = GIVEN_UP.to_owned();
         if let Some(birth) = self.births.remove(&id) {
             self.over(birth.origin());
-            self.came_to_nothing(id, &birth, text, Duration::ZERO, now, actions);
+            Self::came_to_nothing(id, &birth, text, Duration::ZERO, now, actions);
             self.settle(now, actions);
         } else {
             self.not_replaced(id, text, now, actions);
@@ -277,13 +272,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let births = std::mem::take(&mut self.births).into_iter();
         let successors = std::mem::take(&mut self.replacements).into_iter();
         for (id, birth) in births.chain(successors.map(|(id, (_, birth))| (id, birth))) {
-            self.came_to_nothing(id, &birth, GIVEN_UP.to_owned(), Duration::ZERO, now, actions);
+            Self::came_to_nothing(id, &birth, GIVEN_UP.to_owned(), Duration::ZERO, now, actions);
         }
     }
 
     /// Every creation that was told of ends with being told of, as this or as one that was created.
     pub(super) fn came_to_nothing(
-        &self,
         id: ResourceId,
         birth: &Birth,
         error: String,
@@ -291,10 +285,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         now: Moment,
         actions: &mut ActionsOf<S, E>,
     ) {
-        if self.observed {
-            let elapsed = now.since(birth.started);
-            actions.events.push(Event::CreateFailed { id, elapsed, error, retry_in });
-        }
+        let elapsed = now.since(birth.started);
+        actions.events.push(Event::CreateFailed { id, elapsed, error, retry_in });
     }
 
     pub(super) fn next_id(&mut self) -> ResourceId {

@@ -61,9 +61,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.looks.clear();
         self.surplus_since = None;
         self.ticking = false;
-        if self.observed {
-            actions.events.push(Event::Closed);
-        }
+        actions.events.push(Event::Closed);
     }
 
     /// Lends nothing and creates nothing from now on; those that wait fail or wait on.
@@ -79,7 +77,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             return false;
         }
         let before = self.paused.replace(pause);
-        if self.observed && before.is_none() {
+        if before.is_none() {
             actions.events.push(Event::Paused);
         }
         let more = self.fail_paused(now, actions);
@@ -123,7 +121,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if self.paused.take().is_some() && self.observed {
+        if self.paused.take().is_some() {
             actions.events.push(Event::Resumed);
         }
         self.settle(now, actions);
@@ -135,9 +133,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.oldest = self.next_id;
         self.front.set_oldest(self.oldest);
         let generation = self.generation;
-        if self.observed {
-            actions.events.push(Event::Reset { generation });
-        }
+        actions.events.push(Event::Reset { generation });
         self.end_older(self.oldest, EndReason::Stale, now, actions);
         // The peer that did not answer may not be the one that will be asked now.
         self.reset_backoff(now, actions);

@@ -53,9 +53,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         for (id, reason) in self.store.take_begun() {
             self.decided(id, Resize::Drain(reason), actions);
             actions.turned.push(id);
-            if self.observed {
-                actions.events.push(Event::Draining { id, reason });
-            }
+            actions.events.push(Event::Draining { id, reason });
         }
         if self.closed && self.is_empty() {
             // Maintenance has nothing left to do, and ends.

@@ -151,7 +151,6 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     paused: Option<Pause>,
     shed: Option<Shed>,
     generation: u32,
-    observed: bool,
     next_id: u64,
     rng: fastrand::Rng,
     /// Without the gets that the front has counted, and the waits.
@@ -171,7 +170,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn new(
         limits: Limits,
         times: &Times,
-        observed: bool,
         front: Arc<Front<S>>,
         mailboxes: Arc<Mailboxes<S::Lent>>,
     ) -> Self {
@@ -210,7 +208,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             paused: None,
             shed: times.shed.map(Shed::new),
             generation: 0,
-            observed,
             next_id: 0,
             rng: fastrand::Rng::new(),
             counters: Counters::default(),
@@ -320,9 +317,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if !ended.drained && ended.is_for_size() {
             self.decided(ended.slot.id, Resize::End(ended.reason), actions);
         }
-        if self.observed {
-            actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });
-        }
+        actions.events.push(Event::Ended { id: ended.slot.id, reason: ended.reason });
         self.closing += 1;
         if self.maintained {
             self.outbox.push(ended);

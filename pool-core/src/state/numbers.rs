@@ -64,19 +64,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// Puts a decision about the size on record, with the numbers.
     pub(super) fn decided(&self, id: ResourceId, change: Resize, actions: &mut ActionsOf<S, E>) {
-        if self.observed {
-            let sizing = Sizing {
-                size: self.size(),
-                min_size: self.limits.min_size,
-                max_size: self.limits.max_size,
-                idle: self.store.idle(),
-                creating: self.births.len(),
-                draining: self.store.draining(),
-                leases: self.store.in_use(),
-                places: self.store.places(),
-                wanted: self.waiters.wanted().saturating_add(self.waiters.bound_waiting()),
-            };
-            actions.events.push(Event::Resized { id, change, sizing });
-        }
+        let sizing = Sizing {
+            size: self.size(),
+            min_size: self.limits.min_size,
+            max_size: self.limits.max_size,
+            idle: self.store.idle(),
+            creating: self.births.len(),
+            draining: self.store.draining(),
+            leases: self.store.in_use(),
+            places: self.store.places(),
+            wanted: self.waiters.wanted().saturating_add(self.waiters.bound_waiting()),
+        };
+        actions.events.push(Event::Resized { id, change, sizing });
     }
 }

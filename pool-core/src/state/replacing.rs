@@ -65,7 +65,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let origin = birth.origin();
         self.counters.create_failed += u64::from(!self.is_retired(origin.group));
         self.over(origin);
-        self.came_to_nothing(id, &birth, error, Duration::ZERO, now, actions);
+        Self::came_to_nothing(id, &birth, error, Duration::ZERO, now, actions);
         self.settle(now, actions);
     }
 }

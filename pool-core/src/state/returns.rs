@@ -220,16 +220,12 @@ impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
         slot.expires = self.draw_expiry(now);
         slot.uses = 1;
         slot.generation = self.generation;
-        if self.observed {
-            actions.events.push(Event::Created { id: slot.id, elapsed: Duration::ZERO });
-        }
+        actions.events.push(Event::Created { id: slot.id, elapsed: Duration::ZERO });
         slot.id
     }
 
     fn leave_with_holder(&mut self, id: ResourceId, actions: &mut Actions<R, E>) {
         self.counters.ended.count(EndReason::Detached);
-        if self.observed {
-            actions.events.push(Event::Ended { id, reason: EndReason::Detached });
-        }
+        actions.events.push(Event::Ended { id, reason: EndReason::Detached });
     }
 }
