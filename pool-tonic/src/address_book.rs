@@ -58,7 +58,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use pool_core::{Shared, WeakPool};
+use pool_core::{RecentEvents, Shared, WeakPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -103,6 +103,8 @@ pub(crate) struct AddressBook {
     /// Absent until they are built.
     pools: OnceLock<Pools>,
     state: watch::Sender<ConnectivityState>,
+    /// The states that the pool was in last.
+    pub(crate) recent: RecentEvents<ConnectivityState>,
 }
 
 /// The pools below, in the order of [`Side::BOTH`].
@@ -123,6 +125,7 @@ impl AddressBook {
             settled: Notify::new(),
             pools: OnceLock::new(),
             state: watch::Sender::new(ConnectivityState::Idle),
+            recent: RecentEvents::new(),
         })
     }
 
@@ -149,6 +152,9 @@ impl AddressBook {
             let new = self.lock().overall();
             let modified = *state != new;
             *state = new;
+            if modified {
+                self.recent.add(new);
+            }
             modified
         });
         // Their next creation fails at once, and those that wait for one with it.
@@ -382,18 +388,22 @@ impl AddressBook {
         self.change(|addresses| addresses.shutdown = true);
     }
 
-    pub(crate) fn snapshot(&self) -> Vec<AddressStatus> {
+    pub(crate) fn snapshot(&self) -> Vec<(Key, AddressStatus)> {
         let now = Instant::now();
         let addresses = self.lock();
-        let of = |(_, entry): (Key, &Entry)| AddressStatus {
-            address: entry.address.to_string(),
-            state: entry.state(now),
-            connecting: entry.connecting,
-            ready: entry.ready.sum(),
-            draining: entry.draining,
-            retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
-            last_error: entry.last_error.clone(),
-            ejected: entry.ejected.map(|until| until.saturating_duration_since(now)),
+        let of = |(key, entry): (Key, &Entry)| {
+            let status = AddressStatus {
+                address: entry.address.to_string(),
+                state: entry.state(now),
+                connecting: entry.connecting,
+                ready: entry.ready.sum(),
+                draining: entry.draining,
+                retry_in: Some(entry.retry_in(now)).filter(|left| !left.is_zero()),
+                last_error: entry.last_error.clone(),
+                ejected: entry.ejected.map(|until| until.saturating_duration_since(now)),
+                share: None,
+            };
+            (key, status)
         };
         addresses.iter().map(of).collect()
     }

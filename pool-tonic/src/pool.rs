@@ -1,15 +1,17 @@
 //! [`ChannelPool`]: the handle.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderValue;
-use pool_core::SharedPool;
+use pool_core::{Recent, SharedPool};
 use tokio::time::Instant;
 use tonic::Status;
 
 use crate::address_book::{AddressBook, Side};
+use crate::balance::EndpointEvent;
 use crate::call;
 use crate::channel::PooledChannel;
 use crate::config::ChannelPoolBuilder;
@@ -166,7 +168,39 @@ impl ChannelPool {
 
     /// How each address stands, in the order in which they were given.
     pub fn addresses(&self) -> Vec<AddressStatus> {
-        self.shared.book.snapshot()
+        let groups = self.shared.pool.groups();
+        let groups = groups.iter().filter(|group| !group.retired);
+        let weights: BTreeMap<_, _> =
+            groups.map(|group| (group.id.0, f64::from(group.weight.get()))).collect();
+        let all: f64 = weights.values().sum();
+        let share = |(key, status)| AddressStatus {
+            share: weights.get(&key).map(|weight| weight / all),
+            ..status
+        };
+        self.shared.book.snapshot().into_iter().map(share).collect()
+    }
+
+    /// The latest events of endpoints, 128 of them at most, the oldest first: what an
+    /// [`EndpointObserver`](crate::EndpointObserver) was told, kept for those who come to look afterwards. Those of
+    /// connections are at [`connections`](Self::connections)`().recent_events()`.
+    pub fn recent_endpoint_events(&self) -> Vec<Recent<EndpointEvent>> {
+        self.shared.totals.recent.list()
+    }
+
+    /// The connectivity states that the pool was in last, 128 of them at most, the oldest first. It begins
+    /// `Idle`, which is not among them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn show(pool: &pool_tonic::ChannelPool) {
+    /// for recent in pool.recent_states() {
+    ///     println!("{:?} ago: {}", recent.at.elapsed(), recent.event);
+    /// }
+    /// # }
+    /// ```
+    pub fn recent_states(&self) -> Vec<Recent<ConnectivityState>> {
+        self.shared.book.recent.list()
     }
 
     /// What the pool has done since it was built.

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use pool_core::ResourceId;
+use pool_core::{RecentEvents, ResourceId};
 use tonic::Code;
 
+use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::retry::Throttle;
@@ -143,6 +144,9 @@ pub struct AddressStatus {
     /// ([`outlier_detection`](crate::ChannelPoolBuilder::outlier_detection)); zero from then until the interval ends in which it
     /// returns. `None` if it is not ejected.
     pub ejected: Option<Duration>,
+    /// Its part of the calls, by its weight and what its balancing makes of that: from 0 to 1, all addresses together 1.
+    /// `None` before the pool has been used, and for the only one of a pool without a resolver.
+    pub share: Option<f64>,
 }
 
 /// What a channel pool has done since it was built. Every field only grows.
@@ -259,6 +263,8 @@ pub(crate) struct Totals {
     pub(crate) resolutions: AtomicU64,
     pub(crate) resolve_failures: AtomicU64,
     pub(crate) resolve_empty: AtomicU64,
+    /// What the observer of endpoints was told last, whether there is one or not.
+    pub(crate) recent: RecentEvents<EndpointEvent>,
 }
 
 impl Totals {

@@ -44,12 +44,14 @@ impl Ejector {
                     if let Some(address) = book.set_ejected(key, Some(until)) {
                         self.totals.endpoints_ejected.fetch_add(1, Ordering::Relaxed);
                         let time = until.saturating_duration_since(now);
-                        self.observer.tell(&EndpointEvent::Ejected { address, by, time });
+                        let event = EndpointEvent::Ejected { address, by, time };
+                        self.observer.tell(&self.totals.recent, event);
                     }
                 }
                 Verdict::Return { key } => {
                     if let Some(address) = book.set_ejected(key, None) {
-                        self.observer.tell(&EndpointEvent::Returned { address });
+                        let event = EndpointEvent::Returned { address };
+                        self.observer.tell(&self.totals.recent, event);
                     }
                 }
             }

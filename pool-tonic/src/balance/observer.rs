@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use pool_core::RecentEvents;
+
 use super::outlier::EjectedBy;
 
 /// Is told what becomes of endpoints, after it was done and outside every lock, so it may call back into the pool. A
@@ -78,9 +80,32 @@ pub enum EndpointEvent {
 pub(crate) struct Observed(pub(crate) Option<Arc<dyn EndpointObserver>>);
 
 impl Observed {
-    pub(crate) fn tell(&self, event: &EndpointEvent) {
+    /// Tells the observer, and keeps the event among the latest of the pool.
+    pub(crate) fn tell(&self, recent: &RecentEvents<EndpointEvent>, event: EndpointEvent) {
         if let Some(observer) = &self.0 {
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.event(event)));
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
+        }
+        recent.add(event);
+    }
+}
+
+impl fmt::Display for EndpointEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ejected { address, by, time } => {
+                let rule = match by {
+                    EjectedBy::SuccessRate => "fewer of its calls succeed than of the others'",
+                    EjectedBy::FailurePercentage => "too many of its calls fail",
+                };
+                write!(f, "{address} was ejected for {time:.1?}: {rule}")
+            }
+            Self::Returned { address } => write!(f, "{address} gets calls again"),
+            Self::Resolved { endpoints, used, added, removed } => write!(
+                f,
+                "the resolver gave {endpoints} endpoints, of which {used} are used: \
+                 {added} new, {removed} no more"
+            ),
+            Self::ResolveFailed { error } => write!(f, "the resolver gave no endpoints: {error}"),
         }
     }
 }

@@ -29,7 +29,7 @@ fn set(spread: &Spread, ports: impl IntoIterator<Item = u64>) -> Vec<Change> {
 }
 
 fn addresses(book: &AddressBook) -> Vec<String> {
-    book.snapshot().into_iter().map(|status| status.address).collect()
+    book.snapshot().into_iter().map(|(_, status)| status.address).collect()
 }
 
 #[test]

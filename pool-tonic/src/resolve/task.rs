@@ -200,7 +200,7 @@ impl Resolver {
         self.outlet.book.resolved();
         if added + removed > 0 {
             let event = EndpointEvent::Resolved { endpoints: of, used: taken, added, removed };
-            self.outlet.observer.tell(&event);
+            self.outlet.observer.tell(&self.outlet.totals.recent, event);
         }
     }
 
@@ -211,7 +211,7 @@ impl Resolver {
         drop(replaced);
         let error = ConnectError::resolver(self.origin.name(), error);
         self.outlet.book.not_resolved(&error, schedule.due());
-        self.outlet.observer.tell(&event);
+        self.outlet.observer.tell(&self.outlet.totals.recent, event);
     }
 }
 

@@ -1,0 +1,43 @@
+//! The latest events of endpoints, and the latest states of the pool, are kept without an observer.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::Duration;
+
+use pool_tonic::resolve::{Endpoint, feed};
+use pool_tonic::{ChannelPool, ConnectivityState, EndpointEvent};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+/// A generous bound: reached only when the behaviour is broken.
+const SOON: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_failed_connection_shows_in_the_states_of_the_pool() {
+    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
+    assert_eq!(pool.recent_states(), []);
+    let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");
+    assert!(get.is_err());
+    let states: Vec<_> = pool.recent_states().iter().map(|recent| recent.event).collect();
+    assert_eq!(states, [ConnectivityState::Connecting, ConnectivityState::TransientFailure]);
+}
+
+#[tokio::test]
+async fn what_a_resolver_gave_shows_in_the_events_of_endpoints() {
+    let (feed, fed) = feed();
+    let pool = ChannelPool::builder("http://orders.prod").resolver(fed).build().unwrap();
+    feed.set(
+        ["127.0.0.1:1".parse().unwrap()]
+            .into_iter()
+            .map(|addr: std::net::SocketAddr| Endpoint::from(addr))
+            .collect(),
+    );
+    // Nobody is there, but the answer has come by then.
+    let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");
+    assert!(get.is_err());
+    let events = pool.recent_endpoint_events();
+    let resolved = EndpointEvent::Resolved { endpoints: 1, used: 1, added: 1, removed: 0 };
+    assert_eq!(events[0].event, resolved);
+    let text = "the resolver gave 1 endpoints, of which 1 are used: 1 new, 0 no more";
+    assert_eq!(events[0].event.to_string(), text);
+}
