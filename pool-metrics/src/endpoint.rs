@@ -1,26 +1,27 @@
 //! The endpoint that Prometheus scrapes.
 //!
-//! A connection is good for one request and for ten seconds, and sixteen are served at a time: whoever
-//! connects and says nothing takes neither memory nor file descriptors for long. A connection over the
-//! limit waits in the system's backlog.
+//! A connection is good for one request of at most 16 KiB, which is to have come within five seconds, and for
+//! ten seconds in all. So many are served at a time; of those that have not asked yet the oldest makes way for a
+//! newer one, so that nobody is kept from asking by those who connect and say nothing.
+
+mod connections;
+mod routes;
 
 use std::fmt::Debug;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header;
-use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::TokioIo;
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use connections::Connections;
 
 use crate::registry::Registry;
 
@@ -30,12 +31,6 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Where to serve unless there is a reason to serve elsewhere: on loopback, so that nobody else sees the
 /// numbers, at the port that exporters of the `metrics` facade use.
 pub const DEFAULT_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9000);
-
-/// Prometheus needs one, and a second one for each replica.
-const MAX_CONNECTIONS: usize = 16;
-
-/// Prometheus' default scrape timeout: nobody waits for longer.
-const MAX_CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// How long to let be when the system gives no more connections (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -82,7 +77,7 @@ impl Endpoint {
 }
 
 impl Registry {
-    /// Serves the numbers of this registry's pools at `/metrics`, on `address`.
+    /// Serves what this registry's pools do, on `address`: see [`router`](Self::router) for what is where.
     ///
     /// The endpoint is bound when this returns. It asks nobody who they are: listen on loopback
     /// (`"127.0.0.1:9000"`), unless the network around is to see the numbers.
@@ -118,9 +113,10 @@ impl Registry {
         Ok(Endpoint { address, stop, task })
     }
 
-    /// `/metrics` as a router, to be merged into a server of one's own.
+    /// What [`serve`](Self::serve) answers, as a router to be merged or nested into a server of one's own: a tower
+    /// service as well.
     ///
-    /// It answers `GET` and `HEAD`.
+    /// Limits of time and of connections are that server's.
     ///
     /// # Examples
     ///
@@ -130,32 +126,39 @@ impl Registry {
     ///
     /// let app: Router = Router::new()
     ///     .route("/", get(async || "hello"))
-    ///     .merge(Registry::global().router());
+    ///     .nest("/pools", Registry::global().router()); // `/pools/metrics`, and the page at `/pools`
     /// ```
     pub fn router(&self) -> Router {
-        let registry = self.clone();
-        Router::new().route(
-            "/metrics",
-            get(move || {
-                let text = registry.render();
-                async move { ([(header::CONTENT_TYPE, CONTENT_TYPE)], text) }
-            }),
-        )
+        routes::router(self)
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<()>) {
-    let mut connections = JoinSet::new();
+/// Where connections come from.
+trait Listen {
+    type Io: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Io = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = self.accept().await?;
+        Ok(stream)
+    }
+}
+
+async fn accept(listener: impl Listen, router: Router, mut stopped: watch::Receiver<()>) {
+    let mut connections = Connections::new();
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => accepted,
+            () = connections.ended() => continue,
+            accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(serve_one(stream, router.clone(), stopped.clone()));
-            }
+            Ok(io) => connections.serve(io, router.clone(), stopped.clone()),
             Err(error) if is_of_the_connection(&error) => {}
             Err(_) => tokio::select! {
                 _ = stopped.changed() => break,
@@ -164,25 +167,7 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
-}
-
-async fn serve_one(stream: TcpStream, router: Router, mut stopped: watch::Receiver<()>) {
-    let service = TowerToHyperService::new(router);
-    let connection =
-        http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    // Neither its time running out nor what went wrong on it is of interest to anyone but the peer.
-    let _ = timeout(MAX_CONNECTION_TIME, async {
-        tokio::select! {
-            served = connection.as_mut() => served,
-            _ = stopped.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        }
-    })
-    .await;
+    connections.finish().await;
 }
 
 /// The peer was gone before it was accepted: the next one may be there already.
@@ -193,4 +178,37 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    /// The system is out of file descriptors.
+    struct Exhausted(Arc<AtomicUsize>);
+
+    impl Listen for Exhausted {
+        type Io = DuplexStream;
+
+        async fn accept(&self) -> io::Result<DuplexStream> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(io::Error::other("too many open files"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_gives_no_connections_is_asked_once_a_second() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (stop, stopped) = watch::channel(());
+        let task = tokio::spawn(accept(Exhausted(asked.clone()), Router::new(), stopped));
+        sleep(Duration::from_millis(9_500)).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 10);
+        drop(stop);
+        task.await.expect("ends at once");
+    }
 }

@@ -6,8 +6,11 @@ use pool_tonic::{
 
 use crate::family::{Family, Labelled};
 use crate::pool;
+use crate::readiness::{Standing, with_causes};
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
+#[cfg(feature = "page")]
+use crate::view::View;
 
 static STATE: Labelled = Family::gauge(
     "grpc_pool_state",
@@ -101,8 +104,8 @@ static ATTEMPTS_FAILED: Family = Family::counter(
 
 impl Source for ChannelPool {
     fn probe(&self) -> Probe {
-        let pool = self.downgrade();
-        Probe::new(move || {
+        let [pool, stands] = [self.downgrade(), self.downgrade()];
+        let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let now = pool.snapshot();
             let mut sample = pool::sample(&now.connections, &now.connection_counters);
@@ -110,7 +113,29 @@ impl Source for ChannelPool {
             put_endpoints(&mut sample, &pool.addresses());
             put_counters(&mut sample, &now.counters);
             Some(sample)
-        })
+        });
+        let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
+        #[cfg(feature = "page")]
+        let probe = {
+            let pool = self.downgrade();
+            probe.view(move || Some(View::of_grpc(&pool.upgrade()?)))
+        };
+        probe
+    }
+}
+
+fn standing(pool: &ChannelPool) -> Standing {
+    let status = pool.connections().status();
+    let fails = pool.state() == ConnectivityState::TransientFailure;
+    let error =
+        || pool.last_error().map_or_else(|| "unknown".to_owned(), |error| with_causes(&error));
+    Standing {
+        closed: status.closed,
+        paused: status.paused,
+        // Those of a server that says that it does not serve are none.
+        usable: pool.addresses().iter().map(|address| address.ready).sum(),
+        min: status.min_size,
+        failing: fails.then(error),
     }
 }
 
@@ -160,7 +185,7 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
 }
 
-fn label(state: ConnectivityState) -> &'static str {
+pub(crate) fn label(state: ConnectivityState) -> &'static str {
     match state {
         ConnectivityState::Idle => "idle",
         ConnectivityState::Connecting => "connecting",

@@ -1,5 +1,5 @@
-//! What the pools do, as metrics: an endpoint that Prometheus scrapes, and the same numbers for the
-//! `metrics` facade.
+//! What the pools do: a page to look at, an endpoint that Prometheus scrapes, answers for Kubernetes' probes, and the
+//! same numbers for the `metrics` facade.
 //!
 //! A pool is registered under a name, which becomes the label `pool` of its series. The registry does
 //! not keep it alive; when it is dropped, its series disappear.
@@ -20,7 +20,7 @@
 //!
 //! // Give Prometheus a port that stays, as `pool_metrics::DEFAULT_ADDRESS`.
 //! let endpoint = pool_metrics::serve("127.0.0.1:0").await?;
-//! println!("http://{}/metrics", endpoint.local_addr());
+//! println!("http://{}/", endpoint.local_addr());
 //!
 //! let _buffer = pool.get().await?;
 //! let scrape = pool_metrics::render();
@@ -33,6 +33,40 @@
 //!
 //! Nothing is recorded while a pool is used: the pools count for themselves, and their numbers are read
 //! when somebody asks. A scrape takes each pool's lock once, to copy some twenty numbers that fit each other.
+//!
+//! The page asks for `/pools` once a second while somebody looks at it, which takes as much again, and each pool's latest
+//! events, which it keeps anyway.
+//!
+//! # The endpoint
+//!
+//! | | |
+//! |---|---|
+//! | `/` | the page: each pool with what is the matter in words, charts of the last minutes, connections, endpoints, the latest events with their reasons (feature `page`) |
+//! | `/metrics` | what Prometheus scrapes |
+//! | `/pools` | what the page is made from, as JSON; its fields may change with the page (feature `page`) |
+//! | `/healthz` | 200 while the process answers and no pool is stuck: for a liveness probe. What peers do does not matter, since a restart would not mend that |
+//! | `/readyz` | 200 or 503, by what each pool [has to be](Readiness) for the process to be sent work, with a line for each: for a readiness probe |
+//!
+//! [`serve`] listens on loopback unless told otherwise, and asks nobody who they are: what it shows are names, numbers,
+//! addresses and the texts of errors. It takes `GET` and `HEAD`, compresses for those who accept that, gives a request
+//! five seconds and an answer ten, and serves 64 connections at a time: the oldest that has not asked yet makes way for
+//! a newer one, so a slow client, or a thousand, keep no scrape waiting. [`router`] is the same for a server of one's own.
+//!
+//! For probes from outside of the pod's loopback, Kubernetes' own, listen on `0.0.0.0` and keep the port from the
+//! world, or mount the router where the probes are:
+//!
+//! ```yaml
+//! livenessProbe:
+//!   httpGet: { path: /healthz, port: 9000 }
+//! readinessProbe:
+//!   httpGet: { path: /readyz, port: 9000 }
+//! ```
+//!
+//! # The page
+//!
+//! It is one file and needs nothing from elsewhere, neither a Prometheus nor the network; its policy allows the browser
+//! nothing else. Its history is what it has seen itself, of five minutes at most. It says when the process does not answer
+//! any more, and when a pool was closed or dropped. `cargo run -p examples --bin page` shows it with pools in trouble.
 //!
 //! # What there is
 //!
@@ -57,6 +91,11 @@
 //! share of gets that had to wait.
 //!
 #![cfg_attr(feature = "tonic", doc = include_str!("grpc.md"))]
+//! # Features
+//!
+//! - `page` (default): the page and its JSON.
+//! - `tonic`: gRPC pools can be registered.
+//!
 //! # Beyond Prometheus
 //!
 //! [`Mirror`] hands the same numbers to the recorder of the `metrics` facade. [`Source`] is how a type
@@ -67,11 +106,18 @@ mod family;
 #[cfg(feature = "tonic")]
 mod grpc;
 mod mirror;
+#[cfg(feature = "page")]
+mod page;
 mod pool;
+mod readiness;
 mod registry;
 mod render;
 mod sample;
 mod source;
+#[cfg(feature = "page")]
+mod view;
+#[cfg(all(feature = "page", feature = "tonic"))]
+mod view_grpc;
 
 use std::fmt::Debug;
 use std::io;
@@ -83,6 +129,7 @@ use tokio::net::ToSocketAddrs;
 pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint};
 pub use family::{Family, Kind, Labelled};
 pub use mirror::{Mirror, MirrorError, Mirroring};
+pub use readiness::{PoolReport, Readiness, Report, Standing};
 pub use registry::{RegisterError, Registry};
 pub use sample::Sample;
 pub use source::{Probe, Source};
@@ -99,6 +146,20 @@ pub fn register(
     Registry::global().register(name, source)
 }
 
+/// Shows `source` under `name`, and says what it has to be for the process to be ready: see
+/// [`Registry::register_with`].
+///
+/// # Errors
+///
+/// If a pool of that name is registered and alive, and if the name is empty.
+pub fn register_with(
+    name: impl Into<String>,
+    source: &(impl Source + ?Sized),
+    readiness: Readiness,
+) -> Result<(), RegisterError> {
+    Registry::global().register_with(name, source, readiness)
+}
+
 /// Shows the pool of that name no more: see [`Registry::unregister`].
 pub fn unregister(name: &str) -> bool {
     Registry::global().unregister(name)
@@ -109,7 +170,7 @@ pub fn render() -> String {
     Registry::global().render()
 }
 
-/// Serves the numbers of the process's pools at `/metrics`, on [`DEFAULT_ADDRESS`] or any other: see
+/// Serves what the process's pools do, on [`DEFAULT_ADDRESS`] or any other: see
 /// [`Registry::serve`].
 ///
 /// # Errors
@@ -127,7 +188,7 @@ pub async fn serve(address: impl ToSocketAddrs + Debug) -> io::Result<Endpoint> 
     Registry::global().serve(address).await
 }
 
-/// `/metrics` of the process's pools, for a server of one's own: see [`Registry::router`].
+/// What [`serve`] answers of the process's pools, for a server of one's own: see [`Registry::router`].
 pub fn router() -> Router {
     Registry::global().router()
 }

@@ -3,8 +3,11 @@
 use pool_core::{Counters, Kind, Manager, ResourcePool, Status};
 
 use crate::family::{Family, Labelled};
+use crate::readiness::{Standing, with_causes};
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
+#[cfg(feature = "page")]
+use crate::view::View;
 
 static CONNECTIONS: Labelled = Family::gauge(
     "pool_connections",
@@ -52,12 +55,30 @@ static CLOSED: Labelled = Family::counter(
 
 impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
     fn probe(&self) -> Probe {
-        let pool = self.downgrade();
-        Probe::new(move || {
+        let [pool, stands] = [self.downgrade(), self.downgrade()];
+        let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let (status, counters) = pool.snapshot();
             Some(sample(&status, &counters))
-        })
+        });
+        let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
+        #[cfg(feature = "page")]
+        let probe = {
+            let pool = self.downgrade();
+            probe.view(move || Some(View::of_pool(&pool.upgrade()?)))
+        };
+        probe
+    }
+}
+
+fn standing<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) -> Standing {
+    let status = pool.status();
+    Standing {
+        closed: status.closed,
+        paused: status.paused,
+        usable: status.idle + status.lent,
+        min: status.min_size,
+        failing: pool.last_error().map(|error| with_causes(&error)),
     }
 }
 

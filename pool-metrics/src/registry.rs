@@ -6,13 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
 
+use crate::readiness::{PoolReport, Readiness, Report};
 use crate::render;
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
+#[cfg(feature = "page")]
+use crate::view::View;
 
 /// Pools by name, whose numbers are read whenever somebody asks.
 ///
@@ -46,6 +50,8 @@ struct Entry {
     /// Never used twice, so that a name's entries can be told apart.
     number: u64,
     probe: Probe,
+    readiness: Readiness,
+    has_been_warm: AtomicBool,
 }
 
 /// One pool's numbers, as collected.
@@ -86,10 +92,8 @@ impl Registry {
         &GLOBAL
     }
 
-    /// Shows `source` under `name`, which becomes the label `pool` of its series.
-    ///
-    /// The registry does not keep the pool alive. When the pool is gone, so are its series, and the
-    /// name is free.
+    /// Shows `source` under `name`, as [`register_with`](Self::register_with) does. The process is ready while the pool is
+    /// [open](Readiness::Open).
     ///
     /// # Errors
     ///
@@ -100,6 +104,24 @@ impl Registry {
         name: impl Into<String>,
         source: &(impl Source + ?Sized),
     ) -> Result<(), RegisterError> {
+        self.register_with(name, source, Readiness::default())
+    }
+
+    /// Shows `source` under `name`, which becomes the label `pool` of its series.
+    ///
+    /// The registry does not keep the pool alive. When the pool is gone, so are its series, and the
+    /// name is free. `readiness` says what it has to be for the process to be ready, at `/readyz`.
+    ///
+    /// # Errors
+    ///
+    /// [`RegisterError::NameTaken`] if a pool of that name is alive (`source` itself, perhaps), and
+    /// [`RegisterError::NoName`] if the name is empty.
+    pub fn register_with(
+        &self,
+        name: impl Into<String>,
+        source: &(impl Source + ?Sized),
+        readiness: Readiness,
+    ) -> Result<(), RegisterError> {
         let name = name.into();
         if name.is_empty() {
             return Err(RegisterError::NoName);
@@ -107,7 +129,7 @@ impl Registry {
         let key: Arc<str> = name.as_str().into();
         let mut probe = source.probe();
         loop {
-            let holder = match self.lock().insert(&key, probe) {
+            let holder = match self.lock().insert(&key, probe, readiness) {
                 Ok(()) => return Ok(()),
                 Err((holder, refused)) => {
                     probe = refused;
@@ -139,10 +161,7 @@ impl Registry {
 
     /// Asks every pool, by name in order, and forgets those that are gone.
     pub(crate) fn collect(&self) -> Vec<Collected> {
-        let entries: Vec<_> = {
-            let entries = self.lock();
-            entries.by_name.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
-        };
+        let entries = self.entries();
         let mut collected = Vec::with_capacity(entries.len());
         for (name, entry) in entries {
             let number = entry.number;
@@ -156,21 +175,69 @@ impl Registry {
         collected
     }
 
+    /// Whether the process is ready, by what its pools [have to be](Readiness) for that.
+    ///
+    /// A pool that is gone is not among them. One that has to be [warm](Readiness::Warm) has been so once this
+    /// has found it so.
+    pub fn readiness(&self) -> Report {
+        let report = |(name, entry): (Arc<str>, Arc<Entry>)| entry.report(&name);
+        Report { pools: self.entries().into_iter().filter_map(report).collect() }
+    }
+
+    /// What the page shows of each pool that is there, with its number.
+    #[cfg(feature = "page")]
+    pub(crate) fn views(&self) -> Vec<(Arc<str>, u64, View, Option<PoolReport>)> {
+        let view = |(name, entry): (Arc<str>, Arc<Entry>)| {
+            let view = entry.probe.look()?;
+            let report = entry.report(&name);
+            Some((name, entry.number, view, report))
+        };
+        self.entries().into_iter().filter_map(view).collect()
+    }
+
+    fn entries(&self) -> Vec<(Arc<str>, Arc<Entry>)> {
+        let entries = self.lock();
+        entries.by_name.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
+    }
+
     // Nothing panics under the lock, and the map would be whole if something did.
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Entry {
+    /// `None` if the pool is gone, or does not say how it stands.
+    fn report(&self, name: &str) -> Option<PoolReport> {
+        let standing = self.probe.stands()?;
+        let was_warm = if standing.is_warm() {
+            self.has_been_warm.store(true, Ordering::Relaxed);
+            true
+        } else {
+            self.has_been_warm.load(Ordering::Relaxed)
+        };
+        let missing = self.readiness.missing(&standing, was_warm);
+        Some(PoolReport { name: name.to_owned(), rule: self.readiness, missing })
+    }
+}
+
 impl Entries {
     /// Gives the name to the probe, or the probe back with the one that has the name.
-    fn insert(&mut self, name: &Arc<str>, probe: Probe) -> Result<(), (Arc<Entry>, Probe)> {
+    fn insert(
+        &mut self,
+        name: &Arc<str>,
+        probe: Probe,
+        readiness: Readiness,
+    ) -> Result<(), (Arc<Entry>, Probe)> {
         if let Some(holder) = self.by_name.get(name) {
             return Err((holder.clone(), probe));
         }
         let number = self.next;
         self.next += 1;
-        self.by_name.insert(name.clone(), Arc::new(Entry { number, probe }));
+        self.by_name.insert(
+            name.clone(),
+            Arc::new(Entry { number, probe, readiness, has_been_warm: AtomicBool::new(false) }),
+        );
         Ok(())
     }
 

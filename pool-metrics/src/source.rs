@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use crate::readiness::Standing;
 use crate::sample::Sample;
+#[cfg(feature = "page")]
+use crate::view::View;
 
 /// Something that can be registered: a pool, or a user's own type around one.
 ///
@@ -48,15 +51,51 @@ pub trait Source {
 /// Called at every scrape, from any thread, never under a lock of this crate. It should take
 /// microseconds, and not panic: a panic ends the scrape that asked.
 pub struct Probe {
-    read: Box<dyn Fn() -> Option<Sample> + Send + Sync>,
+    read: Read<Sample>,
+    standing: Option<Read<Standing>>,
+    #[cfg(feature = "page")]
+    view: Option<Read<View>>,
 }
+
+type Read<T> = Box<dyn Fn() -> Option<T> + Send + Sync>;
 
 impl Probe {
     /// A probe that asks `read`, which answers `None` once the pool is gone.
     ///
     /// `read` is to hold a weak reference, so that being registered does not keep a pool alive.
     pub fn new(read: impl Fn() -> Option<Sample> + Send + Sync + 'static) -> Self {
-        Self { read: Box::new(read) }
+        Self {
+            read: Box::new(read),
+            standing: None,
+            #[cfg(feature = "page")]
+            view: None,
+        }
+    }
+
+    /// Says also how the pool stands, `None` once it is gone: without this it is always as ready as it has to be.
+    #[must_use]
+    pub fn standing(self, read: impl Fn() -> Option<Standing> + Send + Sync + 'static) -> Self {
+        Self { standing: Some(Box::new(read)), ..self }
+    }
+
+    /// Says also what the page shows of it.
+    #[cfg(feature = "page")]
+    pub(crate) fn view(self, read: impl Fn() -> Option<View> + Send + Sync + 'static) -> Self {
+        Self { view: Some(Box::new(read)), ..self }
+    }
+
+    /// How the pool stands now; `None` if it is gone, or does not say.
+    pub(crate) fn stands(&self) -> Option<Standing> {
+        self.standing.as_ref()?()
+    }
+
+    /// What the page shows of it; `None` if it is gone.
+    #[cfg(feature = "page")]
+    pub(crate) fn look(&self) -> Option<View> {
+        match &self.view {
+            Some(view) => view(),
+            None => self.sample().map(|sample| View::of_numbers(&sample)),
+        }
     }
 
     /// The numbers now; `None` if the pool is gone.

@@ -1,7 +1,16 @@
-//! A pool that is only its numbers.
+//! A pool that is only its numbers, and a client that asks once.
+#![allow(dead_code, reason = "not every test needs all of it")]
 
+use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use pool_metrics::{Family, Labelled, Probe, Sample, Source};
 
@@ -46,4 +55,22 @@ impl Source for Fake {
             Some(sample)
         })
     }
+}
+
+/// A generous bound: reached only when the behaviour is broken.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The head in lower case, and the body.
+pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> (String, String) {
+    let asked = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        io::Result::Ok(answer)
+    };
+    let answer = timeout(SOON, asked).await.expect("answers and closes").expect("answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.to_lowercase(), body.to_owned())
 }
