@@ -93,14 +93,14 @@ fn endpoint_json(endpoint: &AddressStatus) -> Value {
 fn events(pool: &ChannelPool) -> Vec<Value> {
     let mut events = pool_events("pool", &pool.connections().recent_events());
     events.extend(pool_events("dedicated", &pool.dedicated_connections().recent_events()));
-    events.extend(pool.recent_endpoint_events().iter().map(|recent| {
+    events.extend(pool.recent_endpoint_events().iter().rev().map(|recent| {
         let level = match recent.event {
             EndpointEvent::Ejected { .. } | EndpointEvent::ResolveFailed { .. } => Level::Bad,
             _ => Level::Info,
         };
         event_json("endpoints", "endpoints", level, recent, &recent.event.to_string())
     }));
-    events.extend(pool.recent_states().iter().map(|recent| {
+    events.extend(pool.recent_states().iter().rev().map(|recent| {
         let level = match recent.event {
             ConnectivityState::TransientFailure => Level::Bad,
             ConnectivityState::Shutdown => Level::Warn,

@@ -167,11 +167,14 @@ function tileList(history, pool, status) {
   return tiles;
 }
 
+// What a narrow screen has no room for.
+const SMALL = ["Share", "Ready"];
+
 function block(parent, title, columns) {
   const root = make("div", "stacked block"), scroll = make("div", "scroll"), table = make("table");
   const row = make("tr");
   for (const column of columns) {
-    const head = make("th", "", column);
+    const head = make("th", SMALL.includes(column) ? "hide-small" : "", column);
     head.scope = "col";
     row.append(head);
   }
@@ -241,8 +244,8 @@ function endpointRow(endpoint) {
   return cells(
     [endpoint.address, "addr"],
     ["", "", make("span", "state " + state, state.replace("_", " "))],
-    [endpoint.share === null ? "–" : Math.round(endpoint.share * 100) + " %", "number"],
-    [ready, "number"],
+    [endpoint.share === null ? "–" : Math.round(endpoint.share * 100) + " %", "number hide-small"],
+    [ready, "number hide-small"],
     [matter.join("; ") || "–", matter.length ? "error" : ""],
   );
 }

@@ -102,7 +102,8 @@ function lose(error) {
 
 setInterval(() => {
   const ago = heard === null ? null : (Date.now() - heard) / 1000;
-  say(at("fresh"), ago === null ? "not yet" : ago < 1.5 && !stands ? "live" : `${Math.floor(ago)} s old`);
+  const lost = document.body.className === "lost";
+  say(at("fresh"), ago === null ? "not yet" : ago < 1.5 && !stands && !lost ? "live" : `${Math.floor(ago)} s old`);
 }, 500);
 
 at("pause").addEventListener("click", () => {

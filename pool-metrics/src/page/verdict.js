@@ -102,7 +102,7 @@ function endpoints(history, pool) {
   return down.length ? {
     level: "warn", word: "Part is down",
     what: `${figure(down.length)} of ${many(all.length, "endpoint")} cannot be connected to: ${names(down)}. The others have all calls.`,
-    todo: `It is that peer: ${down[0].last_error || "see whether it runs"}.`,
+    todo: "It is that peer and not the pool: see that it runs and listens there, or take it out of the list" + (down[0].last_error ? `. The last attempt: ${down[0].last_error}.` : "."),
   } : {
     level: "warn", word: "Part ejected",
     what: `${figure(ejected.length)} of ${many(all.length, "endpoint")} get no calls for a while, since they answer worse than the others: ${names(ejected)}.`,

@@ -144,6 +144,7 @@ for (const [name, page] of Object.entries(pages)) {
   await page.bringToFront();
   await shows(page, "live", () => document.body.className === "live");
   await fits(page, name);
+  await page.evaluate(() => { document.activeElement.blur(); scrollTo(0, 0); });
   await page.screenshot({ path: `${folder}/${name}.png` });
   await page.screenshot({ path: `${folder}/${name}-all.png`, fullPage: true });
   for (const pool of ["orders", "inventory"]) await cardOf(page, pool).screenshot({ path: `${folder}/${name}-${pool}.png` });
