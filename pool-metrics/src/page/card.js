@@ -163,7 +163,7 @@ function tileList(history, pool, status) {
     ["Wait, 99th", seconds(history.wait(0.99, RECENT)), ""],
   );
   else tiles.push(["Wait, mean", seconds(history.meanWait(RECENT)), ""]);
-  if (grpc) tiles.unshift(["State", pool.state.replace("transient_failure", "failing"), "", pool.state === "transient_failure"]);
+  if (grpc) tiles.unshift(["State", stateWord(pool.state), "", pool.state === "transient_failure"]);
   return tiles;
 }
 
@@ -219,6 +219,10 @@ function cells(...all) {
   return row;
 }
 
+function stateWord(state) {
+  return state === "transient_failure" ? "failing" : state;
+}
+
 function connectionRow(connection) {
   const state = connection.draining ? "draining" : connection.state;
   const meter = make("meter", "hide-small");
@@ -228,7 +232,7 @@ function connectionRow(connection) {
   return cells(
     [connection.id === null ? "–" : connection.id + (connection.dedicated ? " (dedicated)" : ""), "number"],
     [connection.address, "addr"],
-    ["", "", make("span", "state " + state, state.replace("_", " "))],
+    ["", "", make("span", "state " + state, stateWord(state))],
     [`${figure(connection.streams)} of ${figure(connection.capacity)} `, "number", meter],
     [seconds(connection.age_ms / 1000), "number"],
   );
@@ -243,7 +247,7 @@ function endpointRow(endpoint) {
   const ready = endpoint.ready + (endpoint.connecting ? ` +${endpoint.connecting}` : "") + (endpoint.draining ? `, ${endpoint.draining} drain` : "");
   return cells(
     [endpoint.address, "addr"],
-    ["", "", make("span", "state " + state, state.replace("_", " "))],
+    ["", "", make("span", "state " + state, stateWord(state))],
     [endpoint.share === null ? "–" : Math.round(endpoint.share * 100) + " %", "number hide-small"],
     [ready, "number hide-small"],
     [matter.join("; ") || "–", matter.length ? "error" : ""],
