@@ -81,7 +81,10 @@ const CALL: checkout::Scenario = checkout::Scenario {
 };
 
 const fn get<S: Pool>() -> Entry<Measure> {
-    #[expect(clippy::unnecessary_wraps, reason = "a call may fail, and is measured in the same way")]
+    #[expect(
+        clippy::unnecessary_wraps,
+        reason = "a call may fail, and is measured in the same way"
+    )]
     fn run<S: Pool>(
         scenario: &checkout::Scenario,
         _: &str,

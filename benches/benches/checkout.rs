@@ -1,8 +1,8 @@
 //! Getting a resource and returning it, on this project's pool, on its peers and on floors.
 //!
 //! ```text
-//! cargo bench -p benches --bench checkout             # about two minutes
-//! cargo bench -p benches --bench checkout -- --quick  # about ten seconds, noisier
+//! cargo bench -p benches --bench checkout             # about three minutes
+//! cargo bench -p benches --bench checkout -- --quick  # about twenty seconds, noisier
 //! ```
 //!
 //! # How it measures
@@ -15,7 +15,8 @@
 //!
 //! Resources are a `u64`, managers do nothing, every pool has its own defaults and the size that the
 //! scenario names. This project's pool runs with everything on: finite wait timeout, idle timeout,
-//! lifetime, counters; it is compared with deadpool without any timeout, the harder one.
+//! lifetime, counters; it is compared with deadpool without any timeout, the harder one. Where a peer has settings that
+//! are faster than its defaults, it is there with them as well.
 //!
 //! The table goes to standard output, the figures to `bench/checkout.json` in the target folder.
 
@@ -24,8 +25,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use benches::checkout::systems::{
-    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCoreOwned,
-    PoolCorePlaces, Shared, SharedPermits, Stack,
+    Bb8, Bb8Unchecked, Deadpool, DeadpoolTimeouts, FastPool, FastPoolUntimed, Mobc, MobcKeeping,
+    Permits, PoolCore, PoolCoreOwned, PoolCorePlaces, Shared, SharedPermits, Stack,
 };
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar, Bound, Figure};
@@ -45,8 +46,11 @@ const SYSTEMS: &[Entry<Measure>] = &[
     entry::<Deadpool>(),
     entry::<DeadpoolTimeouts>(),
     entry::<Bb8>(),
+    entry::<Bb8Unchecked>(),
     entry::<Mobc>(),
+    entry::<MobcKeeping>(),
     entry::<FastPool>(),
+    entry::<FastPoolUntimed>(),
     entry::<Stack>(),
     entry::<Permits>(),
 ];

@@ -259,6 +259,25 @@ impl System for Bb8 {
     }
 }
 
+/// bb8 without the check before each lend.
+#[derive(Debug)]
+pub struct Bb8Unchecked(Bb8);
+
+impl System for Bb8Unchecked {
+    type Lease<'a> = bb8::PooledConnection<'a, Numbers>;
+    const NAME: &'static str = "bb8 unchecked";
+
+    fn new(size: usize) -> Self {
+        let size = size.try_into().expect("no scenario is that large");
+        let builder = bb8::Pool::builder().max_size(size).test_on_check_out(false);
+        Self(Bb8(builder.build_unchecked(Numbers)))
+    }
+
+    async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
+        self.0.get().await
+    }
+}
+
 /// mobc as it comes. A lease that is dropped starts a task, which brings the resource back; two are kept idle
 /// and the others closed, so that where more are in use some of what is measured is creation.
 pub struct Mobc(mobc::Pool<Numbers>);
@@ -273,6 +292,24 @@ impl System for Mobc {
 
     async fn get(&self) -> mobc::Connection<Numbers> {
         self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// mobc told to keep all that it makes, and to check nothing.
+pub struct MobcKeeping(Mobc);
+
+impl System for MobcKeeping {
+    type Lease<'a> = mobc::Connection<Numbers>;
+    const NAME: &'static str = "mobc keeping all";
+
+    fn new(size: usize) -> Self {
+        let size = size as u64;
+        let builder = mobc::Pool::builder().max_open(size).max_idle(size).test_on_check_out(false);
+        Self(Mobc(builder.build(Numbers)))
+    }
+
+    async fn get(&self) -> mobc::Connection<Numbers> {
+        self.0.get().await
     }
 }
 
@@ -292,6 +329,26 @@ impl System for FastPool {
 
     async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
         self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// `fast_pool` without any timeout.
+#[derive(Debug)]
+pub struct FastPoolUntimed(FastPool);
+
+impl System for FastPoolUntimed {
+    type Lease<'a> = fast_pool::ConnectionGuard<Numbers>;
+    const NAME: &'static str = "fast_pool untimed";
+
+    fn new(size: usize) -> Self {
+        let pool = FastPool::new(size);
+        pool.0.set_timeout_check(None);
+        pool.0.set_timeout_wait(None);
+        Self(pool)
+    }
+
+    async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
+        self.0.get().await
     }
 }
 
