@@ -8,6 +8,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How often something was of which size.
+    Histogram,
 }
 
 /// A metric family with one series per pool.
@@ -71,11 +73,22 @@ impl Family {
         Self::new(name, help, Kind::Gauge)
     }
 
+    /// A histogram.
+    ///
+    /// # Panics
+    ///
+    /// If `name` is not lower-case letters, digits and underscores beginning with a letter, or ends
+    /// in what is reserved (`_total`, `_count`, `_sum`, `_bucket`); if `help` is empty.
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        assert!(!ends_with(name, "_total"), "only a counter's name ends in _total");
+        Self::new(name, help, Kind::Histogram)
+    }
+
     const fn new(name: &'static str, help: &'static str, kind: Kind) -> Self {
         assert!(is_name(name), "a name is lower-case letters, digits and underscores");
         assert!(
             !ends_with(name, "_count") && !ends_with(name, "_sum") && !ends_with(name, "_bucket"),
-            "_count, _sum and _bucket belong to histograms"
+            "_count, _sum and _bucket belong to a histogram's series"
         );
         assert!(!help.is_empty(), "a family says what it means");
         Self { name, help, kind }
@@ -86,9 +99,10 @@ impl Family {
     /// # Panics
     ///
     /// If `label` is not lower-case letters, digits and underscores beginning with a letter, or is
-    /// `pool`, which every series has.
+    /// `pool`, which every series has, or `le`, which those of a histogram have.
     pub const fn by(self, label: &'static str) -> Labelled {
         assert!(is_name(label), "a label is lower-case letters, digits and underscores");
+        assert!(!equal(label.as_bytes(), b"le"), "le is the label of a histogram's bounds");
         assert!(!equal(label.as_bytes(), b"pool"), "every series has the label pool already");
         Labelled { family: self, label }
     }
@@ -176,9 +190,15 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "belong to histograms")]
+    #[should_panic(expected = "belong to a histogram's series")]
     fn a_gauge_does_not_take_a_histograms_suffix() {
         Family::gauge("things_count", "Things.");
+    }
+
+    #[test]
+    #[should_panic(expected = "le is the label of a histogram's bounds")]
+    fn the_label_le_is_taken() {
+        let _ = Family::histogram("things", "Things.").by("le");
     }
 
     #[test]

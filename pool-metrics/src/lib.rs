@@ -105,6 +105,7 @@ mod endpoint;
 mod family;
 #[cfg(feature = "tonic")]
 mod grpc;
+mod histogram;
 mod mirror;
 #[cfg(feature = "page")]
 mod page;
@@ -128,6 +129,7 @@ use tokio::net::ToSocketAddrs;
 
 pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint};
 pub use family::{Family, Kind, Labelled};
+pub use histogram::Histogram;
 pub use mirror::{Mirror, MirrorError, Mirroring};
 pub use readiness::{PoolReport, Readiness, Report, Standing};
 pub use registry::{RegisterError, Registry};

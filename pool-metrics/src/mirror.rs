@@ -1,12 +1,14 @@
 //! The same numbers for the `metrics` facade, and so for every recorder of it.
 //!
 //! Nothing is recorded while a pool is used. At an interval each pool is asked for its numbers, as at a
-//! scrape, and they are set: counters to their absolute value, gauges as they are. A series' handle is
-//! looked up once.
+//! scrape, and they are set: counters to their absolute value, gauges as they are. Of a histogram the
+//! recorder gets what has come since the last time, bucket by bucket. A series' handle is looked up once.
 //!
 //! Invariants, per series of a name:
 //! - what a counter was set to never falls, also when the name goes on to another pool, which counts
 //!   from 0: `base` holds what its predecessors came to;
+//! - what a histogram was given is never given again, and what a pool had before its name's next pool
+//!   came is not taken from that one's;
 //! - a gauge that its pool no longer sets, because it or the pool is gone, is set to 0, once.
 
 use std::collections::HashMap;
@@ -22,8 +24,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::family::{Family, Kind};
+use crate::histogram::Histogram;
 use crate::registry::{Collected, Registry};
-use crate::sample::{Point, Series};
+use crate::sample::{Point, Series, Value};
 
 static METADATA: Metadata<'static> =
     Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
@@ -32,6 +35,10 @@ static METADATA: Metadata<'static> =
 ///
 /// Series have the names and labels that they have in a scrape. **Install the recorder first**: a handle
 /// belongs to the recorder that was there when its series was first seen.
+///
+/// A histogram comes to the recorder as so many values in the middle of each bucket, since that is all that is
+/// known of them; what is above the last bound comes as twice that. So a recorder with the same bounds has the same
+/// buckets, and sums and quantiles are about right.
 ///
 /// # Examples
 ///
@@ -66,12 +73,13 @@ struct Mirrors {
     series: Series,
     /// The pass that set it last.
     pass: u64,
-    value: Value,
+    target: Target,
 }
 
-enum Value {
+enum Target {
     Counter { handle: Counter, base: u64, last: u64 },
-    Gauge { handle: Gauge, last: u64 },
+    Gauge { handle: Gauge, last: f64 },
+    Histogram { handle: metrics::Histogram, last: Histogram },
 }
 
 /// A mirror at work in a task of its own, which ends with this handle.
@@ -125,7 +133,7 @@ impl Mirror {
                 mirrored.series.iter_mut().for_each(Mirrors::succeed);
             }
             for (index, point) in sample.points().iter().enumerate() {
-                mirrored.series(index, &name, point).set(point.value, self.pass);
+                mirrored.series(index, &name, point).set(&point.value, self.pass);
             }
         }
         for mirrors in self.names.values_mut().flat_map(|mirrored| &mut mirrored.series) {
@@ -205,49 +213,82 @@ impl Mirrors {
             labels.push(Label::from_static_parts(name, value));
         }
         let key = Key::from_parts(family.name(), labels);
-        let value = with_recorder(|recorder| match family.kind() {
+        let target = with_recorder(|recorder| match family.kind() {
             Kind::Counter => {
                 recorder.describe_counter(family.name().into(), None, family.help().into());
                 let handle = recorder.register_counter(&key, &METADATA);
-                Value::Counter { handle, base: 0, last: 0 }
+                Target::Counter { handle, base: 0, last: 0 }
             }
             Kind::Gauge => {
                 recorder.describe_gauge(family.name().into(), None, family.help().into());
-                Value::Gauge { handle: recorder.register_gauge(&key, &METADATA), last: 0 }
+                Target::Gauge { handle: recorder.register_gauge(&key, &METADATA), last: 0.0 }
+            }
+            Kind::Histogram => {
+                recorder.describe_histogram(family.name().into(), None, family.help().into());
+                let handle = recorder.register_histogram(&key, &METADATA);
+                Target::Histogram { handle, last: Histogram::default() }
             }
         });
-        Self { series, pass: 0, value }
+        Self { series, pass: 0, target }
     }
 
-    fn set(&mut self, value: u64, pass: u64) {
+    fn set(&mut self, value: &Value, pass: u64) {
         self.pass = pass;
-        match &mut self.value {
-            Value::Counter { handle, base, last } => {
-                *last = value;
-                handle.absolute(base.saturating_add(value));
+        match (&mut self.target, value) {
+            (Target::Counter { handle, base, last }, Value::Whole(value)) => {
+                *last = *value;
+                handle.absolute(base.saturating_add(*value));
             }
-            Value::Gauge { handle, last } => {
-                *last = value;
-                handle.set(value as f64);
+            (Target::Gauge { handle, last }, Value::Whole(_) | Value::Float(_)) => {
+                *last = match value {
+                    Value::Whole(value) => *value as f64,
+                    Value::Float(value) => *value,
+                    Value::Histogram(_) => return,
+                };
+                handle.set(*last);
             }
+            (Target::Histogram { handle, last }, Value::Histogram(now)) => {
+                hand_over(handle, last, now);
+                last.clone_from(now);
+            }
+            // What a family's kind cannot be. The facade's counters are whole numbers.
+            _ => {}
         }
     }
 
     /// The name has gone to another pool.
     fn succeed(&mut self) {
-        if let Value::Counter { base, last, .. } = &mut self.value {
-            *base = base.saturating_add(*last);
-            *last = 0;
+        match &mut self.target {
+            Target::Counter { base, last, .. } => {
+                *base = base.saturating_add(*last);
+                *last = 0;
+            }
+            Target::Histogram { last, .. } => *last = Histogram::default(),
+            Target::Gauge { .. } => {}
         }
     }
 
     /// Nobody sets it any more.
     fn clear(&mut self) {
-        if let Value::Gauge { handle, last } = &mut self.value
-            && *last != 0
+        if let Target::Gauge { handle, last } = &mut self.target
+            && *last != 0.0
         {
-            *last = 0;
+            *last = 0.0;
             handle.set(0.0);
         }
+    }
+}
+
+/// Records what has come since `last`.
+fn hand_over(handle: &metrics::Histogram, last: &Histogram, now: &Histogram) {
+    let mut below = 0.0;
+    for (index, &(bound, count)) in now.buckets().iter().enumerate() {
+        let before = last.buckets().get(index).map_or(0, |&(_, count)| count);
+        let middle = if bound.is_finite() { f64::midpoint(below, bound) } else { below * 2.0 };
+        let more = usize::try_from(count.saturating_sub(before)).unwrap_or(usize::MAX);
+        if more > 0 {
+            handle.record_many(middle, more);
+        }
+        below = bound;
     }
 }

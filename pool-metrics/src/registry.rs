@@ -55,6 +55,7 @@ struct Entry {
 }
 
 /// One pool's numbers, as collected.
+#[derive(Debug)]
 pub(crate) struct Collected {
     pub(crate) name: Arc<str>,
     /// Another number under the same name is another pool.
@@ -156,7 +157,22 @@ impl Registry {
     ///
     /// Each pool is asked once, so that its numbers are of one moment.
     pub fn render(&self) -> String {
-        render::text(&self.collect())
+        render::text(self.collect())
+    }
+
+    /// The same as OpenMetrics' text format 1.0.0, of the content type
+    /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use pool_metrics::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// assert_eq!(registry.render_openmetrics(), "# EOF\n");
+    /// ```
+    pub fn render_openmetrics(&self) -> String {
+        render::openmetrics(self.collect())
     }
 
     /// Asks every pool, by name in order, and forgets those that are gone.

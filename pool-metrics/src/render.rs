@@ -1,69 +1,117 @@
-//! From samples to Prometheus' text format.
+//! From samples to the text formats of Prometheus and OpenMetrics.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::fmt;
 
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder, NoLabelSet,
+    prometheus_text, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry;
 
-use crate::family::{Family, Kind};
+use crate::family::Kind;
 use crate::registry::Collected;
-use crate::sample::Point;
+use crate::sample::{Point, Value};
 
-/// Families by name in order, each once, its series by pool.
-pub(crate) fn text(pools: &[Collected]) -> String {
-    let mut families: BTreeMap<&str, MetricFamily> = BTreeMap::new();
-    for pool in pools {
-        for point in pool.sample.points() {
-            let family = match families.entry(point.series.family.name()) {
-                Entry::Occupied(family) => family.into_mut(),
-                Entry::Vacant(place) => place.insert(head(point.series.family)),
-            };
-            let kind = family.get_field_type();
-            family.mut_metric().push(metric(&pool.name, point, kind));
+/// Prometheus' text format 0.0.4.
+pub(crate) fn text(pools: Vec<Collected>) -> String {
+    written(pools, prometheus_text::encode)
+}
+
+/// OpenMetrics' text format 1.0.0.
+pub(crate) fn openmetrics(pools: Vec<Collected>) -> String {
+    written(pools, text::encode)
+}
+
+fn written(
+    pools: Vec<Collected>,
+    encode: fn(&mut String, &registry::Registry) -> fmt::Result,
+) -> String {
+    let mut registry = registry::Registry::default();
+    registry.register_collector(Box::new(Scrape { pools }));
+    let mut text = String::new();
+    if let Err(error) = encode(&mut text, &registry) {
+        unreachable!("bug: a string took no more text: {error}")
+    }
+    text
+}
+
+/// What was collected for one scrape.
+#[derive(Debug)]
+struct Scrape {
+    pools: Vec<Collected>,
+}
+
+impl Collector for Scrape {
+    /// Families by name in order, each once, its series by pool.
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families: BTreeMap<&str, Vec<(&str, &Point)>> = BTreeMap::new();
+        for pool in &self.pools {
+            for point in pool.sample.points() {
+                families.entry(point.series.family.name()).or_default().push((&pool.name, point));
+            }
         }
+        for (name, points) in families {
+            let Some((_, first)) = points.first() else { continue };
+            // The kind is the first one's: two sources may use one name for two kinds.
+            let (help, kind) = (first.series.family.help(), first.series.family.kind());
+            let name = match kind {
+                // The encoder puts it back.
+                Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
+                Kind::Gauge | Kind::Histogram => name,
+            };
+            let mut family = encoder.encode_descriptor(name, help, None, metric_type(kind))?;
+            for (pool, point) in points {
+                encode_point(&mut family, kind, pool, point)?;
+            }
+        }
+        Ok(())
     }
-    let families: Vec<_> = families.into_values().collect();
-    TextEncoder::new()
-        .encode_to_string(&families)
-        .unwrap_or_else(|error| unreachable!("bug: a family without name or series: {error}"))
 }
 
-fn head(family: &Family) -> MetricFamily {
-    let mut head = MetricFamily::default();
-    head.set_name(family.name().to_owned());
-    head.set_help(family.help().to_owned());
-    head.set_field_type(match family.kind() {
-        Kind::Counter => MetricType::COUNTER,
-        Kind::Gauge => MetricType::GAUGE,
-    });
-    head
+fn encode_point(
+    family: &mut MetricEncoder<'_>,
+    kind: Kind,
+    pool: &str,
+    point: &Point,
+) -> fmt::Result {
+    let labels = [Some(("pool", pool)), point.series.label];
+    let labels: Vec<_> = labels.into_iter().flatten().collect();
+    let mut metric = family.encode_family(&labels)?;
+    match &point.value {
+        Value::Whole(value) => encode_number(&mut metric, kind, value),
+        Value::Float(value) => encode_number(&mut metric, kind, value),
+        Value::Histogram(histogram) if kind == Kind::Histogram => metric
+            .encode_histogram::<NoLabelSet>(
+                histogram.sum(),
+                histogram.count(),
+                histogram.buckets(),
+                None,
+            ),
+        // A scrape with a series of another kind than its family's is refused as a whole.
+        Value::Histogram(_) => Ok(()),
+    }
 }
 
-// The kind is the head's and not the point's: two sources may use one name for two kinds, and the
-// encoder reads the value from where the head's kind has it.
-fn metric(pool: &str, point: &Point, kind: MetricType) -> Metric {
-    let mut labels = vec![label("pool", pool)];
-    if let Some((name, value)) = point.series.label {
-        labels.push(label(name, value));
+fn encode_number<N: EncodeCounterValue + EncodeGaugeValue>(
+    metric: &mut MetricEncoder<'_>,
+    kind: Kind,
+    value: &N,
+) -> fmt::Result {
+    match kind {
+        Kind::Counter => metric.encode_counter(value, None::<&Exemplar<NoLabelSet, f64>>),
+        Kind::Gauge => metric.encode_gauge(value),
+        Kind::Histogram => Ok(()),
     }
-    let mut metric = Metric::from_label(labels);
-    let value = point.value as f64;
-    if kind == MetricType::COUNTER {
-        let mut counter = Counter::default();
-        counter.set_value(value);
-        metric.set_counter(counter);
-    } else {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    }
-    metric
 }
 
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
+fn metric_type(kind: Kind) -> MetricType {
+    match kind {
+        Kind::Counter => MetricType::Counter,
+        Kind::Gauge => MetricType::Gauge,
+        Kind::Histogram => MetricType::Histogram,
+    }
 }

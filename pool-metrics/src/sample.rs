@@ -1,6 +1,7 @@
 //! What a pool's numbers are at one moment.
 
 use crate::family::{Family, Labelled};
+use crate::histogram::Histogram;
 
 /// The numbers of one pool at one moment, a series each.
 ///
@@ -22,10 +23,17 @@ pub struct Sample {
 }
 
 /// One series' value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Point {
     pub(crate) series: Series,
-    pub(crate) value: u64,
+    pub(crate) value: Value,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Whole(u64),
+    Float(f64),
+    Histogram(Histogram),
 }
 
 /// One series of a pool: a family, and the value of its label if it has one.
@@ -43,7 +51,17 @@ impl Sample {
 
     /// Gives `family` this value. Of two values, the later counts.
     pub fn set(&mut self, family: &'static Family, value: u64) {
-        self.put(Series { family, label: None }, value);
+        self.put(Series { family, label: None }, Value::Whole(value));
+    }
+
+    /// The same with a value that is no whole number, as a gauge of seconds.
+    pub fn set_float(&mut self, family: &'static Family, value: f64) {
+        self.put(Series { family, label: None }, Value::Float(value));
+    }
+
+    /// The same for a histogram.
+    pub fn set_histogram(&mut self, family: &'static Family, histogram: Histogram) {
+        self.put(Series { family, label: None }, Value::Histogram(histogram));
     }
 
     /// Gives the series of `family` whose label is `label` this value. Of two values, the later counts.
@@ -51,7 +69,17 @@ impl Sample {
     /// Set every value that the label can have, at 0 if need be: a series that appears only with its
     /// first event hides that event from `rate()`.
     pub fn set_by(&mut self, family: &'static Labelled, label: &'static str, value: u64) {
-        self.put(Series { family: family.family(), label: Some((family.label(), label)) }, value);
+        self.put(Series::of(family, label), Value::Whole(value));
+    }
+
+    /// The same for a histogram.
+    pub fn set_histogram_by(
+        &mut self,
+        family: &'static Labelled,
+        label: &'static str,
+        histogram: Histogram,
+    ) {
+        self.put(Series::of(family, label), Value::Histogram(histogram));
     }
 
     pub(crate) fn points(&self) -> &[Point] {
@@ -59,11 +87,17 @@ impl Sample {
     }
 
     // A scrape with the same series twice is refused as a whole, hence the search.
-    fn put(&mut self, series: Series, value: u64) {
+    fn put(&mut self, series: Series, value: Value) {
         match self.points.iter_mut().find(|point| point.series == series) {
             Some(point) => point.value = value,
             None => self.points.push(Point { series, value }),
         }
+    }
+}
+
+impl Series {
+    fn of(family: &'static Labelled, label: &'static str) -> Self {
+        Self { family: family.family(), label: Some((family.label(), label)) }
     }
 }
 
@@ -82,7 +116,7 @@ mod tests {
         sample.set_by(&STATES, "off", 3);
         sample.set(&PLAIN, 4);
         sample.set_by(&STATES, "on", 5);
-        let values: Vec<_> = sample.points().iter().map(|point| point.value).collect();
-        assert_eq!(values, [4, 5, 3]);
+        let values: Vec<_> = sample.points().iter().map(|point| point.value.clone()).collect();
+        assert_eq!(values, [4, 5, 3].map(Value::Whole));
     }
 }

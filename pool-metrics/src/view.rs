@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::readiness::with_causes;
-use crate::sample::Sample;
+use crate::sample::{self, Sample};
 
 /// How many connections, and how many endpoints, are shown one by one.
 pub(crate) const SHOWN: usize = 200;
@@ -45,7 +45,7 @@ impl View {
                 "name": point.series.family.name(),
                 "help": point.series.family.help(),
                 "label": point.series.label,
-                "value": point.value,
+                "value": number(&point.value),
             })
         });
         Self::new(json!({ "kind": "other", "numbers": numbers.collect::<Vec<_>>() }))
@@ -55,6 +55,16 @@ impl View {
         match value {
             Value::Object(fields) => Self(fields),
             other => Self(Map::from_iter([("value".to_owned(), other)])),
+        }
+    }
+}
+
+fn number(value: &sample::Value) -> Value {
+    match value {
+        sample::Value::Whole(value) => json!(value),
+        sample::Value::Float(value) => json!(value),
+        sample::Value::Histogram(histogram) => {
+            json!({ "count": histogram.count(), "sum": histogram.sum() })
         }
     }
 }
