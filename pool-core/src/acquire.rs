@@ -15,7 +15,8 @@ use crate::manager::Manager;
 use crate::moment::{Clock, Moment};
 use crate::options::{GetOptions, Limit, Priority};
 use crate::state::{
-    Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, State, Ticket, Unserved,
+    Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, STANDS_FOR, State, Ticket,
+    Unserved,
 };
 
 /// How long after its deadline a get ends by itself, whoever was to end it.
@@ -98,7 +99,7 @@ impl Patience {
         }
         let (at, unfit) =
             if callers <= own { (callers, Unfit::OutOfTime) } else { (own, Unfit::Failed) };
-        UntilWhen { at: clock.instant_or_far(at), unfit }
+        UntilWhen { from: now, at: clock.instant_or_far(at), unfit }
     }
 
     #[cold]
@@ -127,6 +128,10 @@ pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
     /// It has been served before, by a resource that was no good.
     again: bool,
     waiting: Option<Ticket>,
+    /// Since when it waits, if that is timed; or [`Moment::NEVER`].
+    since: Moment,
+    /// For how many waits the time of this one stands.
+    stands_for: u8,
 }
 
 impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
@@ -176,7 +181,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         places: usize,
         again: bool,
     ) -> Self {
-        Self { core, patience, places, again, waiting: None }
+        let (since, stands_for) = (Moment::NEVER, 1);
+        Self { core, patience, places, again, waiting: None, since, stands_for }
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
@@ -198,8 +204,13 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             if let Some(spare) = spare {
                 core.keep_mailbox(spare);
             }
-            if joined.is_some() {
+            if let Some(ticket) = joined {
                 self.waiting = joined;
+                if sampled.is_none() {
+                    self.since = now;
+                } else if ticket.is_timed() {
+                    self.time_for_many();
+                }
                 return Poll::Pending;
             }
         }
@@ -211,11 +222,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         let deadline = self.patience.wait_until(now, &core.times, core.clock);
         let (places, again) = (self.places, self.again);
         let ask = Ask { deadline, priority, group, places, again, through_failures };
-        self.request(ask, waker)
+        self.request(ask, now, waker)
     }
 
     #[cold]
-    fn request(&mut self, ask: Ask, mut waker: Option<Waker>) -> Poll<Got<M, K>> {
+    fn request(&mut self, ask: Ask, now: Moment, mut waker: Option<Waker>) -> Poll<Got<M, K>> {
         let core = self.core;
         let mut spare = core.front.take_mailbox();
         let answer = loop {
@@ -239,6 +250,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         Poll::Ready(match answer {
             Some(Answer::Queued(ticket)) => {
                 self.waiting = Some(ticket);
+                self.since = now;
                 return Poll::Pending;
             }
             Some(Answer::Lent(lent)) => Ok(Acquired::One(lent)),
@@ -258,6 +270,9 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     fn poll_served(&mut self, ticket: Ticket) -> Option<Lent<Place<M, K>>> {
         let place = self.core.mailboxes.take(ticket.key.index())?;
         self.waiting = None;
+        if self.since != Moment::NEVER {
+            self.waited();
+        }
         let waiter = self.core.front.pick_up(ticket.key).unwrap_or_else(|| {
             self.core.state().picked_up();
             ticket.key
@@ -291,6 +306,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             }
         };
         self.waiting = None;
+        self.waited();
         Poll::Ready(match polled {
             Polled::Granted(Places::One(place)) => {
                 Ok(Acquired::One(self.core.granted(place, Key::NIL)))
@@ -317,10 +333,27 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         self.patience.deadline(now, &core.times, core.clock).after(LATE) <= now
     }
 
+    /// It joined by maintenance's clock, and is one of those that look at their own all the same.
+    #[cold]
+    fn time_for_many(&mut self) {
+        self.since = self.core.clock.now();
+        self.stands_for = STANDS_FOR;
+    }
+
+    /// Its wait is over, if it is one that is timed.
+    #[inline(never)]
+    fn waited(&self) {
+        if self.since != Moment::NEVER {
+            let core = self.core;
+            core.spent.waited(core.clock.now().since(self.since), self.stands_for.into());
+        }
+    }
+
     /// Leaves the queue, if it is in it.
     #[cold]
     fn leave(&mut self, unserved: Unserved) {
         let Some(ticket) = self.waiting.take() else { return };
+        self.waited();
         let several = self.places != 1;
         let left = self.core.state().leave(ticket, unserved);
         let places = match left {

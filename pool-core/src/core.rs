@@ -25,6 +25,7 @@ use crate::observer::{EndReason, Event, Observer};
 use crate::recent::RecentEvents;
 use crate::state::{Actions, Newborn, State, Stillborn, Store, Work};
 use crate::sync::{Mutex, MutexGuard};
+use crate::timings::Spent;
 use crate::user::{contain, dispose_here, keeps_time, wake_up};
 
 /// What a holder of `K`'s resources carries.
@@ -41,7 +42,9 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
     pub(crate) hooks: Arc<Hooks<M>>,
     pub(crate) mailboxes: Arc<Mailboxes<Place<M, K>>>,
     state: CachePadded<Mutex<StateOf<M, K>>>,
-    /// Leases that are out, where those are looked for that are out for too long.
+    /// Apart from the state, because no decision rests on it.
+    pub(crate) spent: Arc<Spent>,
+    /// Leases that are out, where those are looked for that are out for too long, or their times are taken.
     pub(crate) leaks: Option<Leaks>,
     /// Wakes maintenance, which holds this and no `Core` while it sleeps.
     wakeup: Arc<Notify>,
@@ -77,7 +80,8 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             hooks: Arc::new(hooks),
             mailboxes,
             state: CachePadded::new(Mutex::new(state)),
-            leaks: times.leak_threshold.map(Leaks::new),
+            spent: Arc::new(Spent::new(times.time_leases)),
+            leaks: Leaks::wanted(&times),
             wakeup: Arc::default(),
             changed: Notify::new(),
             closed: Arc::default(),

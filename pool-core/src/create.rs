@@ -20,6 +20,7 @@ use crate::manager::{CreateContext, Manager, ResourceId};
 use crate::metadata::Metadata;
 use crate::moment::Clock;
 use crate::state::{BirthOrder, Newborn, Stillborn};
+use crate::timings::{Ending, Spent};
 use crate::user::{contain, drop_panic};
 
 /// Creates one resource. The task holds the manager, and the pool only weakly.
@@ -41,9 +42,17 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
     let manager = Arc::clone(&core.manager);
     let hooks = Arc::clone(&core.hooks);
     let (limit, clock) = (core.times.create, core.clock);
-    let birth = BirthGuard { core: Arc::downgrade(core), id };
+    let spent = Arc::clone(&core.spent);
+    let birth = BirthGuard { core: Arc::downgrade(core), id, spent };
     async move {
+        let began = clock.now();
         let created = timeout(limit, create(&*manager, &hooks, &cx, generation, clock)).await;
+        let ending = match &created {
+            Ok(Ok(_newborn)) => Ending::Ok,
+            Ok(Err(_error)) => Ending::Failed,
+            Err(_elapsed) => Ending::Timeout,
+        };
+        birth.spent.created(clock.now().since(began), ending);
         let error = match created {
             Ok(Ok(newborn)) => return Ok(birth.born(newborn)),
             Ok(Err(error)) => error,
@@ -108,6 +117,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 struct BirthGuard<M: Manager, K: Kind<M>> {
     core: Weak<Core<M, K>>,
     id: ResourceId,
+    spent: Arc<Spent>,
 }
 
 impl<M: Manager, K: Kind<M>> BirthGuard<M, K> {
@@ -116,6 +126,7 @@ impl<M: Manager, K: Kind<M>> BirthGuard<M, K> {
     }
 
     fn stillborn(self, failed: Stillborn<M::Error>) {
+        self.spent.create_failed();
         if let Some(core) = self.core.upgrade() {
             core.stillborn(self.id, failed);
         }
@@ -130,6 +141,7 @@ impl<M: Manager, K: Kind<M>> Drop for BirthGuard<M, K> {
             // What the manager had begun panicked when it was given up.
             let text = "its future panicked when it was dropped".to_owned();
             let error = Arc::new(CreateError::Panicked(text.clone()));
+            self.spent.create_failed();
             core.stillborn(self.id, Stillborn { error, text, fatal: false, retry_in: None });
         } else {
             core.abandoned(self.id);

@@ -12,8 +12,9 @@ use crate::acquire::LATE;
 use crate::hooks::Hooks;
 use crate::manager::{Manager, ResourceId, SharedManager};
 use crate::metadata::Slot;
-use crate::moment::Clock;
+use crate::moment::{Clock, Moment};
 use crate::state::{IdleStore, Share, ShareStore, Store};
+use crate::timings::Ending;
 use crate::user::keeps_time;
 
 /// How the resources of a pool are lent. Sealed: [`Exclusive`] and [`Shared`] are all there are.
@@ -88,10 +89,11 @@ pub enum Unfit {
     OutOfTime,
 }
 
-/// Until when a check may run, and what it means if it does not end by then.
+/// From when and until when a check may run, and what it means if it does not end by then.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
 pub struct UntilWhen {
+    pub(crate) from: Moment,
     pub(crate) at: Instant,
     pub(crate) unfit: Unfit,
 }
@@ -101,6 +103,9 @@ pub struct UntilWhen {
 pub trait Limits {
     fn check_until(&mut self) -> UntilWhen;
     fn recycle_until(&mut self) -> UntilWhen;
+
+    /// One is over that took time.
+    fn ended(&self, from: Moment, ending: Ending);
 }
 
 /// One holder at a time, who may change the resource: [`Pool`](crate::Pool).
@@ -177,14 +182,15 @@ impl<M: Manager> Kind<M> for Exclusive {
         // The present holder counts.
         if meta.uses() > 1 {
             let recycled = manager.recycle(&mut place.resource, &meta);
-            bounded(|| limits.recycle_until(), recycled).await?;
+            bounded(&mut limits, Limits::recycle_until, recycled).await?;
         }
         if check {
-            bounded(|| limits.check_until(), manager.check(&mut place.resource, &meta)).await?;
+            bounded(&mut limits, Limits::check_until, manager.check(&mut place.resource, &meta))
+                .await?;
         }
         if let Some(hook) = &hooks.before_lend {
             let Slot { resource, data, .. } = &mut **place;
-            bounded(|| limits.check_until(), hook(resource, data, &meta)).await?;
+            bounded(&mut limits, Limits::check_until, hook(resource, data, &meta)).await?;
         }
         Ok(())
     }
@@ -252,10 +258,11 @@ impl<M: SharedManager> Kind<M> for Shared {
         let meta = place.metadata(clock);
         let Slot { resource, data, .. } = &place.slot;
         if check {
-            bounded(|| limits.check_until(), manager.check_shared(resource, &meta)).await?;
+            bounded(&mut limits, Limits::check_until, manager.check_shared(resource, &meta))
+                .await?;
         }
         if let Some(hook) = &hooks.before_lend_shared {
-            bounded(|| limits.check_until(), hook(resource, data, &meta)).await?;
+            bounded(&mut limits, Limits::check_until, hook(resource, data, &meta)).await?;
         }
         Ok(())
     }
@@ -276,8 +283,9 @@ fn ask<E>(check: impl Future<Output = Result<(), E>>) -> Poll<Result<(), Unfit>>
 }
 
 /// Runs a check. One that is ready at once needs neither clock, timer nor runtime.
-async fn bounded<E>(
-    mut limit: impl FnMut() -> UntilWhen,
+async fn bounded<E, L: Limits>(
+    limits: &mut L,
+    limit: impl FnOnce(&mut L) -> UntilWhen,
     check: impl Future<Output = Result<(), E>>,
 ) -> Result<(), Unfit> {
     let mut check = pin!(check);
@@ -288,13 +296,20 @@ async fn bounded<E>(
             return Err(Unfit::NoRuntime);
         }
         Poll::Pending => {
-            let UntilWhen { at, unfit } = limit();
+            let UntilWhen { from, at, unfit } = limit(limits);
             let mut passed = pin!(timeout_at(at, check));
             let passed = poll_fn(move |cx| match passed.as_mut().poll(cx) {
                 Poll::Pending if is_late(at) => Poll::Ready(Err(unfit)),
                 passed => passed.map_err(|_elapsed| unfit),
             });
-            passed.await?
+            let passed = passed.await;
+            let ending = match &passed {
+                Ok(Ok(())) => Ending::Ok,
+                Ok(Err(_error)) => Ending::Failed,
+                Err(_unfit) => Ending::Timeout,
+            };
+            limits.ended(from, ending);
+            passed?
         }
     };
     passed.map_err(|_error| Unfit::Failed)

@@ -1,7 +1,7 @@
 //! Leases that are out for too long: who has them, and since when.
 //!
-//! Off unless a threshold is set, since it takes a clock and a lock per get and per return. Apart from the
-//! state, because no decision rests on it.
+//! Off unless a threshold is set or the times of leases are taken, since it takes a clock and a lock per get and per
+//! return. Apart from the state, because no decision rests on it.
 
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
+use crate::config::Times;
 use crate::manager::ResourceId;
 use crate::moment::Moment;
 use crate::observer::Event;
@@ -44,8 +45,11 @@ struct Out {
 }
 
 impl Leaks {
-    pub(crate) fn new(threshold: Duration) -> Self {
-        Self { threshold, table: Mutex::new(Table { out: Slab::new(), armed: Moment::NEVER }) }
+    /// If they are wanted. Without a threshold a lease may be out for as long as it likes.
+    pub(crate) fn wanted(times: &Times) -> Option<Self> {
+        let threshold = times.leak_threshold.or(times.time_leases.then_some(Duration::MAX))?;
+        let table = Table { out: Slab::new(), armed: Moment::NEVER };
+        Some(Self { threshold, table: Mutex::new(table) })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -74,10 +78,11 @@ impl Leaks {
         }
     }
 
-    /// A lease has come back, or left the pool. Returns what there is to be told.
-    pub(crate) fn returned(&self, key: u32, now: Moment) -> Option<Event> {
+    /// A lease has come back, or left the pool. Returns how long it was out, and what there is to be told.
+    pub(crate) fn returned(&self, key: u32, now: Moment) -> Option<(Duration, Option<Event>)> {
         let Out { id, since, taken_at, reported } = self.table().out.try_remove(key as usize)?;
-        reported.then(|| Event::LeakReturned { id, held_for: now.since(since), taken_at })
+        let held_for = now.since(since);
+        Some((held_for, reported.then_some(Event::LeakReturned { id, held_for, taken_at })))
     }
 
     /// Those that are out for too long and were not reported, and when to look again.

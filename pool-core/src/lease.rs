@@ -103,7 +103,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     pub fn discard(mut lease: Self) {
         if let Some(place) = lease.place.take() {
             lease.core.discard(place, lease.marks.waiter(), EndReason::Discarded);
-            lease.untrack();
+            lease.untrack(true);
         }
     }
 
@@ -156,8 +156,8 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
     }
 
     #[cold]
-    fn untrack(&mut self) {
-        self.core.untrack(self.marks.take_tracked());
+    fn untrack(&mut self, used: bool) {
+        self.core.untrack(self.marks.take_tracked(), used);
     }
 
     fn place(&self) -> &Place<M, K> {
@@ -195,7 +195,7 @@ impl<M: Manager> ResourceLease<'_, M, Exclusive> {
             state.free(waiter);
             state.detach(id, now, actions);
         });
-        lease.untrack();
+        lease.untrack(true);
         let Slot { resource, data, .. } = *slot;
         contain(|| drop(data));
         resource
@@ -284,7 +284,7 @@ impl<M: Manager, K: Kind<M>> Drop for ResourceLease<'_, M, K> {
         }
         let Some(mut place) = self.place.take() else { return };
         if self.marks.is_tracked() {
-            self.untrack();
+            self.untrack(true);
         }
         // A holder that panics may have left the resource in the middle of something.
         let panics = !K::IS_SHARED && self.core.times.discard_on_panic && thread::panicking();

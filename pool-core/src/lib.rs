@@ -112,6 +112,7 @@ mod event_text;
 mod front;
 mod get;
 mod group;
+mod histogram;
 mod hooks;
 mod kind;
 mod leaks;
@@ -133,6 +134,7 @@ mod status;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod timings;
 #[cfg(feature = "tracing")]
 mod trace;
 mod user;
@@ -150,6 +152,7 @@ pub use crate::data::Data;
 pub use crate::dyn_manager::{DynManager, DynSharedManager};
 pub use crate::error::{CreateError, Error, Timeout};
 pub use crate::group::{Group, GroupChange, GroupId, GroupStatus, Pick};
+pub use crate::histogram::Histogram;
 pub use crate::hooks::{HookError, HookFuture};
 pub use crate::kind::{Exclusive, Kind, Shared};
 pub use crate::leaks::Holder;
@@ -162,7 +165,8 @@ pub use crate::observer::{EndReason, Event, Observer, Resize, Sizing};
 pub use crate::options::{GetOptions, Priority};
 pub use crate::pool::{Pool, ResourcePool, SharedPool, WeakPool};
 pub use crate::recent::{Recent, RecentEvents};
-pub use crate::status::{Counters, Ended, SharedStatus, Status};
+pub use crate::status::{Counters, Ended, SharedStatus, Snapshot, Status};
+pub use crate::timings::{CheckTimes, CreateTimes, Timings};
 /// The macro under which a [`DynManager`] is written.
 #[cfg(feature = "dyn")]
 pub use async_trait::async_trait;

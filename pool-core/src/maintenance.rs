@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::core::{Core, Place};
 use crate::create;
@@ -21,6 +21,7 @@ use crate::manager::Manager;
 use crate::metadata::Slot;
 use crate::observer::EndReason;
 use crate::state::Ended;
+use crate::timings::Ending;
 use crate::user::{contain, drop_panic, take_leave};
 
 pub(crate) struct Maintenance<M: Manager, K: Kind<M>> {
@@ -104,13 +105,24 @@ fn look<M: Manager, K: Kind<M>>(
         let Look { core, held: Some(held), end } = &mut look else { return };
         let mut closed = pin!(closed);
         let mut passed = pin!(timeout(limit, K::look(&core.manager, held, core.clock)));
+        let mut began = None;
         *end = poll_fn(|cx| {
             if closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Some(EndReason::Closed));
             }
-            let failed = |passed| !matches!(passed, Ok(Ok(())));
-            let passed = passed.as_mut().poll(cx);
-            passed.map(|passed| failed(passed).then_some(EndReason::CheckFailed))
+            let Poll::Ready(passed) = passed.as_mut().poll(cx) else {
+                began.get_or_insert_with(Instant::now);
+                return Poll::Pending;
+            };
+            let ending = match passed {
+                Ok(Ok(())) => Ending::Ok,
+                Ok(Err(_error)) => Ending::Failed,
+                Err(_elapsed) => Ending::Timeout,
+            };
+            if let Some(began) = began {
+                core.spent.checked(began.elapsed(), ending);
+            }
+            Poll::Ready((ending != Ending::Ok).then_some(EndReason::CheckFailed))
         })
         .await;
     }

@@ -1,10 +1,26 @@
-//! Numbers out: [`Status`] is how things stand, [`Counters`] what has happened.
+//! Numbers out: [`Status`] is how things stand, [`Counters`] what has happened, [`Snapshot`] all that there is.
 
 use std::time::Duration;
 
 use crate::group::GroupId;
 use crate::manager::ResourceId;
 use crate::observer::EndReason;
+use crate::timings::Timings;
+
+/// All numbers of a pool, in one look.
+///
+/// The status and the counters are of one moment and fit each other, but for a get or a return that is in the middle of
+/// it. Times are written beside that, without a lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// How the pool stands.
+    pub status: Status,
+    /// What it has done since it was built.
+    pub counters: Counters,
+    /// How long that took.
+    pub timings: Timings,
+}
 
 /// How a pool stands at one moment. Every field is taken from the state under its lock, so they fit
 /// each other.
@@ -78,6 +94,9 @@ pub struct SharedStatus {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
+    /// Gets begun: those that have [ended](Self::gets_ended), and those that wait or whose resource is being looked at.
+    /// One that is just being served may come a moment late.
+    pub gets_started: u64,
     /// Gets that ended with a lease.
     pub gets_ok: u64,
     /// Gets that ran into their deadline.
@@ -104,6 +123,28 @@ pub struct Counters {
     pub create_failed: u64,
     /// Resources ended, by reason.
     pub ended: Ended,
+}
+
+impl Counters {
+    /// Gets that have ended, however they did.
+    pub fn gets_ended(&self) -> u64 {
+        let ended = [
+            self.gets_ok,
+            self.gets_timeout,
+            self.gets_cancelled,
+            self.gets_closed,
+            self.gets_error,
+            self.gets_rejected,
+            self.gets_shed,
+            self.gets_paused,
+        ];
+        ended.into_iter().fold(0, u64::wrapping_add)
+    }
+
+    /// Gets that have begun and not ended.
+    pub fn gets_pending(&self) -> u64 {
+        self.gets_started.saturating_sub(self.gets_ended())
+    }
 }
 
 /// A number for each [`EndReason`].

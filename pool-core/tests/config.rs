@@ -165,6 +165,7 @@ fn the_builder_starts_from_the_default_configuration() {
     assert_eq!((config.check_timeout, config.recycle_timeout), (secs(5), secs(5)));
     assert_eq!((config.keepalive, config.leak_threshold, config.shed), (None, None, None));
     assert_eq!((config.max_uses, config.discard_on_panic), (None, true));
+    assert!(!config.time_leases);
     assert_eq!(Shedding::default(), Shedding { target: millis(50), interval: secs(1) });
 }
 
@@ -213,6 +214,7 @@ mod file {
             check: CheckPolicy::IfIdleFor(secs(2)),
             keepalive: Some(secs(60)),
             leak_threshold: Some(secs(120)),
+            time_leases: true,
             discard_on_panic: false,
             shed: Some(Shedding { target: millis(20), interval: secs(2) }),
             backoff: Backoff { initial: secs(1), multiplier: 2.0, jitter: 0.1, max: secs(120) },

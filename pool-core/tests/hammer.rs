@@ -11,7 +11,7 @@ use std::time::Duration;
 use harness::{Side, ended_gets, ends, millis, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{
-    CheckPolicy, Error, Exclusive, GetOptions, Pause, Priority, ResourceLease, Shared,
+    CheckPolicy, Error, Exclusive, GetOptions, Pause, Priority, ResourceLease, Shared, Snapshot,
 };
 use tokio::runtime;
 use tokio::time::{Instant, timeout};
@@ -118,7 +118,7 @@ fn meddle<K: Side>(pool: &harness::PoolOf<K>, tally: &Tally, seed: u64) {
                 assert!(retained.kept + retained.removed <= 3 * MAX_SIZE);
             }
             _ => {
-                let (status, counters) = pool.snapshot();
+                let Snapshot { status, counters, .. } = pool.snapshot();
                 assert!(status.idle <= status.size, "{status:?}");
                 assert!(K::SHARED || status.idle + status.in_use <= status.size, "{status:?}");
                 assert!(counters.created >= counters.ended.total(), "{counters:?}");
@@ -176,7 +176,7 @@ fn hammer<K: Side>(seed: u64, policy: CheckPolicy) {
         runtime.block_on(task).unwrap();
     }
     // At rest: every place is home, and every get is accounted for.
-    let (status, counters) = pool.snapshot();
+    let Snapshot { status, counters, .. } = pool.snapshot();
     let counts = manager.counts();
     let seen = || format!("seed {seed}\n{status:?}\n{counters:?}\n{counts:?}");
     assert_eq!((status.in_use, status.waiting, status.checking), (0, 0, 0), "{}", seen());
@@ -194,7 +194,7 @@ fn hammer<K: Side>(seed: u64, policy: CheckPolicy) {
     let report = runtime.block_on(pool.drain(secs(10)));
     assert!(report.complete, "{report:?} {}", seen());
     runtime.block_on(manager.until(|counts| counts.live == 0 && counts.creating == 0));
-    let (status, counters) = pool.snapshot();
+    let Snapshot { status, counters, .. } = pool.snapshot();
     assert_eq!((status.size, status.draining, status.closing), (0, 0, 0), "{status:?}");
     assert_eq!(counters.created, counters.ended.total());
     assert_eq!(manager.counts().detached as u64, counters.ended.total());

@@ -1,6 +1,6 @@
 //! The numbers of `pool-core`'s pools.
 
-use pool_core::{Counters, Kind, Manager, ResourcePool, Status};
+use pool_core::{Counters, Kind, Manager, ResourcePool, Snapshot, Status};
 
 use crate::family::{Family, Labelled};
 use crate::readiness::{Standing, with_causes};
@@ -58,7 +58,7 @@ impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
         let [pool, stands] = [self.downgrade(), self.downgrade()];
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
-            let (status, counters) = pool.snapshot();
+            let Snapshot { status, counters, .. } = pool.snapshot();
             Some(sample(&status, &counters))
         });
         let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));

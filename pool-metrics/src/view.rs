@@ -4,7 +4,7 @@ use std::any::TypeId;
 use std::time::Duration;
 
 use pool_core::{
-    Counters, EndReason, Event, Exclusive, Kind, Manager, Recent, ResourcePool, Status,
+    Counters, EndReason, Event, Exclusive, Kind, Manager, Recent, ResourcePool, Snapshot, Status,
 };
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -23,7 +23,7 @@ impl View {
     pub(crate) fn of_pool<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) -> Self {
         let exclusive = TypeId::of::<K>() == TypeId::of::<Exclusive>();
         let kind = if exclusive { "exclusive" } else { "shared" };
-        let (status, counters) = pool.snapshot();
+        let Snapshot { status, counters, .. } = pool.snapshot();
         Self::new(json!({
             "kind": kind,
             "status": status_json(&status),

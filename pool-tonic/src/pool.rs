@@ -154,15 +154,27 @@ impl ChannelPool {
     /// All numbers at once: [`status`](Self::status), [`counters`](Self::counters), and those of the
     /// [`connections`](Self::connections) below.
     pub fn snapshot(&self) -> ChannelSnapshot {
-        let (connections, connection_counters) = self.shared.pool.snapshot();
-        let (dedicated, dedicated_counters) = self.shared.dedicated.snapshot();
+        let pool_core::Snapshot {
+            status: connections,
+            counters: connection_counters,
+            timings: connection_timings,
+            ..
+        } = self.shared.pool.snapshot();
+        let pool_core::Snapshot {
+            status: dedicated,
+            counters: dedicated_counters,
+            timings: dedicated_timings,
+            ..
+        } = self.shared.dedicated.snapshot();
         ChannelSnapshot {
             status: ChannelStatus::new(self.state(), &connections, &dedicated),
             counters: self.counters(),
             connections,
             connection_counters,
+            connection_timings,
             dedicated,
             dedicated_counters,
+            dedicated_timings,
         }
     }
 

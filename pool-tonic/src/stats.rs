@@ -112,10 +112,14 @@ pub struct ChannelSnapshot {
     pub connections: pool_core::Status,
     /// What the pool of connections below has done since it was built.
     pub connection_counters: pool_core::Counters,
+    /// How long that took.
+    pub connection_timings: pool_core::Timings,
     /// How the pool of connections stands that carry one call at a time.
     pub dedicated: pool_core::Status,
     /// What that pool has done since it was built.
     pub dedicated_counters: pool_core::Counters,
+    /// How long that took.
+    pub dedicated_timings: pool_core::Timings,
 }
 
 /// How one address stands.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use pool_core::compat::chain;
-use pool_core::{Counters, EndReason, Error, GetOptions, Manager, Pool, PoolBuilder};
+use pool_core::{Counters, EndReason, Error, GetOptions, Manager, Pool, PoolBuilder, Snapshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -90,7 +90,7 @@ pub(crate) async fn exercise<A: Adapter>(server: &mut Server) -> Outcome<Report>
 
 /// Looks at a pool that nobody uses, and of whose connections the server has ended this many.
 fn look_after<M: Manager>(pool: &Pool<M>, killed: u64) -> Counters {
-    let (status, counters) = pool.snapshot();
+    let Snapshot { status, counters, .. } = pool.snapshot();
     assert_eq!((status.idle, status.in_use, status.waiting), (CONNECTIONS, 0, 0));
     let ended = counters.ended.total();
     assert_eq!(counters.created, CONNECTIONS as u64 + ended, "each was replaced, once");

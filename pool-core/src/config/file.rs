@@ -103,6 +103,8 @@ pub struct PoolConfig {
     /// How long a lease may be out before it is reported; `None` for as long as it likes.
     #[cfg_attr(feature = "serde", serde(with = "super::text::span"))]
     pub leak_threshold: Option<Duration>,
+    /// Whether it is recorded how long leases are out.
+    pub time_leases: bool,
     /// Whether the resource of a holder that panics goes.
     pub discard_on_panic: bool,
     /// When callers are turned away since the queue stands; `None` for never.
@@ -146,6 +148,7 @@ impl Default for PoolConfig {
             check: CheckPolicy::IfIdleFor(Duration::from_secs(1)),
             keepalive: None,
             leak_threshold: None,
+            time_leases: false,
             // It may have left the resource in the middle of something.
             discard_on_panic: true,
             shed: None,
@@ -193,6 +196,7 @@ impl PoolConfig {
             },
             keepalive: self.keepalive,
             leak_threshold: self.leak_threshold,
+            time_leases: self.time_leases,
             shed: self.shed,
             discard_on_panic: self.discard_on_panic,
             backoff: self.backoff,

@@ -191,6 +191,14 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         self
     }
 
+    /// Whether it is recorded how long leases are out, for the [`timings`](crate::Timings::lease) of a
+    /// [`snapshot`](crate::ResourcePool::snapshot). Each get and each return pays for it with a look at the clock and a
+    /// lock. Default `false`.
+    pub fn time_leases(mut self, time: bool) -> Self {
+        self.config.time_leases = time;
+        self
+    }
+
     /// Whether the resource of a holder that panics is discarded, since it may have been left in the
     /// middle of something. A shared one stays either way. Default `true`.
     pub fn discard_on_panic(mut self, discard: bool) -> Self {
@@ -322,6 +330,7 @@ mod tests {
             check: CheckPolicy::Always,
             keepalive: Some(secs(209)),
             leak_threshold: Some(secs(210)),
+            time_leases: true,
             discard_on_panic: false,
             shed: Some(Shedding { target: secs(211), interval: secs(212) }),
             backoff: Backoff { multiplier: 2.0, ..Backoff::default() },
@@ -355,6 +364,7 @@ mod tests {
             .check(CheckPolicy::Always)
             .keepalive(Duration::from_secs(209))
             .leak_threshold(Duration::from_secs(210))
+            .time_leases(true)
             .discard_on_panic(false)
             .shed(other.shed)
             .backoff(other.backoff)

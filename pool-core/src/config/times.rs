@@ -34,6 +34,7 @@ pub(crate) struct Times {
     /// How often idle resources are checked.
     pub(crate) keepalive: Option<Duration>,
     pub(crate) leak_threshold: Option<Duration>,
+    pub(crate) time_leases: bool,
     pub(crate) shed: Option<Shedding>,
     pub(crate) discard_on_panic: bool,
     pub(crate) backoff: Backoff,

@@ -136,13 +136,18 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         key
     }
 
-    /// A lease has ended.
+    /// A lease has ended, which its holder may have come to use.
     #[inline]
-    pub(crate) fn untrack(&self, key: Option<u32>) {
+    pub(crate) fn untrack(&self, key: Option<u32>, used: bool) {
         if let (Some(leaks), Some(key)) = (&self.leaks, key)
-            && let Some(event) = leaks.returned(key, self.clock.now())
+            && let Some((held_for, event)) = leaks.returned(key, self.clock.now())
         {
-            self.tell(event);
+            if used {
+                self.spent.used(held_for);
+            }
+            if let Some(event) = event {
+                self.tell(event);
+            }
         }
     }
 }

@@ -8,27 +8,31 @@ use std::thread;
 use super::ResourceLease;
 use super::marks::Stage;
 use crate::acquire::Patience;
-use crate::config::{CheckPolicy, Times};
+use crate::config::CheckPolicy;
 use crate::core::Core;
 use crate::kind::{Kind, Limits, Unfit, UntilWhen};
 use crate::manager::Manager;
-use crate::moment::Clock;
+use crate::moment::Moment;
 use crate::state::{Store, Unserved};
+use crate::timings::Ending;
 
 /// The limits of a get's checks.
-struct PatienceLimits<'a> {
+struct PatienceLimits<'a, M: Manager, K: Kind<M>> {
     patience: &'a mut Patience,
-    times: &'a Times,
-    clock: Clock,
+    core: &'a Core<M, K>,
 }
 
-impl Limits for PatienceLimits<'_> {
+impl<M: Manager, K: Kind<M>> Limits for PatienceLimits<'_, M, K> {
     fn check_until(&mut self) -> UntilWhen {
-        self.patience.check_until(self.times, self.clock)
+        self.patience.check_until(&self.core.times, self.core.clock)
     }
 
     fn recycle_until(&mut self) -> UntilWhen {
-        self.patience.recycle_until(self.times, self.clock)
+        self.patience.recycle_until(&self.core.times, self.core.clock)
+    }
+
+    fn ended(&self, from: Moment, ending: Ending) {
+        self.core.spent.checked(self.core.clock.now().since(from), ending);
     }
 }
 
@@ -69,8 +73,9 @@ impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
         self.marks.set_stage(Stage::Checked);
         let check = stale || self.core.times.check_policy == CheckPolicy::Always;
         if let Some(place) = &mut self.place {
-            let Core { manager, hooks, clock, times, .. } = &*self.core;
-            let limits = PatienceLimits { patience, times, clock: *clock };
+            let core = &*self.core;
+            let Core { manager, hooks, clock, .. } = core;
+            let limits = PatienceLimits { patience, core };
             let prepared = K::prepare(manager, hooks, place, check, *clock, limits).await;
             if let Err(unfit) = prepared {
                 self.reject(match unfit {
@@ -97,7 +102,7 @@ impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
                 state.free(waiter);
                 state.put_back(place, now, actions);
             });
-            self.untrack();
+            self.untrack(false);
         }
     }
 
@@ -115,7 +120,7 @@ impl<M: Manager, K: Kind<M>> ResourceLease<'_, M, K> {
         }
         if let Some(place) = self.place.take() {
             self.core.reject(place, self.marks.waiter(), unserved);
-            self.untrack();
+            self.untrack(false);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::metadata::Metadata;
 use crate::observer::Event;
 use crate::recent::Recent;
 use crate::state::State;
-use crate::status::{Counters, SharedStatus, Status};
+use crate::status::{Counters, SharedStatus, Snapshot, Status};
 
 impl<M: SharedManager> ResourcePool<M, Shared> {
     /// How each resource stands, those that drain too, in the order in which they were created. All of it at
@@ -83,10 +83,29 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         self.core.look(State::counters)
     }
 
-    /// How the pool stands and what it has done so far, at one moment: the one fits the other, but for a
-    /// get or a return that is in the middle of it.
-    pub fn snapshot(&self) -> (Status, Counters) {
-        self.core.look(|state| (state.status(), state.counters()))
+    /// How the pool stands, what it has done so far and how long that took, in one look.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::ScriptedManager;
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder(ScriptedManager::new()).build()?;
+    /// let _lease = pool.get().await?;
+    /// let now = pool.snapshot();
+    /// assert_eq!((now.status.in_use, now.counters.gets_ok), (1, 1));
+    /// // It had to wait for its resource to be created.
+    /// assert_eq!((now.timings.wait.count(), now.timings.create.ok.count()), (1, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn snapshot(&self) -> Snapshot {
+        let spent = &self.core.spent;
+        self.core.look(|state| Snapshot {
+            status: state.status(),
+            counters: state.counters(),
+            timings: spent.read(),
+        })
     }
 
     /// The error of the last creation, if none has succeeded since.
@@ -119,7 +138,8 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// The leases that have been out for longest, at most `most` of them, the longest first. Empty unless
-    /// [`leak_threshold`](crate::Builder::leak_threshold) is set, without which nobody writes them down.
+    /// [`leak_threshold`](crate::Builder::leak_threshold) or [`time_leases`](crate::Builder::time_leases) is set, without which
+    /// nobody writes them down.
     ///
     /// # Examples
     ///

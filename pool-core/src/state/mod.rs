@@ -82,7 +82,7 @@ use self::shared::{Errand, Groups, Origin};
 use self::shed::Shed;
 pub(crate) use self::store::Ended;
 pub(crate) use self::store::Store;
-pub(crate) use self::tickets::{Ask, Key, Left, Outcome, Places, Polled, Ticket};
+pub(crate) use self::tickets::{Ask, Key, Left, Outcome, Places, Polled, STANDS_FOR, Ticket};
 pub(crate) use self::timers::Work;
 use self::waiters::Waiters;
 use crate::config::{Limits, Times};
@@ -160,8 +160,9 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     checking: usize,
     /// Of those that want several, which are checked one after the other.
     withheld: usize,
-    /// The most gets that were said to have ended with a lease.
+    /// The most gets that were said to have ended with a lease, and to have begun.
     served: u64,
+    started: u64,
 }
 
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
@@ -214,6 +215,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             checking: 0,
             withheld: 0,
             served: 0,
+            started: 0,
         };
         state.set_clock(Moment::default());
         state

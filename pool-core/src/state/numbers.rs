@@ -36,7 +36,17 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let served = self.counters.gets_ok.wrapping_add(self.front.counted());
         self.served =
             self.served.max(served.saturating_sub((self.checking + self.withheld) as u64));
-        Counters { gets_ok: self.served, waits: self.waiters.joined_in_all(), ..self.counters }
+        let mut counters =
+            Counters { gets_ok: self.served, waits: self.waiters.joined_in_all(), ..self.counters };
+        // Nor is it that a get has begun: one is nowhere between being granted a place and picking it up, and between a
+        // check that failed and what comes after it.
+        let ended = counters.gets_ended();
+        let others = ended - self.served;
+        let waiting = self.waiters.waiting_in_all() as u64;
+        let begun = served.saturating_sub(self.withheld as u64) + others + waiting;
+        self.started = self.started.max(begun).max(ended);
+        counters.gets_started = self.started;
+        counters
     }
 
     /// What counts towards the maximum size.

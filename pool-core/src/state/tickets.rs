@@ -79,6 +79,19 @@ pub(crate) struct Ticket {
     pub(super) stand: u64,
 }
 
+impl Ticket {
+    /// Whether it is one of the [`STANDS_FOR`] that are timed for all of them. It goes by where it stood, spread so that no
+    /// rhythm of those that join hits only one sort of them.
+    #[inline]
+    pub(crate) fn is_timed(self) -> bool {
+        // Odd, and of no pattern: the golden ratio's.
+        self.stand.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60 == 0
+    }
+}
+
+/// How many waits the one stands for that is timed, while there are too many to time each.
+pub(crate) const STANDS_FOR: u8 = 16;
+
 /// What one asks for that joins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {

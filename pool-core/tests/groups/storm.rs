@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
 use fastrand::Rng;
-use pool_core::{Error, GetOptions, GroupChange, GroupId};
+use pool_core::{Error, GetOptions, GroupChange, GroupId, Snapshot};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
@@ -71,7 +71,7 @@ fn every_get_ends_in_one_way_however_groups_come_and_go() {
                 caller.await.unwrap();
             }
             at("at the end".to_owned());
-            let (status, counters) = pool.snapshot();
+            let Snapshot { status, counters, .. } = pool.snapshot();
             assert_eq!((status.waiting, status.in_use), (0, 0), "{status:?}");
             assert_eq!(ended_gets(&counters), CALLERS * GETS, "{counters:?}");
             // A lease that came just when its caller gave up is one that was cancelled, or was lent.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use pool_core::test_util::{ScriptedManager, ScriptedResource};
 use pool_core::{
     Builder, Counters, Event, Exclusive, Kind, Observer, Pool, ResourceLease, ResourcePool, Shared,
-    SharedPool,
+    SharedPool, Snapshot,
 };
 use tokio::sync::Notify;
 
@@ -222,14 +222,7 @@ impl<'a, T> Driven<'a, T> {
 
 /// Gets that have come to an end, whichever.
 pub fn ended_gets(counters: &Counters) -> u64 {
-    counters.gets_ok
-        + counters.gets_timeout
-        + counters.gets_cancelled
-        + counters.gets_closed
-        + counters.gets_error
-        + counters.gets_rejected
-        + counters.gets_shed
-        + counters.gets_paused
+    counters.gets_ended()
 }
 
 /// What the test knows, for the judge.
@@ -263,7 +256,7 @@ pub fn judge<K: Side>(
     manager: &ScriptedManager,
     known: &Known,
 ) -> Result<(), String> {
-    let ((status, counters), counts) = (pool.snapshot(), manager.counts());
+    let (Snapshot { status, counters, .. }, counts) = (pool.snapshot(), manager.counts());
     let demand = |holds: bool, what: &str| {
         let seen = || format!("{what}\n  {status:?}\n  {counters:?}\n  {counts:?}\n  {known:?}");
         if holds { Ok(()) } else { Err(seen()) }
@@ -297,5 +290,9 @@ pub fn judge<K: Side>(
     demand(is_served, "I3: somebody waits while a resource is idle")?;
     let pending = (status.waiting + status.checking) as u64 + unpolled;
     let gets = ended_gets(&counters) + pending;
-    demand((started..=started + several).contains(&gets), "I14: gets that ended and that go on")
+    demand((started..=started + several).contains(&gets), "I14: gets that ended and that go on")?;
+    let begun = started - unpolled.min(started);
+    demand((begun..=started + several).contains(&counters.gets_started), "I14: gets that began")?;
+    let going_on = unpolled > 0 || several > 0 || counters.gets_pending() + unpolled == pending;
+    demand(going_on, "I14: gets that go on")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pool_core::{Counters, Kind};
+use pool_core::{Counters, Kind, Snapshot};
 use tokio::runtime::Handle;
 use tokio::task::yield_now;
 use tokio::time::Instant;
@@ -64,7 +64,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
                 }
             }
         }
-        let (status, counters) = self.pool.snapshot();
+        let Snapshot { status, counters, .. } = self.pool.snapshot();
         self.model.judge_state(&status);
         self.compare_counters(&counters);
     }
