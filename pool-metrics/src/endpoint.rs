@@ -25,8 +25,12 @@ use connections::Connections;
 
 use crate::registry::Registry;
 
-/// What a scrape's `content-type` says.
+/// What a scrape's `content-type` says, unless the client prefers OpenMetrics.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// The same of a scrape by a client that prefers OpenMetrics.
+pub const OPENMETRICS_CONTENT_TYPE: &str =
+    "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Where to serve unless there is a reason to serve elsewhere: on loopback, so that nobody else sees the
 /// numbers, at the port that exporters of the `metrics` facade use.

@@ -42,7 +42,7 @@
 //! | | |
 //! |---|---|
 //! | `/` | the page: each pool with what is the matter in words, charts of the last minutes, connections, endpoints, the latest events with their reasons (feature `page`) |
-//! | `/metrics` | what Prometheus scrapes |
+//! | `/metrics` | what Prometheus scrapes: its own text format, or OpenMetrics for those whose `Accept` prefers it |
 //! | `/pools` | what the page is made from, as JSON; its fields may change with the page (feature `page`) |
 //! | `/healthz` | 200 while the process answers and no pool is stuck: for a liveness probe. What peers do does not matter, since a restart would not mend that |
 //! | `/readyz` | 200 or 503, by what each pool [has to be](Readiness) for the process to be sent work, with a line for each: for a readiness probe |
@@ -127,7 +127,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::ToSocketAddrs;
 
-pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint};
+pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint, OPENMETRICS_CONTENT_TYPE};
 pub use family::{Family, Kind, Labelled};
 pub use histogram::Histogram;
 pub use mirror::{Mirror, MirrorError, Mirroring};

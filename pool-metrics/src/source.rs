@@ -92,9 +92,10 @@ impl Probe {
     /// What the page shows of it; `None` if it is gone.
     #[cfg(feature = "page")]
     pub(crate) fn look(&self) -> Option<View> {
+        let sample = self.sample()?;
         match &self.view {
-            Some(view) => view(),
-            None => self.sample().map(|sample| View::of_numbers(&sample)),
+            Some(view) => Some(view()?.with_waits(&sample)),
+            None => Some(View::of_numbers(&sample)),
         }
     }
 

@@ -15,6 +15,9 @@ use crate::sample::{self, Sample};
 /// How many connections, and how many endpoints, are shown one by one.
 pub(crate) const SHOWN: usize = 200;
 
+/// The families that say how long those waited that had to.
+const WAITS: [&str; 2] = ["pool_wait_time_seconds", "grpc_pool_queue_time_seconds"];
+
 /// One pool as JSON, without its name.
 pub(crate) struct View(pub(crate) Map<String, Value>);
 
@@ -49,6 +52,21 @@ impl View {
             })
         });
         Self::new(json!({ "kind": "other", "numbers": numbers.collect::<Vec<_>>() }))
+    }
+
+    /// The same with how long those waited that had to, if that is among the numbers.
+    pub(crate) fn with_waits(mut self, sample: &Sample) -> Self {
+        let times = sample.points().iter().find_map(|point| match &point.value {
+            sample::Value::Histogram(times) if WAITS.contains(&point.series.family.name()) => {
+                Some(times)
+            }
+            _ => None,
+        });
+        if let Some(times) = times {
+            // A bound that is infinite is null in JSON.
+            self.0.insert("wait".to_owned(), json!({ "buckets": times.buckets() }));
+        }
+        self
     }
 
     pub(crate) fn new(value: Value) -> Self {

@@ -126,3 +126,43 @@ async fn an_answer_is_compressed_for_those_who_accept_that() {
     assert!(!is_gzip);
     assert_eq!(body, registry.render().into_bytes());
 }
+
+#[tokio::test]
+async fn the_format_is_the_one_that_is_preferred() {
+    let registry = Registry::new();
+    let fake = Fake::new(3, 1);
+    registry.register("p", &fake).unwrap();
+    let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
+    // What Prometheus 3 sends, without its protobuf.
+    let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+        application/openmetrics-text;version=0.0.1;q=0.4,\
+        text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+    for (accepted, is_open) in [
+        (prometheus, true),
+        ("application/openmetrics-text", true),
+        ("application/openmetrics-text; version=\"1.0.0\", text/plain;q=0.9", true),
+        ("application/openmetrics-text;q=0.3, text/plain;q=0.9", false),
+        ("application/openmetrics-text;q=0.3, */*", false),
+        ("application/openmetrics-text;version=9.0.0", false),
+        ("application/openmetrics-text;q=0", false),
+        ("application/openmetrics-text;q=much", false),
+        ("text/html, */*;q=0.8", false),
+        ("*/*", false),
+        ("", false),
+        (";;;,,,q=;=\"", false),
+    ] {
+        let mut stream = TcpStream::connect(endpoint.local_addr()).await.unwrap();
+        let head = format!("GET /metrics HTTP/1.0\r\naccept: {accepted}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.expect("answers").unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (kind, text) = if is_open {
+            (pool_metrics::OPENMETRICS_CONTENT_TYPE, registry.render_openmetrics())
+        } else {
+            (pool_metrics::CONTENT_TYPE, registry.render())
+        };
+        assert!(head.contains(&format!("content-type: {kind}\r\n")), "{accepted}: {head}");
+        assert_eq!(body, text, "{accepted}");
+    }
+}
