@@ -1,4 +1,6 @@
-//! The numbers of `pool-tonic`'s pools: those of the pool of connections below, and of the calls.
+//! The numbers of `pool-tonic`'s pools: those of the pool of connections below, of the connections, and of the calls.
+
+mod connections;
 
 use pool_tonic::{
     AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState, code_name,
@@ -90,18 +92,6 @@ static RESOLUTIONS: Labelled = Family::counter(
 )
 .by("result");
 
-// The next two are gRFC A94's.
-
-static ATTEMPTS_SUCCEEDED: Family = Family::counter(
-    "grpc_subchannel_connection_attempts_succeeded_total",
-    "Attempts to connect that made a connection ready for calls.",
-);
-
-static ATTEMPTS_FAILED: Family = Family::counter(
-    "grpc_subchannel_connection_attempts_failed_total",
-    "Attempts to connect that failed or took too long.",
-);
-
 impl Source for ChannelPool {
     fn probe(&self) -> Probe {
         let [pool, stands] = [self.downgrade(), self.downgrade()];
@@ -110,8 +100,10 @@ impl Source for ChannelPool {
             let now = pool.snapshot();
             let mut sample = pool::sample(&now.connections, &now.connection_counters);
             put_status(&mut sample, &now.status);
-            put_endpoints(&mut sample, &pool.addresses());
+            let endpoints = pool.addresses();
+            put_endpoints(&mut sample, &endpoints);
             put_counters(&mut sample, &now.counters);
+            connections::put(&mut sample, &pool, &now, &endpoints);
             Some(sample)
         });
         let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
@@ -181,8 +173,6 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     ] {
         sample.set_by(&RESOLUTIONS, result, number);
     }
-    sample.set(&ATTEMPTS_SUCCEEDED, counters.connections_opened);
-    sample.set(&ATTEMPTS_FAILED, counters.connections_failed);
 }
 
 pub(crate) fn label(state: ConnectivityState) -> &'static str {

@@ -63,6 +63,18 @@ fn all_series_are_there_from_the_beginning() {
         "grpc_pool_goaways_total{pool=\"p\"}",
         "grpc_pool_connections_lost_total{pool=\"p\"}",
         "grpc_pool_resolutions_total{pool=\"p\",result=\"empty\"}",
+        "grpc_pool_resolver_updates_total{pool=\"p\",op=\"remove\"}",
+        "grpc_pool_endpoints_ejected{pool=\"p\"}",
+        "grpc_pool_endpoint_weight_max{pool=\"p\"}",
+        "grpc_pool_streams_per_channel_max{pool=\"p\"}",
+        "grpc_pool_streams_per_channel_min{pool=\"p\"}",
+        "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}",
+        "grpc_pool_dedicated_streams{pool=\"p\"}",
+        "grpc_pool_dedicated_queued_calls{pool=\"p\"}",
+        "grpc_client_tls_handshakes_total{pool=\"p\",result=\"timeout\"}",
+        "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"GOAWAY NO_ERROR\"}",
+        "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"unknown\"}",
+        "grpc_subchannel_open_connections{pool=\"p\"}",
         "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}",
         "grpc_subchannel_connection_attempts_failed_total{pool=\"p\"}",
     ];
@@ -100,6 +112,46 @@ async fn what_a_resolver_answers_is_counted() {
     let scrape = registry.render();
     assert_eq!(value(&scrape, "grpc_pool_resolutions_total{pool=\"p\",result=\"set\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_resolutions_total{pool=\"p\",result=\"error\"}"), 0);
+    let updates = |scrape: &str, op| {
+        value(scrape, &format!("grpc_pool_resolver_updates_total{{pool=\"p\",op=\"{op}\"}}"))
+    };
+    assert_eq!((updates(&scrape, "add"), updates(&scrape, "remove")), (1, 0));
+
+    let heavy = pool_tonic::resolve::Endpoint::from(server().await).weight(3);
+    let light = pool_tonic::resolve::Endpoint::from(server().await);
+    feed.set([heavy, light].into_iter().collect());
+    let scrape = timeout(SOON, async {
+        loop {
+            let scrape = registry.render();
+            if updates(&scrape, "add") == 3 {
+                return scrape;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let scrape = scrape.await.expect("the resolver is pushed");
+    assert_eq!(updates(&scrape, "remove"), 1);
+    let weight = |of| value(&scrape, &format!("grpc_pool_endpoint_weight_{of}{{pool=\"p\"}}"));
+    assert_eq!(weight("max"), 3 * weight("min"));
+}
+
+#[tokio::test]
+async fn a_connection_of_ones_own_shows_among_the_dedicated_ones_and_how_it_ended() {
+    let registry = Registry::new();
+    let pool = ChannelPool::builder(format!("http://{}", server().await)).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let own = timeout(SOON, pool.exclusive()).await.expect("it is there soon").unwrap();
+    let scrape = registry.render();
+    assert_eq!(value(&scrape, "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_pool_dedicated_streams{pool=\"p\"}"), 1);
+    assert_eq!(value(&scrape, "grpc_subchannel_open_connections{pool=\"p\"}"), 1);
+    drop(own);
+    timeout(SOON, pool.close(Duration::from_secs(1))).await.expect("nothing is in its way");
+    let scrape = registry.render();
+    let shutdown =
+        "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"subchannel shutdown\"}";
+    assert_eq!(value(&scrape, shutdown), 1);
+    assert_eq!(value(&scrape, "grpc_subchannel_open_connections{pool=\"p\"}"), 0);
 }
 
 #[test]

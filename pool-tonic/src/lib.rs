@@ -154,6 +154,7 @@ mod code;
 mod config;
 mod connection;
 mod connectivity;
+mod disconnect;
 mod error;
 mod exclusive;
 #[cfg(feature = "health")]
@@ -180,6 +181,7 @@ pub use code::code_name;
 pub use config::{ChannelPoolBuilder, Subset};
 pub use connection::Connection;
 pub use connectivity::ConnectivityState;
+pub use disconnect::{DisconnectError, Disconnections};
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use exclusive::ExclusiveChannel;
 #[cfg(feature = "health")]

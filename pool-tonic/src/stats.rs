@@ -8,6 +8,7 @@ use tonic::Code;
 
 use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
+use crate::disconnect::{DisconnectTotals, Disconnections};
 use crate::error::ConnectError;
 use crate::retry::Throttle;
 
@@ -188,6 +189,20 @@ pub struct ChannelCounters {
     pub resolve_failures: u64,
     /// Answers of the resolver without an endpoint.
     pub resolve_empty: u64,
+    /// Endpoints that came into use with answers of the resolver.
+    pub endpoints_added: u64,
+    /// Endpoints that went out of use with answers of the resolver.
+    pub endpoints_removed: u64,
+    /// READY connections that take calls no more, by the first reason that was seen: never more than
+    /// `connections_opened`, and as many once all are gone.
+    pub disconnections: Disconnections,
+    /// TLS handshakes that ended well, with HTTP/2 agreed on. Attempts that were given up meanwhile are in none of the
+    /// three.
+    pub tls_handshakes_ok: u64,
+    /// TLS handshakes that failed, also for want of HTTP/2.
+    pub tls_handshakes_failed: u64,
+    /// TLS handshakes that took longer than the attempt to connect may.
+    pub tls_handshakes_timed_out: u64,
 }
 
 /// How one connection stands, from the begin of its attempt until its socket is closed.
@@ -269,12 +284,19 @@ pub(crate) struct Totals {
     pub(crate) resolve_empty: AtomicU64,
     /// What the observer of endpoints was told last, whether there is one or not.
     pub(crate) recent: RecentEvents<EndpointEvent>,
+    pub(crate) endpoints_added: AtomicU64,
+    pub(crate) endpoints_removed: AtomicU64,
+    pub(crate) disconnections: DisconnectTotals,
+    pub(crate) tls_handshakes_ok: AtomicU64,
+    pub(crate) tls_handshakes_failed: AtomicU64,
+    pub(crate) tls_handshakes_timed_out: AtomicU64,
 }
 
 impl Totals {
     pub(crate) fn snapshot(&self) -> ChannelCounters {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // Ended before started, so that never more seem to have ended than started.
+        // What ended before what began, so that never more seem to have ended than begun.
+        let disconnections = self.disconnections.snapshot();
         let calls_ended = CallsEnded(std::array::from_fn(|code| read(&self.calls_ended[code])));
         std::sync::atomic::fence(Ordering::Acquire);
         ChannelCounters {
@@ -293,6 +315,12 @@ impl Totals {
             resolutions: read(&self.resolutions),
             resolve_failures: read(&self.resolve_failures),
             resolve_empty: read(&self.resolve_empty),
+            endpoints_added: read(&self.endpoints_added),
+            endpoints_removed: read(&self.endpoints_removed),
+            disconnections,
+            tls_handshakes_ok: read(&self.tls_handshakes_ok),
+            tls_handshakes_failed: read(&self.tls_handshakes_failed),
+            tls_handshakes_timed_out: read(&self.tls_handshakes_timed_out),
         }
     }
 }

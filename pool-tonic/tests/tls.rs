@@ -331,3 +331,27 @@ async fn public_roots_do_not_trust_a_private_server_and_private_ones_can_be_adde
     let pool = ChannelPool::builder(server.uri()).tls_config(both).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
+
+#[tokio::test]
+async fn handshakes_are_counted_by_how_they_end() {
+    let handshakes = |pool: &ChannelPool| {
+        let counters = pool.counters();
+        let failed = (counters.tls_handshakes_failed, counters.tls_handshakes_timed_out);
+        (counters.tls_handshakes_ok, failed.0, failed.1)
+    };
+    let ca = Ca::new();
+    let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
+    let pool = ca.pool(server.uri()).max_connections(1).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!(handshakes(&pool), (1, 0, 0));
+
+    let pool = Ca::new().pool(server.uri()).max_connections(1).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(handshakes(&pool), (0, 1, 0));
+
+    let mute = Peer::listen().await.unwrap();
+    let uri = format!("https://{}", mute.addr());
+    let pool = ca.pool(uri).connect_timeout(Duration::from_millis(200)).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(handshakes(&pool), (0, 0, 1));
+}

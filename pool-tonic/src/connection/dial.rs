@@ -184,7 +184,7 @@ pub(crate) async fn dial(
     totals: &Arc<Totals>,
 ) -> Result<Dialled, ConnectError> {
     let address = dial.address().clone();
-    let attempt = Attempt::begin(&address, config.connect_timeout);
+    let attempt = Attempt::begin(&address, config.connect_timeout, totals);
     // A handshake is large, and is to be a part of no task for longer than it takes.
     match Box::pin(connect(attempt, config)).await {
         Ok(start) => {

@@ -58,6 +58,7 @@ use super::places::Places;
 use super::pulse::{Pulse, Silent};
 use super::watched::Watched;
 use crate::address_book::Live;
+use crate::disconnect::DisconnectError;
 use crate::stats::Totals;
 
 /// How long a connection that the pool has dropped may take for its last frames, when the peer does not
@@ -102,7 +103,19 @@ pub(super) struct Driver<I> {
     /// The server has complained of too many pings.
     pub(super) complained: bool,
     pub(super) live: Live,
+    /// Why it takes calls no more, once it does and was counted.
+    pub(super) disconnected: Option<DisconnectError>,
     pub(super) totals: Arc<Totals>,
+}
+
+impl<I> Driver<I> {
+    /// It takes calls no more, and this is why; the first reason holds.
+    fn disconnected(&mut self, error: DisconnectError) {
+        if self.disconnected.is_none() {
+            self.disconnected = Some(error);
+            self.totals.disconnections.count(error);
+        }
+    }
 }
 
 impl<I> Driver<I>
@@ -136,6 +149,7 @@ where
             self.is_gone = true;
             return;
         }
+        self.disconnected(DisconnectError::of(&error));
         let reason = error.to_string();
         if error.is_go_away() && error.is_remote() {
             self.totals.goaways.fetch_add(1, Ordering::Relaxed);
@@ -179,6 +193,9 @@ where
         }
         // A GOAWAY may have been read by the same poll as the end.
         self.observe_goaway(cx);
+        self.disconnected(
+            result.as_ref().map_or_else(DisconnectError::of, |()| DisconnectError::Unknown),
+        );
         self.lost(match result {
             Ok(()) => "the server closed the connection".to_owned(),
             Err(error) => error.to_string(),
@@ -208,12 +225,14 @@ where
         let mut cx = Context::from_waker(&bell);
         if self.control.is_to_be_cut() {
             self.control.set_cut_by(CutBy::Close);
+            self.disconnected(DisconnectError::SubchannelShutdown);
             self.live.leave();
             self.places.handle().broken("the pool was closed");
             return ControlFlow::Break(());
         }
         if self.control.is_dropped() && self.close_timeout.is_none() {
             self.let_go();
+            self.disconnected(DisconnectError::SubchannelShutdown);
             self.live.leave();
             self.close_in_time();
         }
@@ -224,6 +243,7 @@ where
             return ControlFlow::Break(());
         }
         if self.control.is_used_up() && self.probe.is_some() {
+            self.disconnected(DisconnectError::SubchannelShutdown);
             self.drain(
                 "its stream ids, or calls that it may cancel, are nearly used up".to_owned(),
             );
@@ -256,6 +276,7 @@ where
         if let Err(Silent) = attended {
             let by = CutBy::Keepalive(pulse.timeout());
             self.control.set_cut_by(by);
+            self.disconnected(DisconnectError::ConnectionTimedOut);
             self.totals.keepalive_timeouts.fetch_add(1, Ordering::Relaxed);
             if self.close_timeout.is_none() {
                 self.lost(by.to_string());
@@ -283,6 +304,7 @@ where
 /// A task that is dropped, since its runtime ends, leaves a connection that nobody drives.
 impl<I> Drop for Driver<I> {
     fn drop(&mut self) {
+        self.disconnected(DisconnectError::SubchannelShutdown);
         if self.live.is_counted() {
             self.places.handle().broken("the runtime that drove it ended");
         }
@@ -319,6 +341,7 @@ where
         this.observe_limit();
         this.observe_goaway(cx);
         if this.is_gone && this.close_timeout.is_none() {
+            this.disconnected(DisconnectError::Unknown);
             this.lost("the server closed the connection".to_owned());
             this.close_in_time();
         }

@@ -130,6 +130,7 @@ where
             peer_limit: usize::MAX - 1,
             places: Arc::clone(&places),
             live,
+            disconnected: None,
             totals: Arc::clone(totals),
         };
         // Before the resource is lent.

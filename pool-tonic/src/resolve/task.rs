@@ -192,6 +192,9 @@ impl Resolver {
     fn apply(&self, sites: Vec<Site>, due: Instant) {
         let Chosen { of, taken, added, removed } =
             self.outlet.spread.set(sites, |changes| self.outlet.groups.note(changes));
+        let totals = &self.outlet.totals;
+        totals.endpoints_added.fetch_add(added as u64, Ordering::Relaxed);
+        totals.endpoints_removed.fetch_add(removed as u64, Ordering::Relaxed);
         self.outlet.groups.tell();
         self.outlet.book.settle();
         // What is replaced has a destructor of the user's, perhaps.

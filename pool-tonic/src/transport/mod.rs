@@ -23,6 +23,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
 use crate::error::ConnectError;
+use crate::stats::Totals;
 
 pub(crate) use connector::{Connect, Connector};
 pub(crate) use tcp::{Tcp, TcpOptions};
@@ -45,15 +46,18 @@ pub(crate) struct Attempt<'a> {
     address: &'a Address,
     timeout: Duration,
     deadline: Instant,
+    /// Where it is counted how parts of it end.
+    #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS handshakes are"))]
+    totals: &'a Totals,
 }
 
 impl<'a> Attempt<'a> {
     /// Begins now.
-    pub(crate) fn begin(address: &'a Address, timeout: Duration) -> Self {
+    pub(crate) fn begin(address: &'a Address, timeout: Duration, totals: &'a Totals) -> Self {
         let now = Instant::now();
         // Beyond what the clock can say there is no difference.
         let deadline = now.checked_add(timeout).unwrap_or(now + MUCH_TIME);
-        Self { address, timeout, deadline }
+        Self { address, timeout, deadline, totals }
     }
 
     pub(crate) fn address(&self) -> &'a Address {

@@ -205,7 +205,8 @@ mod tests {
         dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let dead = dead.local_addr().unwrap();
         let address = Address::parse("http://orders:1").unwrap();
-        let attempt = Attempt::begin(&address, Duration::from_secs(20));
+        let totals = crate::stats::Totals::default();
+        let attempt = Attempt::begin(&address, Duration::from_secs(20), &totals);
         let options = options();
         let addrs = [dead, there];
         let connected = timeout(Duration::from_secs(20), options.any(&addrs, &attempt)).await;

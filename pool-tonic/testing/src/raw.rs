@@ -175,6 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
         }
     }
 
+    /// What it is read from and written to, to be ended as the test likes.
+    pub fn into_stream(self) -> S {
+        self.stream
+    }
+
     /// What was read already, while something else was waited for.
     pub fn kept(&mut self) -> Vec<Heard> {
         self.held.drain(..).collect()

@@ -10,6 +10,7 @@ mod config;
 mod pem;
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as RustlsError};
@@ -72,19 +73,28 @@ impl Tls {
         let name = self
             .server_name(address)
             .map_err(|error| ConnectError::tls(address, io::Error::other(error)))?;
+        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
+        let totals = attempt.totals;
         let stream = attempt
             .within("the TLS handshake was under way", TlsConnector::from(config).connect(name, io))
-            .await?
-            .map_err(|error| match rustls_error(&error) {
-                Some(RustlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-                    ConnectError::alpn(address, Some(error))
-                }
-                _ => ConnectError::tls(address, error),
-            })?;
-        match stream.get_ref().1.alpn_protocol() {
+            .await
+            .inspect_err(|_| _ = count(&totals.tls_handshakes_timed_out))?;
+        let agreed = stream.map_err(|error| match rustls_error(&error) {
+            Some(RustlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+                ConnectError::alpn(address, Some(error))
+            }
+            _ => ConnectError::tls(address, error),
+        });
+        let agreed = agreed.and_then(|stream| match stream.get_ref().1.alpn_protocol() {
             Some(H2) => Ok(stream),
             _ => Err(ConnectError::alpn(address, None)),
-        }
+        });
+        count(if agreed.is_ok() {
+            &totals.tls_handshakes_ok
+        } else {
+            &totals.tls_handshakes_failed
+        });
+        agreed
     }
 }
 
