@@ -91,6 +91,7 @@
 //! share of gets that had to wait.
 //!
 #![cfg_attr(feature = "tonic", doc = include_str!("grpc.md"))]
+#![cfg_attr(feature = "calls", doc = include_str!("calls.md"))]
 //! # Features
 //!
 //! - `page` (default): the page and its JSON.
@@ -101,6 +102,8 @@
 //! [`Mirror`] hands the same numbers to the recorder of the `metrics` facade. [`Source`] is how a type
 //! of one's own is registered.
 
+#[cfg(feature = "calls")]
+mod calls;
 mod endpoint;
 mod family;
 #[cfg(feature = "tonic")]
@@ -127,6 +130,8 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::ToSocketAddrs;
 
+#[cfg(feature = "calls")]
+pub use calls::{CallBody, CallFuture, CallMetrics, CountedCalls};
 pub use endpoint::{CONTENT_TYPE, DEFAULT_ADDRESS, Endpoint, OPENMETRICS_CONTENT_TYPE};
 pub use family::{Family, Kind, Labelled};
 pub use histogram::Histogram;

@@ -209,7 +209,7 @@ impl Mirrors {
     fn look_up(pool: &str, series: Series) -> Self {
         let family: &'static Family = series.family;
         let mut labels = vec![Label::new("pool", pool.to_owned())];
-        if let Some((name, value)) = series.label {
+        for (name, value) in series.label.into_iter().chain(series.also) {
             labels.push(Label::from_static_parts(name, value));
         }
         let key = Key::from_parts(family.name(), labels);

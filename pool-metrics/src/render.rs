@@ -78,7 +78,7 @@ fn encode_point(
     pool: &str,
     point: &Point,
 ) -> fmt::Result {
-    let labels = [Some(("pool", pool)), point.series.label];
+    let labels = [Some(("pool", pool)), point.series.label, point.series.also];
     let labels: Vec<_> = labels.into_iter().flatten().collect();
     let mut metric = family.encode_family(&labels)?;
     match &point.value {

@@ -41,6 +41,8 @@ pub(crate) enum Value {
 pub(crate) struct Series {
     pub(crate) family: &'static Family,
     pub(crate) label: Option<(&'static str, &'static str)>,
+    /// A second label, where there is one.
+    pub(crate) also: Option<(&'static str, &'static str)>,
 }
 
 impl Sample {
@@ -51,17 +53,17 @@ impl Sample {
 
     /// Gives `family` this value. Of two values, the later counts.
     pub fn set(&mut self, family: &'static Family, value: u64) {
-        self.put(Series { family, label: None }, Value::Whole(value));
+        self.put(Series::plain(family), Value::Whole(value));
     }
 
     /// The same with a value that is no whole number, as a gauge of seconds.
     pub fn set_float(&mut self, family: &'static Family, value: f64) {
-        self.put(Series { family, label: None }, Value::Float(value));
+        self.put(Series::plain(family), Value::Float(value));
     }
 
     /// The same for a histogram.
     pub fn set_histogram(&mut self, family: &'static Family, histogram: Histogram) {
-        self.put(Series { family, label: None }, Value::Histogram(histogram));
+        self.put(Series::plain(family), Value::Histogram(histogram));
     }
 
     /// Gives the series of `family` whose label is `label` this value. Of two values, the later counts.
@@ -82,6 +84,24 @@ impl Sample {
         self.put(Series::of(family, label), Value::Histogram(histogram));
     }
 
+    /// Adds a series that is not there yet, with up to two labels.
+    #[cfg(feature = "calls")]
+    pub(crate) fn add(
+        &mut self,
+        family: &'static Family,
+        [label, also]: [Option<(&'static str, &'static str)>; 2],
+        value: Value,
+    ) {
+        self.points.push(Point { series: Series { family, label, also }, value });
+    }
+
+    /// Adds the series of another sample.
+    pub(crate) fn extend(&mut self, other: Self) {
+        for point in other.points {
+            self.put(point.series, point.value);
+        }
+    }
+
     pub(crate) fn points(&self) -> &[Point] {
         &self.points
     }
@@ -96,8 +116,12 @@ impl Sample {
 }
 
 impl Series {
+    fn plain(family: &'static Family) -> Self {
+        Self { family, label: None, also: None }
+    }
+
     fn of(family: &'static Labelled, label: &'static str) -> Self {
-        Self { family: family.family(), label: Some((family.label(), label)) }
+        Self { family: family.family(), label: Some((family.label(), label)), also: None }
     }
 }
 

@@ -46,6 +46,13 @@ pub trait Source {
     fn probe(&self) -> Probe;
 }
 
+/// Both under one name, for as long as the first is there: a pool, and what is counted beside it.
+impl<A: Source + ?Sized, B: Source + ?Sized> Source for (&A, &B) {
+    fn probe(&self) -> Probe {
+        self.0.probe().with(self.1.probe())
+    }
+}
+
 /// Reads the numbers of a pool for as long as the pool is alive.
 ///
 /// Called at every scrape, from any thread, never under a lock of this crate. It should take
@@ -82,6 +89,19 @@ impl Probe {
     #[cfg(feature = "page")]
     pub(crate) fn view(self, read: impl Fn() -> Option<View> + Send + Sync + 'static) -> Self {
         Self { view: Some(Box::new(read)), ..self }
+    }
+
+    /// Adds the numbers of `other`, while it is there.
+    fn with(self, other: Self) -> Self {
+        let read = self.read;
+        let both = move || {
+            let mut sample = read()?;
+            if let Some(other) = other.sample() {
+                sample.extend(other);
+            }
+            Some(sample)
+        };
+        Self { read: Box::new(both), ..self }
     }
 
     /// How the pool stands now; `None` if it is gone, or does not say.

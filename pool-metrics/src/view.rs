@@ -48,6 +48,7 @@ impl View {
                 "name": point.series.family.name(),
                 "help": point.series.family.help(),
                 "label": point.series.label,
+                "also": point.series.also,
                 "value": number(&point.value),
             })
         });

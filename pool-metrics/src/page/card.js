@@ -255,7 +255,7 @@ function endpointRow(endpoint) {
 }
 
 function numberRow(number) {
-  return cells([number.name, "addr"], [number.label ? number.label.join("=") : "–", ""], [figure(number.value), "number"]);
+  return cells([number.name, "addr"], [[number.label, number.also].filter(Boolean).map((label) => label.join("=")).join(", ") || "–", ""], [figure(number.value), "number"]);
 }
 
 function eventRow(event) {
