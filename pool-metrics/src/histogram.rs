@@ -54,6 +54,15 @@ impl Histogram {
     }
 }
 
+/// In seconds.
+impl From<&pool_core::Histogram> for Histogram {
+    fn from(times: &pool_core::Histogram) -> Self {
+        let bounds: Vec<_> =
+            pool_core::Histogram::bounds().map(|bound| bound.as_secs_f64()).collect();
+        Self::new(&bounds, times.counts(), times.sum().as_secs_f64())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

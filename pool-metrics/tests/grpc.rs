@@ -94,6 +94,9 @@ async fn a_connection_shows_with_the_streams_that_it_can_carry() {
     assert_eq!(value(&scrape, "grpc_pool_state{pool=\"p\",state=\"idle\"}"), 0);
     assert_eq!(value(&scrape, "grpc_pool_endpoints{pool=\"p\",state=\"ready\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_channels{pool=\"p\",state=\"ready\"}"), 1);
+    let connects = "grpc_pool_connect_time_seconds_count{pool=\"p\",outcome=\"ok\"}";
+    assert_eq!(value(&scrape, connects), 1);
+    assert_eq!(value(&scrape, "grpc_pool_queue_time_seconds_count{pool=\"p\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_stream_capacity{pool=\"p\"}"), 7);
     let succeeded = "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}";
     assert_eq!(value(&scrape, succeeded), 1);

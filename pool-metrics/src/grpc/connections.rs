@@ -1,6 +1,6 @@
 //! The connections of a gRPC pool: how they end, what they carry, and where they lead.
 
-use pool_core::GroupStatus;
+use pool_core::{GroupStatus, Timings};
 use pool_tonic::{AddressStatus, ChannelCounters, ChannelPool, ChannelSnapshot};
 
 use crate::family::{Family, Labelled};
@@ -87,6 +87,17 @@ static WEIGHT_MIN: Family = Family::gauge(
     "The least share of calls that an endpoint is to have, beside the greatest.",
 );
 
+static QUEUE_TIME: Family = Family::histogram(
+    "grpc_pool_queue_time_seconds",
+    "How long calls queued that found no stream free.",
+);
+
+static CONNECT_TIME: Labelled = Family::histogram(
+    "grpc_pool_connect_time_seconds",
+    "How long it took to have a connection that is ready for calls, by outcome.",
+)
+.by("outcome");
+
 pub(super) fn put(
     sample: &mut Sample,
     pool: &ChannelPool,
@@ -94,6 +105,7 @@ pub(super) fn put(
     endpoints: &[AddressStatus],
 ) {
     put_counters(sample, &now.counters);
+    put_times(sample, &now.connection_timings);
     put_dedicated(sample, now);
     put_streams(sample, pool);
     let ejected = endpoints.iter().filter(|endpoint| endpoint.ejected.is_some()).count();
@@ -119,6 +131,16 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     for (op, number) in [("add", counters.endpoints_added), ("remove", counters.endpoints_removed)]
     {
         sample.set_by(&UPDATES, op, number);
+    }
+}
+
+fn put_times(sample: &mut Sample, times: &Timings) {
+    sample.set_histogram(&QUEUE_TIME, (&times.wait).into());
+    let create = &times.create;
+    for (outcome, times) in
+        [("ok", &create.ok), ("error", &create.error), ("timeout", &create.timeout)]
+    {
+        sample.set_histogram_by(&CONNECT_TIME, outcome, times.into());
     }
 }
 
