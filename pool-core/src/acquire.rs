@@ -207,7 +207,11 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             if let Some(ticket) = joined {
                 self.waiting = joined;
                 if sampled.is_none() {
-                    self.since = now;
+                    if core.spent.may_time_each(now) {
+                        self.since = now;
+                    } else if ticket.is_timed() {
+                        (self.since, self.stands_for) = (now, STANDS_FOR);
+                    }
                 } else if ticket.is_timed() {
                     self.time_for_many();
                 }

@@ -31,6 +31,10 @@ pub struct Status {
     pub max_size: usize,
     /// The fewest that the pool keeps.
     pub min_size: usize,
+    /// The most idle ones that stay.
+    pub max_idle: usize,
+    /// The fewest idle ones that the pool keeps.
+    pub min_idle: usize,
     /// How many may drain, be destroyed or be replaced beside the maximum, in a shared pool.
     pub max_draining: usize,
     /// Resources that count towards the maximum: idle, lent, being created; and being destroyed, in an

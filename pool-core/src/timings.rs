@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::histogram::{Histogram, Recorder};
+use crate::moment::Moment;
 
 /// How long everything took that takes time in a pool, since it was built.
 ///
@@ -14,8 +15,8 @@ pub struct Timings {
     /// How long the gets waited that queued, however their wait ended: from joining the queue until the caller
     /// resumes, or gives up. One whose resource turned out to be no good, and that queued again, waited twice.
     ///
-    /// Every wait is timed while few join. While more than about 100 in a millisecond do, one in sixteen is, and counts
-    /// for sixteen.
+    /// Every wait is timed while few join the queue. Of those that join one that stands already, beyond the first eight in
+    /// ten milliseconds, one in sixteen is timed, and counts for sixteen: the histogram is a weighted sample then.
     pub wait: Histogram,
     /// How long creations took, by how they ended. One that ends with its runtime counts nowhere.
     pub create: CreateTimes,
@@ -54,6 +55,11 @@ pub struct CheckTimes {
     pub timeout: Histogram,
 }
 
+/// So many waits in so long a time are each timed: a look at the clock and two counters are a tenth of what a short wait
+/// costs, and nothing beside the rest where waits are rare.
+const EACH: u64 = 8;
+const WINDOW: Duration = Duration::from_millis(10);
+
 /// How something ended that may take too long.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +72,9 @@ pub enum Ending {
 #[derive(Default)]
 pub(crate) struct Spent {
     wait: Recorder,
+    /// Since when the waits are counted that are each timed, and how many more of them there may be.
+    window: AtomicU64,
+    left: AtomicU64,
     create: ByEnding,
     check: ByEnding,
     lease: Option<Recorder>,
@@ -84,7 +93,24 @@ impl ByEnding {
 
 impl Spent {
     pub(crate) fn new(time_leases: bool) -> Self {
-        Self { lease: time_leases.then(Recorder::default), ..Self::default() }
+        let lease = time_leases.then(Recorder::default);
+        Self { lease, left: AtomicU64::new(EACH), ..Self::default() }
+    }
+
+    /// Whether one that joins now is timed for itself. Threads that ask at the same time may all be.
+    #[inline]
+    pub(crate) fn may_time_each(&self, now: Moment) -> bool {
+        let began = Moment::from_bits(self.window.load(Ordering::Relaxed));
+        if now >= began.after(WINDOW) {
+            self.window.store(now.bits(), Ordering::Relaxed);
+            self.left.store(EACH - 1, Ordering::Relaxed);
+            return true;
+        }
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            self.left.store(left - 1, Ordering::Relaxed);
+        }
+        left > 0
     }
 
     /// A wait in the queue is over, which stands for so many.

@@ -98,7 +98,8 @@ impl Source for ChannelPool {
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let now = pool.snapshot();
-            let mut sample = pool::sample(&now.connections, &now.connection_counters);
+            let mut sample =
+                pool::sample(&now.connections, &now.connection_counters, &now.connection_timings);
             put_status(&mut sample, &now.status);
             let endpoints = pool.addresses();
             put_endpoints(&mut sample, &endpoints);

@@ -1,8 +1,13 @@
 //! The numbers of `pool-core`'s pools.
 
-use pool_core::{Counters, Kind, Manager, ResourcePool, Snapshot, Status};
+use std::time::UNIX_EPOCH;
+
+use pool_core::{
+    Counters, Histogram as Times, Kind, Manager, ResourcePool, Snapshot, Status, Timings,
+};
 
 use crate::family::{Family, Labelled};
+use crate::histogram::Histogram;
 use crate::readiness::{Standing, with_causes};
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
@@ -21,6 +26,12 @@ static CONNECTIONS_MAX: Family =
 static CONNECTIONS_MIN: Family =
     Family::gauge("pool_connections_min", "Connections that are kept at least.");
 
+static CONNECTIONS_IDLE_MAX: Family =
+    Family::gauge("pool_connections_idle_max", "Idle connections that stay at most.");
+
+static CONNECTIONS_IDLE_MIN: Family =
+    Family::gauge("pool_connections_idle_min", "Idle connections that are kept at least.");
+
 static LEASES: Family =
     Family::gauge("pool_leases", "Leases that are out; a shared connection may have several.");
 
@@ -28,6 +39,16 @@ static PLACES: Family =
     Family::gauge("pool_places", "Leases that the connections there are could have at once.");
 
 static WAITERS: Family = Family::gauge("pool_waiters", "Callers that wait for a connection.");
+
+static ACQUIRES_STARTED: Family = Family::counter(
+    "pool_acquires_started_total",
+    "Attempts to get a connection that have begun: those that have ended and the pending ones.",
+);
+
+static ACQUIRES_PENDING: Family = Family::gauge(
+    "pool_acquires_pending",
+    "Attempts to get a connection that wait, or whose connection is being checked.",
+);
 
 static ACQUIRES: Labelled = Family::counter(
     "pool_acquires_total",
@@ -39,6 +60,33 @@ static ACQUIRE_WAITS: Family = Family::counter(
     "pool_acquire_waits_total",
     "Attempts to get a connection that could not be served at once.",
 );
+
+static WAIT_TIME: Family = Family::histogram(
+    "pool_wait_time_seconds",
+    "How long attempts to get a connection queued that could not be served at once.",
+);
+
+static CREATE_TIME: Labelled = Family::histogram(
+    "pool_create_time_seconds",
+    "How long attempts to create a connection took, by outcome.",
+)
+.by("outcome");
+
+static CHECK_TIME: Labelled = Family::histogram(
+    "pool_check_time_seconds",
+    "How long checks of connections took that took time, by outcome.",
+)
+.by("outcome");
+
+static USE_TIME: Family = Family::histogram("pool_use_time_seconds", "How long leases were out.");
+
+static LAST_CREATE_FAILURE: Family = Family::gauge(
+    "pool_last_create_failure_timestamp_seconds",
+    "When an attempt to create a connection has failed last, in Unix time; 0 for never.",
+);
+
+static INFO: Labelled =
+    Family::gauge("pool_info", "1 for each pool, by the version of what exports it.").by("version");
 
 static CREATED: Family = Family::counter("pool_connections_created_total", "Connections created.");
 
@@ -58,8 +106,8 @@ impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
         let [pool, stands] = [self.downgrade(), self.downgrade()];
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
-            let Snapshot { status, counters, .. } = pool.snapshot();
-            Some(sample(&status, &counters))
+            let Snapshot { status, counters, timings, .. } = pool.snapshot();
+            Some(sample(&status, &counters, &timings))
         });
         let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
         #[cfg(feature = "page")]
@@ -82,10 +130,12 @@ fn standing<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) -> Standing {
     }
 }
 
-pub(crate) fn sample(status: &Status, counters: &Counters) -> Sample {
+pub(crate) fn sample(status: &Status, counters: &Counters, timings: &Timings) -> Sample {
     let mut sample = Sample::new();
     put_status(&mut sample, status);
     put_counters(&mut sample, counters);
+    put_timings(&mut sample, timings);
+    sample.set_by(&INFO, env!("CARGO_PKG_VERSION"), 1);
     sample
 }
 
@@ -101,6 +151,8 @@ fn put_status(sample: &mut Sample, status: &Status) {
     }
     sample.set(&CONNECTIONS_MAX, status.max_size as u64);
     sample.set(&CONNECTIONS_MIN, status.min_size as u64);
+    sample.set(&CONNECTIONS_IDLE_MAX, status.max_idle as u64);
+    sample.set(&CONNECTIONS_IDLE_MIN, status.min_idle as u64);
     sample.set(&LEASES, status.in_use as u64);
     sample.set(&PLACES, status.places as u64);
     sample.set(&WAITERS, status.waiting as u64);
@@ -119,10 +171,39 @@ fn put_counters(sample: &mut Sample, counters: &Counters) {
     ] {
         sample.set_by(&ACQUIRES, outcome, number);
     }
+    sample.set(&ACQUIRES_STARTED, counters.gets_started);
+    sample.set(&ACQUIRES_PENDING, counters.gets_pending());
     sample.set(&ACQUIRE_WAITS, counters.waits);
     sample.set(&CREATED, counters.created);
     sample.set(&CREATE_FAILURES, counters.create_failed);
     for (reason, number) in counters.ended.iter() {
         sample.set_by(&CLOSED, reason.as_str(), number);
     }
+}
+
+fn put_timings(sample: &mut Sample, timings: &Timings) {
+    sample.set_histogram(&WAIT_TIME, histogram(&timings.wait));
+    let create = &timings.create;
+    for (outcome, times) in
+        [("ok", &create.ok), ("error", &create.error), ("timeout", &create.timeout)]
+    {
+        sample.set_histogram_by(&CREATE_TIME, outcome, histogram(times));
+    }
+    let check = &timings.check;
+    for (outcome, times) in
+        [("ok", &check.ok), ("failed", &check.failed), ("timeout", &check.timeout)]
+    {
+        sample.set_histogram_by(&CHECK_TIME, outcome, histogram(times));
+    }
+    if let Some(times) = &timings.lease {
+        sample.set_histogram(&USE_TIME, histogram(times));
+    }
+    let since = timings.last_create_failure.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    sample.set_float(&LAST_CREATE_FAILURE, since.unwrap_or_default().as_secs_f64());
+}
+
+/// In seconds.
+fn histogram(times: &Times) -> Histogram {
+    let bounds: Vec<_> = Times::bounds().map(|bound| bound.as_secs_f64()).collect();
+    Histogram::new(&bounds, times.counts(), times.sum().as_secs_f64())
 }

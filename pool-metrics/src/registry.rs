@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::readiness::{PoolReport, Readiness, Report};
-use crate::render;
+use crate::render::{self, Scrape};
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
 #[cfg(feature = "page")]
@@ -157,7 +158,7 @@ impl Registry {
     ///
     /// Each pool is asked once, so that its numbers are of one moment.
     pub fn render(&self) -> String {
-        render::text(self.collect())
+        render::text(self.scrape())
     }
 
     /// The same as OpenMetrics' text format 1.0.0, of the content type
@@ -172,7 +173,14 @@ impl Registry {
     /// assert_eq!(registry.render_openmetrics(), "# EOF\n");
     /// ```
     pub fn render_openmetrics(&self) -> String {
-        render::openmetrics(self.collect())
+        render::openmetrics(self.scrape())
+    }
+
+    /// The pools' numbers, and how long it took to collect them.
+    fn scrape(&self) -> Scrape {
+        let began = Instant::now();
+        let pools = self.collect();
+        Scrape { pools, took: began.elapsed() }
     }
 
     /// Asks every pool, by name in order, and forgets those that are gone.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
@@ -12,37 +13,40 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry;
 
-use crate::family::Kind;
+use crate::family::{Family, Kind};
 use crate::registry::Collected;
 use crate::sample::{Point, Value};
 
+static SCRAPE_DURATION: Family = Family::gauge(
+    "pool_scrape_duration_seconds",
+    "How long it took to collect the numbers of all pools for this scrape.",
+);
+
+/// What was collected for one scrape.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    pub(crate) pools: Vec<Collected>,
+    pub(crate) took: Duration,
+}
+
 /// Prometheus' text format 0.0.4.
-pub(crate) fn text(pools: Vec<Collected>) -> String {
-    written(pools, prometheus_text::encode)
+pub(crate) fn text(scrape: Scrape) -> String {
+    written(scrape, prometheus_text::encode)
 }
 
 /// OpenMetrics' text format 1.0.0.
-pub(crate) fn openmetrics(pools: Vec<Collected>) -> String {
-    written(pools, text::encode)
+pub(crate) fn openmetrics(scrape: Scrape) -> String {
+    written(scrape, text::encode)
 }
 
-fn written(
-    pools: Vec<Collected>,
-    encode: fn(&mut String, &registry::Registry) -> fmt::Result,
-) -> String {
+fn written(scrape: Scrape, encode: fn(&mut String, &registry::Registry) -> fmt::Result) -> String {
     let mut registry = registry::Registry::default();
-    registry.register_collector(Box::new(Scrape { pools }));
+    registry.register_collector(Box::new(scrape));
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         unreachable!("bug: a string took no more text: {error}")
     }
     text
-}
-
-/// What was collected for one scrape.
-#[derive(Debug)]
-struct Scrape {
-    pools: Vec<Collected>,
 }
 
 impl Collector for Scrape {
@@ -68,7 +72,12 @@ impl Collector for Scrape {
                 encode_point(&mut family, kind, pool, point)?;
             }
         }
-        Ok(())
+        if self.pools.is_empty() {
+            return Ok(());
+        }
+        let (name, help) = (SCRAPE_DURATION.name(), SCRAPE_DURATION.help());
+        let mut duration = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        duration.encode_gauge(&self.took.as_secs_f64())
     }
 }
 

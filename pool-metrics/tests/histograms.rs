@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use metrics::with_local_recorder;
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pool_metrics::{Family, Histogram, Labelled, Mirror, Probe, Registry, Sample, Source};
-use support::Fake;
+use support::{Fake, scrape};
 
 static PACKING: Family = Family::histogram("packing_time_seconds", "How long packing took.");
 static SENDING: Labelled =
@@ -66,7 +66,7 @@ sending_time_seconds_bucket{pool=\"p\",outcome=\"ok\",le=\"+Inf\"} 1
 sending_time_seconds_sum{pool=\"p\",outcome=\"ok\"} 0.5
 sending_time_seconds_count{pool=\"p\",outcome=\"ok\"} 1
 ";
-    assert_eq!(registry.render(), expected);
+    assert_eq!(scrape(&registry), expected);
 }
 
 #[test]

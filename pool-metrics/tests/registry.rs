@@ -22,7 +22,7 @@ fake_open{pool="b",state="idle"} 0
 fake_served_total{pool="a \"quoted\"\\\n"} 0
 fake_served_total{pool="b"} 7
 "#;
-    assert_eq!(registry.render(), expected);
+    assert_eq!(support::scrape(&registry), expected);
 }
 
 #[test]

@@ -12,6 +12,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         Status {
             max_size: self.limits.max_size,
             min_size: self.limits.min_size,
+            max_idle: self.limits.max_idle_or_size(),
+            min_idle: self.limits.min_idle,
             max_draining: if S::CLOSING_HOLDS_PLACE { 0 } else { self.most_beside() },
             size: self.size() + self.uncertain(),
             idle: self.store.idle(),

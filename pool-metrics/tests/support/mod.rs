@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use pool_metrics::{Family, Labelled, Probe, Sample, Source};
+use pool_metrics::{Family, Labelled, Probe, Registry, Sample, Source};
 
 pub(crate) static SERVED: Family = Family::counter("fake_served_total", "Served by \\ a \"fake\".");
 pub(crate) static OPEN: Labelled = Family::gauge("fake_open", "Open, by state.").by("state");
@@ -73,4 +73,20 @@ pub(crate) async fn ask(address: SocketAddr, method: &str, path: &str) -> (Strin
     let answer = timeout(SOON, asked).await.expect("answers and closes").expect("answers");
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (head.to_lowercase(), body.to_owned())
+}
+
+/// A scrape without how long it took, which nobody knows beforehand.
+pub(crate) fn scrape(registry: &Registry) -> String {
+    numbers(&registry.render())
+}
+
+/// The same of a text.
+pub(crate) fn numbers(text: &str) -> String {
+    let (numbers, own) = text
+        .split_once("# HELP pool_scrape_duration_seconds ")
+        .expect("a scrape of a pool says how long it took");
+    let took = own.lines().find_map(|line| line.strip_prefix("pool_scrape_duration_seconds "));
+    let took: f64 = took.expect("it has no label").parse().expect("it is a number");
+    assert!(took < 10.0, "{took}");
+    numbers.to_owned()
 }
