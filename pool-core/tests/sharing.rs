@@ -127,7 +127,7 @@ async fn one_that_was_to_go_is_taken_back_before_another_is_created() {
 
 #[tokio::test(start_paused = true)]
 async fn as_many_drain_as_is_said_beside_the_maximum() {
-    for (most, set) in [(1, None), (3, Some(3)), (0, Some(0))] {
+    for (most, set) in [(1, None), (3, Some(3))] {
         let manager = ScriptedManager::new();
         let mut builder = pool_of(&manager, 5).max_size(1);
         if let Some(resources) = set {
