@@ -64,7 +64,8 @@ async fn every_metric_that_dashboards_and_rules_name_is_exported() {
 fn every_alert_has_a_section_on_what_to_do() {
     let rules = text("alerts/pools.yml");
     let runbook = text("../docs/alerts.md");
-    let alerts: Vec<_> = rules.lines().filter_map(|it| it.trim().strip_prefix("- alert: ")).collect();
+    let alerts: Vec<_> =
+        rules.lines().filter_map(|it| it.trim().strip_prefix("- alert: ")).collect();
     assert_eq!(rules.matches("runbook: docs/alerts.md#").count(), alerts.len());
     for alert in alerts {
         let anchor = format!("runbook: docs/alerts.md#{}\n", alert.to_lowercase());

@@ -97,6 +97,13 @@ impl fast_pool::Manager for Numbers {
 /// This project's pool, with its defaults.
 pub struct PoolCore(pool_core::Pool<Numbers>);
 
+impl PoolCore {
+    /// The pool itself.
+    pub fn pool(&self) -> &pool_core::Pool<Numbers> {
+        &self.0
+    }
+}
+
 impl System for PoolCore {
     type Lease<'a> = Lease<'a, Numbers>;
     const NAME: &'static str = "pool-core";
