@@ -25,8 +25,8 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use benches::checkout::systems::{
-    Bb8, Bb8Unchecked, Deadpool, DeadpoolTimeouts, FastPool, FastPoolUntimed, Mobc, MobcKeeping,
-    Permits, PoolCore, PoolCoreOwned, PoolCorePlaces, Shared, SharedPermits, Stack,
+    Bb8, Bb8Unchecked, Deadpool, DeadpoolTimeouts, FastPool, Mobc, MobcKeeping, Permits, PoolCore,
+    PoolCoreOwned, PoolCorePlaces, Shared, SharedPermits, Stack,
 };
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar, Bound, Figure};
@@ -50,7 +50,6 @@ const SYSTEMS: &[Entry<Measure>] = &[
     entry::<Mobc>(),
     entry::<MobcKeeping>(),
     entry::<FastPool>(),
-    entry::<FastPoolUntimed>(),
     entry::<Stack>(),
     entry::<Permits>(),
 ];

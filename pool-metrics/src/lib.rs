@@ -117,7 +117,7 @@
 //! # Beyond Prometheus
 //!
 //! [`Mirror`] hands the same numbers to the recorder of the `metrics` facade. [`Source`] is how a type
-//! of one's own is registered.
+//! of one's own is registered. [`Registry::append`] puts the text of another recorder on the same endpoint.
 
 #[cfg(feature = "calls")]
 mod calls;

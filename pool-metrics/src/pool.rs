@@ -2,12 +2,9 @@
 
 use std::time::UNIX_EPOCH;
 
-use pool_core::{
-    Counters, Histogram as Times, Kind, Manager, ResourcePool, Snapshot, Status, Timings,
-};
+use pool_core::{Counters, Kind, Manager, ResourcePool, Snapshot, Status, Timings};
 
 use crate::family::{Family, Labelled};
-use crate::histogram::Histogram;
 use crate::readiness::{Standing, with_causes};
 use crate::sample::Sample;
 use crate::source::{Probe, Source};
@@ -182,28 +179,22 @@ fn put_counters(sample: &mut Sample, counters: &Counters) {
 }
 
 fn put_timings(sample: &mut Sample, timings: &Timings) {
-    sample.set_histogram(&WAIT_TIME, histogram(&timings.wait));
+    sample.set_histogram(&WAIT_TIME, (&timings.wait).into());
     let create = &timings.create;
     for (outcome, times) in
         [("ok", &create.ok), ("error", &create.error), ("timeout", &create.timeout)]
     {
-        sample.set_histogram_by(&CREATE_TIME, outcome, histogram(times));
+        sample.set_histogram_by(&CREATE_TIME, outcome, times.into());
     }
     let check = &timings.check;
     for (outcome, times) in
         [("ok", &check.ok), ("failed", &check.failed), ("timeout", &check.timeout)]
     {
-        sample.set_histogram_by(&CHECK_TIME, outcome, histogram(times));
+        sample.set_histogram_by(&CHECK_TIME, outcome, times.into());
     }
     if let Some(times) = &timings.lease {
-        sample.set_histogram(&USE_TIME, histogram(times));
+        sample.set_histogram(&USE_TIME, times.into());
     }
     let since = timings.last_create_failure.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     sample.set_float(&LAST_CREATE_FAILURE, since.unwrap_or_default().as_secs_f64());
-}
-
-/// In seconds.
-fn histogram(times: &Times) -> Histogram {
-    let bounds: Vec<_> = Times::bounds().map(|bound| bound.as_secs_f64()).collect();
-    Histogram::new(&bounds, times.counts(), times.sum().as_secs_f64())
 }

@@ -45,7 +45,11 @@ pub struct Registry {
 struct Entries {
     by_name: BTreeMap<Arc<str>, Arc<Entry>>,
     next: u64,
+    appended: Vec<Appended>,
 }
+
+/// What says the text of another recorder.
+type Appended = Arc<dyn Fn() -> String + Send + Sync>;
 
 struct Entry {
     /// Never used twice, so that a name's entries can be told apart.
@@ -156,13 +160,49 @@ impl Registry {
 
     /// The numbers of all pools now, as Prometheus' text format 0.0.4.
     ///
-    /// Each pool is asked once, so that its numbers are of one moment.
+    /// Each pool is asked once, so that its numbers are of one moment. What is [appended](Self::append) comes behind.
     pub fn render(&self) -> String {
-        render::text(self.scrape())
+        let mut text = render::text(self.scrape());
+        let appended = self.lock().appended.clone();
+        for other in appended {
+            text.push_str(&other());
+            if !text.is_empty() && !text.ends_with('\n') {
+                text.push('\n');
+            }
+        }
+        text
     }
 
-    /// The same as OpenMetrics' text format 1.0.0, of the content type
-    /// `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    /// Puts the text of another recorder behind the pools' numbers, so that one endpoint shows both: `text` is asked at each
+    /// scrape, from any thread and under no lock, and answers in Prometheus' text format.
+    ///
+    /// Its families are to have names of their own: nothing looks for those that both have. Once there is such a text,
+    /// [`router`](Self::router) answers in that format alone, since it knows the other recorder in no other.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # struct Handle;
+    /// # impl Handle { fn render(&self) -> String { "orders_total 7\n".to_owned() } }
+    /// # let handle = Handle;
+    /// use pool_metrics::Registry;
+    ///
+    /// let registry = Registry::new();
+    /// // `handle` is that of metrics-exporter-prometheus' recorder, say.
+    /// registry.append(move || handle.render());
+    /// assert_eq!(registry.render(), "orders_total 7\n");
+    /// ```
+    pub fn append(&self, text: impl Fn() -> String + Send + Sync + 'static) {
+        self.lock().appended.push(Arc::new(text));
+    }
+
+    /// Whether OpenMetrics can say all that there is.
+    pub(crate) fn has_openmetrics(&self) -> bool {
+        self.lock().appended.is_empty()
+    }
+
+    /// The numbers of all pools now as OpenMetrics' text format 1.0.0, of the content type
+    /// `application/openmetrics-text; version=1.0.0; charset=utf-8`; without what is [appended](Self::append).
     ///
     /// # Examples
     ///

@@ -169,3 +169,20 @@ async fn the_format_is_the_one_that_is_preferred() {
         assert_eq!(body.ends_with("\n# EOF\n"), is_open, "{accepted}");
     }
 }
+
+#[tokio::test]
+async fn the_text_of_another_recorder_is_on_the_same_endpoint() {
+    let registry = Registry::new();
+    let fake = Fake::new(3, 1);
+    registry.register("p", &fake).unwrap();
+    registry.append(|| "# TYPE orders_total counter\norders_total 7".to_owned());
+    let endpoint = registry.serve("127.0.0.1:0").await.unwrap();
+    let mut stream = TcpStream::connect(endpoint.local_addr()).await.unwrap();
+    let head = "GET /metrics HTTP/1.0\r\naccept: application/openmetrics-text\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(SOON, stream.read_to_string(&mut answer)).await.expect("answers").unwrap();
+    assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+    assert!(answer.contains("fake_served_total{pool=\"p\"} 3\n"), "{answer}");
+    assert!(answer.ends_with("orders_total 7\n"), "{answer}");
+}

@@ -339,26 +339,6 @@ impl System for FastPool {
     }
 }
 
-/// `fast_pool` without any timeout.
-#[derive(Debug)]
-pub struct FastPoolUntimed(FastPool);
-
-impl System for FastPoolUntimed {
-    type Lease<'a> = fast_pool::ConnectionGuard<Numbers>;
-    const NAME: &'static str = "fast_pool untimed";
-
-    fn new(size: usize) -> Self {
-        let pool = FastPool::new(size);
-        pool.0.set_timeout_check(None);
-        pool.0.set_timeout_wait(None);
-        Self(pool)
-    }
-
-    async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
-        self.0.get().await
-    }
-}
-
 /// A floor: a vector under a mutex, popped and pushed. It cannot wait.
 #[derive(Debug)]
 pub struct Stack(Mutex<Vec<u64>>);

@@ -48,7 +48,7 @@ fn asking<R: IntoResponse + 'static>(
 
 /// In the format that is asked for; in Prometheus' own where none of both is, since any client reads text.
 async fn metrics(State(registry): State<Registry>, asked: HeaderMap) -> impl IntoResponse {
-    let (format, text) = if prefers_openmetrics(&asked) {
+    let (format, text) = if prefers_openmetrics(&asked) && registry.has_openmetrics() {
         (OPENMETRICS_CONTENT_TYPE, registry.render_openmetrics())
     } else {
         (CONTENT_TYPE, registry.render())
