@@ -14,6 +14,7 @@ pub mod server;
 pub mod service;
 pub mod stats;
 pub mod supervisor;
+pub mod view;
 
 /// The service of `proto/demo.proto`.
 pub mod proto {

@@ -1,25 +1,40 @@
-//! The line that shows a load while it runs: rewritten in place on a terminal, one line a second
+//! Shows a load while it runs: a view that is rewritten in place on a terminal, one line a second
 //! elsewhere.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
 
-/// How often the line is rewritten on a terminal.
+use crate::stats::Latency;
+use crate::view::{History, view};
+
+/// How often the view is rewritten on a terminal.
 const ON_TERMINAL: Duration = Duration::from_millis(100);
 
 /// How often there is a line elsewhere.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
-/// Where the demo speaks while it runs: standard error.
-#[derive(Debug)]
+/// Where the demo speaks while it runs: standard error. Clones speak to the same.
+#[derive(Clone, Debug)]
 pub struct Live {
-    bar: Option<ProgressBar>,
+    screen: Option<Arc<Mutex<Screen>>>,
 }
 
-/// What the line says.
+/// The part of a terminal that is rewritten.
+#[derive(Debug)]
+struct Screen {
+    /// Writes a whole frame at once, so that nothing flickers.
+    term: Term,
+    /// The width of each line that is there, above the cursor.
+    drawn: Vec<usize>,
+    /// Rows and columns of the terminal as they were drawn on.
+    size: (u16, u16),
+}
+
+/// What there is to show.
 #[derive(Debug)]
 pub struct Progress<'a> {
     /// What is driven.
@@ -34,13 +49,19 @@ pub struct Progress<'a> {
     pub calls_per_second: f64,
     /// Calls that failed.
     pub failed: u64,
+    /// How long calls took lately.
+    pub latency: Option<Latency>,
 }
 
-/// The pool's part of the line.
+/// The pool's part of it.
 #[derive(Clone, Copy, Debug)]
 pub struct PoolProgress {
-    /// Connections open.
-    pub connections: usize,
+    /// Connections being opened.
+    pub connecting: usize,
+    /// Connections that take calls.
+    pub ready: usize,
+    /// Connections that end what they have.
+    pub draining: usize,
     /// Calls that have a stream.
     pub streams: usize,
     /// Streams that there could be on these connections.
@@ -52,47 +73,46 @@ pub struct PoolProgress {
 impl Live {
     /// For the standard error of this process.
     pub fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            bar.set_style(
-                ProgressStyle::with_template("{spinner} {wide_msg}")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
-            bar
+        let term = Term::buffered_stderr();
+        let screen = term.is_term().then(|| {
+            let size = term.size();
+            Arc::new(Mutex::new(Screen { term, drawn: Vec::new(), size }))
         });
-        Self { bar }
+        Self { screen }
     }
 
     /// How often [`show`](Self::show) is worth calling.
     pub fn interval(&self) -> Duration {
-        if self.bar.is_some() { ON_TERMINAL } else { ELSEWHERE }
+        if self.screen.is_some() { ON_TERMINAL } else { ELSEWHERE }
     }
 
-    /// Shows where the load is now.
-    pub fn show(&self, progress: &Progress<'_>) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(progress.to_string());
-            bar.tick();
-        } else {
-            write_line(&progress.to_string());
+    /// Shows where the load is now, and how it came there.
+    pub fn show(&self, progress: &Progress<'_>, history: &History) {
+        match &self.screen {
+            Some(screen) => {
+                // A terminal that is gone has no reader to miss anything.
+                let _ = lock(screen).draw(progress, history);
+            }
+            None => write_line(&progress.to_string()),
         }
     }
 
-    /// Takes the line away, if it is one that is rewritten.
+    /// Takes away what is rewritten.
     pub fn clear(&self) {
-        if let Some(bar) = &self.bar {
-            bar.set_message("");
-            bar.finish_and_clear();
-            bar.reset();
+        if let Some(screen) = &self.screen {
+            let _ = lock(screen).clear();
         }
     }
 
     /// Says something that stays.
     pub fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| write_line(line)),
-            None => write_line(line),
-        }
+        let Some(screen) = &self.screen else {
+            return write_line(line);
+        };
+        let mut screen = lock(screen);
+        let _ = screen.clear();
+        let _ = screen.term.write_line(line);
+        let _ = screen.term.flush();
     }
 }
 
@@ -102,8 +122,57 @@ impl Default for Live {
     }
 }
 
-/// What matters most comes first: a terminal that is too narrow cuts off the rest. One of 80 columns
-/// shows all of it, whatever the numbers.
+impl Screen {
+    fn draw(&mut self, progress: &Progress<'_>, history: &History) -> io::Result<()> {
+        let size @ (rows, columns) = self.term.size();
+        if size != self.size {
+            // Who knows how the terminal has broken the lines that were there.
+            self.clear()?;
+            self.size = size;
+        }
+        // The last column and the last row stay free: writing there scrolls or wraps.
+        let (width, height) = (usize::from(columns).max(2) - 1, usize::from(rows).max(2) - 1);
+        let lines = view(progress, history, width, height);
+        self.to_top(usize::from(columns))?;
+        let mut widths = Vec::with_capacity(lines.len());
+        for (row, line) in lines.iter().enumerate() {
+            let now = line.chars().count();
+            // Covers what was there, which a line cleared first would let one see vanish.
+            let before = self.drawn.get(row).copied().unwrap_or(0).min(width);
+            self.term.write_line(&format!("{line}{:1$}", "", before.saturating_sub(now)))?;
+            widths.push(now.max(before));
+        }
+        self.drawn = widths;
+        // What else is below, such as the echo of a key.
+        self.term.clear_to_end_of_screen()?;
+        self.term.flush()
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        if self.drawn.is_empty() {
+            return Ok(());
+        }
+        self.to_top(usize::from(self.term.size().1))?;
+        self.drawn.clear();
+        self.term.clear_to_end_of_screen()?;
+        self.term.flush()
+    }
+
+    /// To where the first line begins. A terminal that became narrower has broken long lines.
+    fn to_top(&self, columns: usize) -> io::Result<()> {
+        let rows = self.drawn.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
+        // Where the cursor is there may be the echo of a key.
+        self.term.clear_line()?;
+        self.term.move_cursor_up(rows)
+    }
+}
+
+/// A panic leaves at worst a view that is drawn again.
+fn lock(screen: &Mutex<Screen>) -> MutexGuard<'_, Screen> {
+    screen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The line for where there is no terminal: at most 78 columns, whatever the numbers.
 impl fmt::Display for Progress<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (elapsed, duration) = (self.elapsed.as_secs_f64(), self.duration.as_secs_f64());
@@ -127,7 +196,9 @@ impl fmt::Display for Progress<'_> {
             short(self.failed as f64, 4),
             short(self.calls_per_second, 5)
         )?;
-        if let Some(PoolProgress { connections, streams, places, waiting }) = self.pool {
+        if let Some(pool) = self.pool {
+            let PoolProgress { ready, draining, streams, places, waiting, .. } = pool;
+            let connections = ready.saturating_add(draining);
             let [connections, streams, places, waiting] =
                 [connections, streams, places, waiting].map(|number| short(number as f64, 4));
             write!(f, "  conns {connections}  streams {streams}/{places}  wait {waiting}")?;
@@ -138,7 +209,7 @@ impl fmt::Display for Progress<'_> {
 
 /// A number in full if it has at most this many digits (4 or more), else in thousands, millions and
 /// so on.
-fn short(number: f64, digits: i32) -> String {
+pub(crate) fn short(number: f64, digits: i32) -> String {
     let mut number = number.round();
     if number < 10_f64.powi(digits) {
         return format!("{number:.0}");
@@ -167,9 +238,17 @@ mod tests {
             system: "pool",
             elapsed: Duration::from_millis(3210),
             duration: Duration::from_secs(10),
-            pool: Some(PoolProgress { connections: 9, streams: 61, places: 90, waiting: 3 }),
+            pool: Some(PoolProgress {
+                connecting: 1,
+                ready: 7,
+                draining: 2,
+                streams: 61,
+                places: 90,
+                waiting: 3,
+            }),
             calls_per_second: 12_345.6,
             failed: 0,
+            latency: None,
         };
         assert_eq!(
             progress.to_string(),
@@ -181,9 +260,8 @@ mod tests {
         assert_eq!(progress.to_string(), "Channel 3.2/1.5 s  failed 0  12346/s");
     }
 
-    /// 80 columns, without those of the spinner and the space after it.
     #[test]
-    fn the_line_fits_a_terminal_of_80_columns() {
+    fn the_line_fits_80_columns_whatever_the_numbers() {
         for seconds in [9.9, 98.9, 99.0, 3600.0, 3601.0, 86_400.0] {
             for number in [9_999, 99_999, 999_999, 999_999_999_999, usize::MAX] {
                 let duration = Duration::from_secs_f64(seconds);
@@ -192,13 +270,16 @@ mod tests {
                     elapsed: duration + Duration::from_secs(15),
                     duration,
                     pool: Some(PoolProgress {
-                        connections: number,
+                        connecting: number,
+                        ready: number,
+                        draining: number,
                         streams: number,
                         places: number,
                         waiting: number,
                     }),
                     calls_per_second: number as f64,
                     failed: number as u64,
+                    latency: None,
                 }
                 .to_string();
                 assert!(line.len() <= 78, "{} columns: {line}", line.len());

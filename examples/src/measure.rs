@@ -1,5 +1,5 @@
 //! One load over one system, from start to end: the callers, the restarts of the servers and the live
-//! line run side by side, and what came of it is counted.
+//! view run side by side, and what came of it is counted.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,8 +16,9 @@ use crate::load;
 use crate::report::Outcome;
 use crate::stats::Stats;
 use crate::supervisor::Servers;
+use crate::view::History;
 
-/// The calls per second that are shown are those of this time.
+/// The calls per second and the latencies that are shown are those of this time.
 const RATE_WINDOW: Duration = Duration::from_secs(1);
 
 /// What all loads have in common.
@@ -59,7 +60,7 @@ impl Loads<'_> {
     }
 
     /// Runs the load over what `system` names. `servers` are restarted meanwhile; `gauge` is asked for
-    /// the live line. A problem with the servers ends it early: it comes beside what was counted until
+    /// the live view. A problem with the servers ends it early: it comes beside what was counted until
     /// then.
     pub async fn run<W: Workload>(
         &self,
@@ -115,7 +116,7 @@ impl Loads<'_> {
         (outcome, restarted)
     }
 
-    /// Keeps the live line up to date.
+    /// Keeps the live view up to date.
     async fn show(
         &self,
         system: &str,
@@ -128,6 +129,9 @@ impl Loads<'_> {
         // The first is at once, when there is nothing to show.
         ticks.tick().await;
         let mut past = VecDeque::from([(start, 0)]);
+        let mut history = History::new(self.duration);
+        let (mut latency, mut asked) = (None, start);
+        let (mut last, mut calls_last) = (start, 0);
         loop {
             let now = ticks.tick().await;
             let (calls, failed) = stats.progress();
@@ -136,14 +140,24 @@ impl Loads<'_> {
             }
             let (then, calls_then) = past[0];
             past.push_back((now, calls));
-            self.live.show(&Progress {
+            // Until there is a whole one, what there is.
+            if now - asked >= RATE_WINDOW || latency.is_none() {
+                (latency, asked) = (stats.take_latency(), now);
+            }
+            let pool = gauge.map(|gauge| gauge());
+            let waiting = pool.map_or(0, |pool| pool.waiting);
+            history.add(now - start, now - last, calls - calls_last, waiting);
+            (last, calls_last) = (now, calls);
+            let progress = Progress {
                 system,
                 elapsed: now - start,
                 duration: self.duration,
-                pool: gauge.map(|gauge| gauge()),
+                pool,
                 calls_per_second: (calls - calls_then) as f64 / (now - then).as_secs_f64(),
                 failed,
-            });
+                latency,
+            };
+            self.live.show(&progress, &history);
         }
     }
 }

@@ -52,7 +52,7 @@ pub async fn run(args: &Args) -> Result<Findings, Problem> {
             live: &live,
             concurrency: args.concurrency,
             duration: args.duration,
-            interrupted: interrupts(),
+            interrupted: interrupts(live.clone()),
         },
         metrics,
     };
@@ -153,7 +153,9 @@ impl Demo<'_> {
         let gauge = || {
             let status = pool.status();
             PoolProgress {
-                connections: status.ready + status.draining,
+                connecting: status.connecting,
+                ready: status.ready,
+                draining: status.draining,
                 streams: status.streams,
                 places: status.capacity,
                 waiting: status.waiting,
@@ -214,7 +216,7 @@ fn endpoint(uri: &str) -> Result<Endpoint, Problem> {
 
 /// Turns true at the first interrupt, which ends the load and shows what there is, or ends the demo if
 /// there is nothing yet. The second one ends the process there and then.
-fn interrupts() -> watch::Receiver<bool> {
+fn interrupts(live: Live) -> watch::Receiver<bool> {
     let (interrupt, interrupted) = watch::channel(false);
     tokio::spawn(async move {
         // Where interrupts cannot be heard, the system ends the process as it always does.
@@ -223,6 +225,7 @@ fn interrupts() -> watch::Receiver<bool> {
         }
         interrupt.send_replace(true);
         if tokio::signal::ctrl_c().await.is_ok() {
+            live.clear();
             process::exit(i32::from(INTERRUPTED));
         }
     });

@@ -13,7 +13,23 @@ const DIGITS: u8 = 3;
 
 /// The calls of one load, as they end. Shared by its callers and by those who look on.
 #[derive(Debug)]
-pub struct Stats(Mutex<Tally>);
+pub struct Stats(Mutex<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    tally: Tally,
+    /// As the tally's, of the calls since it was last asked for.
+    lately: Histogram<u64>,
+}
+
+/// How long calls took that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    /// Microseconds within which half of them succeeded.
+    pub p50_us: u64,
+    /// Microseconds within which 99 of 100 succeeded.
+    pub p99_us: u64,
+}
 
 /// A state of the count.
 #[derive(Clone, Debug)]
@@ -36,23 +52,26 @@ impl Stats {
     /// Never: the histogram's precision is a constant within its bounds.
     pub fn new() -> Self {
         let latencies = Histogram::new(DIGITS).expect("bug: a histogram has up to five digits");
-        Self(Mutex::new(Tally {
+        let lately = latencies.clone();
+        let tally = Tally {
             by_kind: [0; Kind::ALL.len()],
             failed_by_code: BTreeMap::new(),
             first_failure: None,
             latencies,
-        }))
+        };
+        Self(Mutex::new(Counted { tally, lately }))
     }
 
     /// A call of this kind ended after this time.
     pub fn record(&self, kind: Kind, took: Duration, result: Result<(), Failure>) {
-        let mut tally = self.lock();
+        let Counted { tally, lately } = &mut *self.lock();
         tally.by_kind[kind as usize] += 1;
         match result {
             Ok(()) => {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Beyond what a histogram can hold: the count of calls has it all the same.
                 let _ = tally.latencies.record(micros);
+                let _ = lately.record(micros);
             }
             Err(failure) => {
                 *tally.failed_by_code.entry(failure.code).or_default() += 1;
@@ -65,17 +84,28 @@ impl Stats {
 
     /// Calls that ended, and how many of them failed.
     pub fn progress(&self) -> (u64, u64) {
-        let tally = self.lock();
+        let tally = &self.lock().tally;
         (tally.calls(), tally.failed())
+    }
+
+    /// How long the calls took that succeeded since this was last asked; `None` if none did.
+    pub fn take_latency(&self) -> Option<Latency> {
+        let lately = &mut self.lock().lately;
+        let latency = (!lately.is_empty()).then(|| Latency {
+            p50_us: lately.value_at_quantile(0.5),
+            p99_us: lately.value_at_quantile(0.99),
+        });
+        lately.reset();
+        latency
     }
 
     /// All that was counted.
     pub fn tally(&self) -> Tally {
-        self.lock().clone()
+        self.lock().tally.clone()
     }
 
     /// A panic of a caller leaves whole numbers behind: each is one addition.
-    fn lock(&self) -> MutexGuard<'_, Tally> {
+    fn lock(&self) -> MutexGuard<'_, Counted> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -136,5 +166,19 @@ mod tests {
         let stats = Stats::new();
         stats.record(Kind::Unary, Duration::from_secs(1), failure("UNAVAILABLE"));
         assert_eq!(stats.tally().quantile_us(0.5), None);
+    }
+
+    #[test]
+    fn the_latency_is_that_of_the_calls_since_it_was_last_asked_for() {
+        let stats = Stats::new();
+        stats.record(Kind::Unary, Duration::from_micros(900), Ok(()));
+        assert_eq!(stats.take_latency(), Some(Latency { p50_us: 900, p99_us: 900 }));
+        stats.record(Kind::Unary, Duration::from_micros(700), failure("UNAVAILABLE"));
+        assert_eq!(stats.take_latency(), None, "failed calls have no latency");
+        for micros in 1..=100 {
+            stats.record(Kind::Unary, Duration::from_micros(micros), Ok(()));
+        }
+        assert_eq!(stats.take_latency(), Some(Latency { p50_us: 50, p99_us: 99 }));
+        assert_eq!(stats.tally().quantile_us(1.0), Some(900), "the tally has all of them");
     }
 }
