@@ -1,5 +1,6 @@
 //! What a terminal shows of a load, line by line.
 
+use std::mem;
 use std::time::Duration;
 
 use crate::live::{PoolProgress, Progress, short};
@@ -15,6 +16,9 @@ const CALLS_ROWS: usize = 4;
 
 /// Rows of the chart of waiting calls.
 const WAITING_ROWS: usize = 2;
+
+/// What is between the parts of a line.
+const APART: &str = "   ";
 
 /// For what is said of a line, before it.
 const LABEL: usize = 13;
@@ -110,6 +114,7 @@ pub fn view(
         ));
         lines.push(labelled("streams", &format!("{streams} of {places}   waiting {waiting}")));
     }
+    let mut lines: Vec<String> = lines.iter().flat_map(|line| broken(line, width)).collect();
     lines.push(String::new());
     lines.extend(chart("calls/s", &history.rates(), CALLS_ROWS, width));
     if progress.pool.is_some() {
@@ -120,6 +125,24 @@ pub fn view(
     for line in &mut lines {
         *line = line.chars().take(width).collect();
     }
+    lines
+}
+
+/// The line, or as many as it takes where it is too long: broken between its parts.
+fn broken(line: &str, width: usize) -> Vec<String> {
+    // The label's own space is none between parts.
+    let (label, text) = line.split_at_checked(LABEL).unwrap_or((line, ""));
+    let mut lines = Vec::new();
+    let mut current = label.to_owned();
+    for (at, part) in text.split(APART).enumerate() {
+        if at > 0 && current.chars().count() + APART.len() + part.chars().count() > width {
+            lines.push(mem::replace(&mut current, labelled("", part)));
+        } else {
+            current.push_str(if at > 0 { APART } else { "" });
+            current.push_str(part);
+        }
+    }
+    lines.push(current);
     lines
 }
 
@@ -302,6 +325,23 @@ mod tests {
         let lines = view(&progress(None), &history(&[64, 0, 1, 2]), LABEL + 2, 23);
         assert_eq!(lines.last().map(String::as_str), Some("             ██"));
         assert!(lines.contains(&"up to 10      █".to_owned()), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_breaks_lines_between_their_parts() {
+        let lines = view(&progress(Some(pool(9))), &history(&[]), 39, 23);
+        assert_eq!(
+            lines[2..7],
+            [
+                "latency      p50 870 µs   p99 7.63 ms",
+                "connections  ready 9   connecting 9",
+                "             draining 9",
+                "streams      9 of 9   waiting 9",
+                "",
+            ]
+        );
+        let lines = view(&progress(None), &history(&[]), 30, 23);
+        assert_eq!(lines[3..5], ["latency      p50 870 µs", "             p99 7.63 ms"]);
     }
 
     #[test]
