@@ -74,23 +74,23 @@ impl Program {
         status.zip(body).unwrap_or_else(|| panic!("no answer: {answer:?}"))
     }
 
-    /// Asks until its pool is READY. One that nobody has used yet does not keep it from its first call.
+    /// Asks until its pool has a connection.
     fn until_ready(&self) {
-        self.until_page("/readyz", |page| page.starts_with("READY"));
+        self.until_answer("/readyz", |status, _| status == 200);
     }
 
     /// Asks until its pool has applied so many sets of endpoints.
     fn until_sets(&self, sets: u32) {
         let line =
             format!("grpc_pool_resolutions_total{{pool=\"orders\",result=\"set\"}} {sets}\n");
-        self.until_page("/metrics", |page| page.contains(&line));
+        self.until_answer("/metrics", |_, page| page.contains(&line));
     }
 
-    fn until_page(&self, path: &str, is_it: impl Fn(&str) -> bool) {
+    fn until_answer(&self, path: &str, is_it: impl Fn(u16, &str) -> bool) {
         let began = Instant::now();
         loop {
             let (status, page) = self.get(path);
-            if is_it(&page) {
+            if is_it(status, &page) {
                 return;
             }
             assert!(began.elapsed() < BOUND, "{path} is {status}: {page}");

@@ -15,13 +15,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::get;
 use examples::environment::{duration, told_to_end, variable};
 use examples::proto::Text;
 use examples::proto::demo_client::DemoClient;
+use pool_metrics::{Readiness, Registry};
 use pool_tonic::resolve::{Dns, Kubernetes};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
+use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
@@ -40,11 +40,12 @@ async fn main() -> Result<(), Failure> {
     // A minimum connects at once, so that the first probe finds out what the first call would. It is shared out among
     // the pods: as many as there are of them, or more.
     let pool = builder()?.min_connections(CONNECTIONS).build()?;
-    pool_metrics::register("orders", &pool)?;
+    // It can do nothing without this pool, and others can that reach another pod.
+    Registry::global().register_with("orders", &pool, Readiness::Connected)?;
 
     let listener = TcpListener::bind(variable::<String>("LISTEN", "0.0.0.0:9000")?).await?;
     println!("listening on {}", listener.local_addr()?);
-    let (served, calling) = (axum::serve(listener, router(&pool)), call(&pool, pause));
+    let (served, calling) = (axum::serve(listener, router()), call(&pool, pause));
     tokio::select! {
         served = served => served?,
         () = calling => {}
@@ -71,22 +72,10 @@ fn builder() -> Result<ChannelPoolBuilder, Failure> {
     })
 }
 
-fn router(pool: &ChannelPool) -> Router {
-    let pool = pool.clone();
-    let ready = move || {
-        let (state, error) = (pool.state(), pool.last_error());
-        let code = match state {
-            // Idle is for want of calls: the next one connects.
-            ConnectivityState::Ready | ConnectivityState::Idle => StatusCode::OK,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        let error = error.map(|error| format!(": {error}")).unwrap_or_default();
-        std::future::ready((code, format!("{state}{error}\n")))
-    };
-    Router::new()
-        .route("/readyz", get(ready))
-        .route("/livez", get(|| std::future::ready("alive\n")))
-        .merge(pool_metrics::router())
+/// `/readyz` and `/metrics` are those of `pool-metrics`. `/livez` does not ask the pool: a restart connects no better.
+fn router() -> Router {
+    let alive = get(|| std::future::ready("alive\n"));
+    Router::new().route("/livez", alive).merge(pool_metrics::router())
 }
 
 async fn call(pool: &ChannelPool, pause: Duration) {
