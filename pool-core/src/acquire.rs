@@ -18,6 +18,7 @@ use crate::state::{
     Answer, Ask, Failure, Key, Left, Lent, Outcome, Places, Polled, STANDS_FOR, State, Ticket,
     Unserved,
 };
+use crate::trace::WaitSpan;
 
 /// How long after its deadline a get ends by itself, whoever was to end it.
 pub(crate) const LATE: Duration = Duration::from_millis(50);
@@ -132,6 +133,7 @@ pub(crate) struct Acquire<'a, M: Manager, K: Kind<M>> {
     since: Moment,
     /// For how many waits the time of this one stands.
     stands_for: u8,
+    span: WaitSpan,
 }
 
 impl<M: Manager, K: Kind<M>> Future for Acquire<'_, M, K> {
@@ -182,7 +184,8 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         again: bool,
     ) -> Self {
         let (since, stands_for) = (Moment::NEVER, 1);
-        Self { core, patience, places, again, waiting: None, since, stands_for }
+        let span = WaitSpan::NONE;
+        Self { core, patience, places, again, waiting: None, since, stands_for, span }
     }
 
     fn poll_start(&mut self, cx: &mut Context<'_>) -> Poll<Got<M, K>> {
@@ -206,6 +209,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             }
             if let Some(ticket) = joined {
                 self.waiting = joined;
+                self.span = WaitSpan::begin(core);
                 if sampled.is_none() {
                     if core.spent.may_time_each(now) {
                         self.since = now;
@@ -255,6 +259,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Some(Answer::Queued(ticket)) => {
                 self.waiting = Some(ticket);
                 self.since = now;
+                self.span = WaitSpan::begin(core);
                 return Poll::Pending;
             }
             Some(Answer::Lent(lent)) => Ok(Acquired::One(lent)),
@@ -274,6 +279,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     fn poll_served(&mut self, ticket: Ticket) -> Option<Lent<Place<M, K>>> {
         let place = self.core.mailboxes.take(ticket.key.index())?;
         self.waiting = None;
+        self.span.served();
         if self.since != Moment::NEVER {
             self.waited();
         }
@@ -311,7 +317,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         };
         self.waiting = None;
         self.waited();
-        Poll::Ready(match polled {
+        let got = match polled {
             Polled::Granted(Places::One(place)) => {
                 Ok(Acquired::One(self.core.granted(place, Key::NIL)))
             }
@@ -326,7 +332,9 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             Polled::Failed(Failure::NoGroup) => Err(Error::NoGroup),
             Polled::Failed(Failure::Create(error)) => Err(Error::Create(error)),
             Polled::Waiting | Polled::NeedsWaker => unreachable!("bug: it waits on"),
-        })
+        };
+        self.span.over(&got);
+        Poll::Ready(got)
     }
 
     /// Whether its time is long over, and nobody has said so: who keeps the pool's time may be blocked by this
@@ -358,6 +366,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
     fn leave(&mut self, unserved: Unserved) {
         let Some(ticket) = self.waiting.take() else { return };
         self.waited();
+        self.span.left(unserved);
         let several = self.places != 1;
         let left = self.core.state().leave(ticket, unserved);
         let places = match left {

@@ -52,6 +52,7 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
     pub(crate) changed: Notify,
     /// Wakes those that wait for the pool to close, who may outlive it.
     pub(crate) closed: Arc<Closing>,
+    name: Option<Arc<str>>,
     observer: Option<Arc<dyn Observer>>,
     /// What the observer was told last, whether there is one or not.
     pub(crate) recent: RecentEvents<Event>,
@@ -64,7 +65,7 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
 
 impl<M: Manager, K: Kind<M>> Core<M, K> {
     pub(crate) fn new(manager: M, settings: Settings<M>) -> Arc<Self> {
-        let Settings { limits, times, pick, hooks, observer, runtime } = settings;
+        let Settings { limits, times, pick, hooks, name, observer, runtime } = settings;
         let front = Arc::new(Front::new(times.max_uses));
         let mailboxes = Arc::new(Mailboxes::new());
         let mut state: StateOf<M, K> =
@@ -85,12 +86,17 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             wakeup: Arc::default(),
             changed: Notify::new(),
             closed: Arc::default(),
+            name,
             observer,
             recent: RecentEvents::new(),
             runtime,
             home: Mutex::new(None),
             handles: AtomicUsize::new(0),
         })
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// Nothing of a user runs under this lock, so it is short, and nothing that panics does either.
@@ -166,7 +172,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
 
     pub(crate) fn tell(&self, event: Event) {
         #[cfg(feature = "tracing")]
-        contain(|| crate::trace::trace(std::any::type_name::<M>(), &event));
+        crate::trace::trace(self, &event);
         if let Some(observer) = &self.observer {
             contain(|| observer.event(&event));
         }

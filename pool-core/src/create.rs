@@ -21,6 +21,7 @@ use crate::metadata::Metadata;
 use crate::moment::Clock;
 use crate::state::{BirthOrder, Newborn, Stillborn};
 use crate::timings::{Ending, Spent};
+use crate::trace::CreateSpan;
 use crate::user::{contain, drop_panic};
 
 /// Creates one resource. The task holds the manager, and the pool only weakly.
@@ -37,6 +38,7 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
     core: &Arc<Core<M, K>>,
     order: BirthOrder,
 ) -> impl Future<Output = Result<bool, Arc<CreateError<M::Error>>>> + Send + use<M, K> {
+    let span = CreateSpan::begin(core, &order);
     let BirthOrder { id, attempt, reason, generation, replaces, group } = order;
     let cx = CreateContext { attempt, reason, replaces, group, handle: core.handle_of(id) };
     let manager = Arc::clone(&core.manager);
@@ -44,7 +46,8 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
     let (limit, clock) = (core.times.create, core.clock);
     let spent = Arc::clone(&core.spent);
     let birth = BirthGuard { core: Arc::downgrade(core), id, spent };
-    async move {
+    let of_it = span.clone();
+    let creation = async move {
         let began = clock.now();
         let created = timeout(limit, create(&*manager, &hooks, &cx, generation, clock)).await;
         let ending = match &created {
@@ -54,7 +57,10 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
         };
         birth.spent.created(clock.now().since(began), ending);
         let error = match created {
-            Ok(Ok(newborn)) => return Ok(birth.born(newborn)),
+            Ok(Ok(newborn)) => {
+                of_it.created();
+                return Ok(birth.born(newborn));
+            }
             Ok(Err(error)) => error,
             Err(_elapsed) => CreateError::TimedOut(limit),
         };
@@ -68,10 +74,12 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
             }
         };
         let text = contain(|| error.to_string()).unwrap_or_default();
+        of_it.failed(&text);
         let error = Arc::new(error);
         birth.stillborn(Stillborn { error: Arc::clone(&error), text, fatal, retry_in });
         Err(error)
-    }
+    };
+    span.around(creation)
 }
 
 async fn create<M: Manager>(

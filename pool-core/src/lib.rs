@@ -94,7 +94,9 @@
 //! - `serde`: [`PoolConfig`] is read from configuration files, and written to them.
 //! - `test-util`: a manager that does what a test's script says: [`test_util`](test_util/index.html).
 //! - `tracing`: each [`Event`] is one of `tracing` as well, with the target `pool_core`: at `WARN` what somebody
-//!   may have to look at, at `DEBUG` the rest.
+//!   may have to look at, at `DEBUG` the rest. Spans at `INFO`: `pool.wait` of a get that has to wait, a child of its
+//!   caller's, and `pool.create` of each creation, in which the manager's own are. They bear the pool's
+//!   [name](Builder::name); with `tracing-opentelemetry` they are spans of OpenTelemetry.
 
 mod acquire;
 mod blocking;
@@ -135,7 +137,6 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod timings;
-#[cfg(feature = "tracing")]
 mod trace;
 mod user;
 

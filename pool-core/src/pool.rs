@@ -109,6 +109,11 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         Self { core }
     }
 
+    /// What the pool [is called](crate::Builder::name).
+    pub fn name(&self) -> Option<&str> {
+        self.core.name()
+    }
+
     /// A handle that does not keep the pool open.
     ///
     /// # Examples
@@ -143,7 +148,11 @@ impl<M: Manager, K: Kind<M>> Drop for ResourcePool<M, K> {
 
 impl<M: Manager, K: Kind<M>> fmt::Debug for ResourcePool<M, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pool").field(&self.status()).finish()
+        let mut pool = f.debug_tuple("Pool");
+        if let Some(name) = self.name() {
+            pool.field(&format_args!("{name}"));
+        }
+        pool.field(&self.status()).finish()
     }
 }
 

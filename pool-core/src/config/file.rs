@@ -6,7 +6,7 @@ use super::{Backoff, CheckPolicy, Limits, Shedding, Times};
 use crate::group::Pick;
 
 /// Every setting of a pool that is a value, by the name that it has in the builder, which says what it
-/// means. What is not a value, as hooks, the observer and the runtime, only the builder takes.
+/// means. What is not a value, as hooks, the name, the observer and the runtime, only the builder takes.
 ///
 /// The default is that of the builder. What cannot be is found when the pool is built.
 ///

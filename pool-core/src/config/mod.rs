@@ -37,6 +37,7 @@ pub struct Builder<M: Manager, K> {
     manager: M,
     config: PoolConfig,
     pub(crate) hooks: Hooks<M>,
+    name: Option<Arc<str>>,
     observer: Option<Arc<dyn Observer>>,
     runtime: Option<Handle>,
     kind: PhantomData<K>,
@@ -54,6 +55,7 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
             manager,
             config: PoolConfig::default(),
             hooks: Hooks::default(),
+            name: None,
             observer: None,
             runtime: None,
             kind: PhantomData,
@@ -219,6 +221,13 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         self
     }
 
+    /// What the pool is called in traces and where it is shown for debugging. Default: nothing, and it is told by the type
+    /// of its manager.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Who is told what the pool does. Default: nobody.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -244,8 +253,9 @@ impl<M: Manager, K: Kind<M>> Builder<M, K> {
         let (limits, times) = (self.config.limits(), self.config.times());
         limits.check()?;
         times.check()?;
-        let Self { manager, config, hooks, observer, runtime, .. } = self;
-        let settings = Settings { limits, times, pick: config.pick, hooks, observer, runtime };
+        let Self { manager, config, hooks, name, observer, runtime, .. } = self;
+        let pick = config.pick;
+        let settings = Settings { limits, times, pick, hooks, name, observer, runtime };
         Ok(ResourcePool::from_settings(manager, settings))
     }
 }

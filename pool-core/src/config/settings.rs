@@ -15,6 +15,7 @@ pub(crate) struct Settings<M: Manager> {
     pub(crate) times: Times,
     pub(crate) pick: Pick,
     pub(crate) hooks: Hooks<M>,
+    pub(crate) name: Option<Arc<str>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) runtime: Option<Handle>,
 }
