@@ -26,6 +26,7 @@ use crate::recent::RecentEvents;
 use crate::state::{Actions, Newborn, State, Stillborn, Store, Work};
 use crate::sync::{Mutex, MutexGuard};
 use crate::timings::Spent;
+use crate::trace;
 use crate::user::{contain, dispose_here, keeps_time, wake_up};
 
 /// What a holder of `K`'s resources carries.
@@ -171,8 +172,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     }
 
     pub(crate) fn tell(&self, event: Event) {
-        #[cfg(feature = "tracing")]
-        crate::trace::trace(self, &event);
+        trace::event(self, &event);
         if let Some(observer) = &self.observer {
             contain(|| observer.event(&event));
         }

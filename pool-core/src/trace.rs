@@ -12,9 +12,15 @@
 
 #[cfg(feature = "tracing")]
 mod events;
-#[cfg_attr(not(feature = "tracing"), path = "trace/off.rs")]
+#[cfg(not(feature = "tracing"))]
+mod off;
+#[cfg(feature = "tracing")]
 mod spans;
 
+#[cfg(not(feature = "tracing"))]
+pub(crate) use self::off::{CreateSpan, WaitSpan, event};
 #[cfg(feature = "tracing")]
-pub(crate) use self::events::trace;
-pub(crate) use self::spans::{CreateSpan, WaitSpan};
+pub(crate) use self::{
+    events::event,
+    spans::{CreateSpan, WaitSpan},
+};

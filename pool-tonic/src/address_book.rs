@@ -71,6 +71,7 @@ use crate::manager::ConnectionManager;
 use crate::register::Register;
 use crate::state_watch::StateWatch;
 use crate::stats::AddressStatus;
+use crate::trace;
 
 use addresses::Addresses;
 pub(crate) use entry::Key;
@@ -85,6 +86,8 @@ const ADDRESSES_IN_MESSAGES: usize = 10;
 /// The addresses of a pool, shared by its manager, its connections and its handles.
 #[derive(Debug)]
 pub(crate) struct AddressBook {
+    /// Of the pool.
+    name: Arc<str>,
     addresses: Mutex<Addresses>,
     register: Arc<Register>,
     /// What is to be known of endpoints, where they are compared.
@@ -112,8 +115,9 @@ pub(crate) type Pools = [WeakPool<ConnectionManager, Shared>; 2];
 
 impl AddressBook {
     /// A book without an address yet.
-    pub(crate) fn new(measures: Option<Measures>) -> Arc<Self> {
+    pub(crate) fn new(name: Arc<str>, measures: Option<Measures>) -> Arc<Self> {
         Arc::new(Self {
+            name,
             addresses: Mutex::default(),
             register: Arc::default(),
             measures,
@@ -127,6 +131,11 @@ impl AddressBook {
             state: watch::Sender::new(ConnectivityState::Idle),
             recent: RecentEvents::new(),
         })
+    }
+
+    /// What the pool is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     fn lock(&self) -> MutexGuard<'_, Addresses> {
@@ -148,15 +157,20 @@ impl AddressBook {
             let is_new = |side: &Side| addresses.down[*side] && !before[*side];
             (result, Side::BOTH.map(|side| is_new(&side)))
         };
+        let mut changed = None;
         self.state.send_if_modified(|state| {
             let new = self.lock().overall();
             let modified = *state != new;
             *state = new;
             if modified {
                 self.recent.add(new);
+                changed = Some(new);
             }
             modified
         });
+        if let Some(state) = changed {
+            trace::state(&self.name, state);
+        }
         // Their next creation fails at once, and those that wait for one with it.
         self.hasten(down);
         result

@@ -111,7 +111,7 @@ fn a_connection_lost_at_once_is_not_dialled_again_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn guards_take_themselves_back_and_the_state_follows() {
-    let book = AddressBook::new(None);
+    let book = AddressBook::new("".into(), None);
     book.relist([address(1)], &[]);
     let mut watch = book.watch();
     let mut states = vec![watch.state()];
@@ -377,7 +377,7 @@ fn the_sums_are_those_of_the_listed_entries() {
 
 #[tokio::test(start_paused = true)]
 async fn the_pool_is_down_when_the_only_address_to_hope_for_is_listed_no_more() {
-    let book = AddressBook::new(None);
+    let book = AddressBook::new("".into(), None);
     book.relist([address(1)], &[]);
     book.dial(Shared).unwrap().failed(error());
     assert!(book.refusal(Shared).is_some());

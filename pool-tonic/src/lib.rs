@@ -169,6 +169,7 @@ mod retry;
 mod rotate;
 mod state_watch;
 mod stats;
+mod trace;
 mod transport;
 
 pub use balance::{

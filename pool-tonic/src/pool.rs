@@ -135,6 +135,11 @@ impl ChannelPool {
         PooledChannel::new(Arc::clone(&self.shared))
     }
 
+    /// What the pool [is called](ChannelPoolBuilder::name).
+    pub fn name(&self) -> &str {
+        self.shared.book.name()
+    }
+
     /// The connectivity state over all addresses.
     pub fn state(&self) -> ConnectivityState {
         self.shared.book.state()

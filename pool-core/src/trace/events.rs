@@ -10,7 +10,7 @@ use crate::manager::Manager;
 use crate::observer::{EndReason, Event};
 use crate::user::contain;
 
-pub(crate) fn trace<M: Manager, K: Kind<M>>(core: &Core<M, K>, event: &Event) {
+pub(crate) fn event<M: Manager, K: Kind<M>>(core: &Core<M, K>, event: &Event) {
     contain(|| emit(core.name(), type_name::<M>(), event));
 }
 

@@ -1,6 +1,6 @@
-//! What stands for the spans where the feature is off.
+//! What stands for the rest where the feature is off.
 
-#![expect(clippy::unused_self, reason = "the signatures are those of the spans")]
+#![expect(clippy::unused_self, reason = "the signatures are those of the real ones")]
 
 use std::error::Error as StdError;
 
@@ -8,7 +8,11 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::kind::Kind;
 use crate::manager::Manager;
+use crate::observer::Event;
 use crate::state::{BirthOrder, Unserved};
+
+#[inline]
+pub(crate) fn event<M: Manager, K: Kind<M>>(_: &Core<M, K>, _: &Event) {}
 
 pub(crate) struct WaitSpan;
 

@@ -62,6 +62,11 @@ pub(crate) struct Dial {
 }
 
 impl Dial {
+    /// What the pool is called.
+    pub(crate) fn pool(&self) -> &str {
+        self.book.name()
+    }
+
     pub(crate) fn address(&self) -> &Address {
         &self.address
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use pool_core::RecentEvents;
 
 use super::outlier::EjectedBy;
+use crate::trace;
 
 /// Is told what becomes of endpoints, after it was done and outside every lock, so it may call back into the pool. A
 /// panic in it is contained.
@@ -77,12 +78,17 @@ pub enum EndpointEvent {
 
 /// The observer, if there is one.
 #[derive(Clone, Default)]
-pub(crate) struct Observed(pub(crate) Option<Arc<dyn EndpointObserver>>);
+pub(crate) struct Observed {
+    pub(crate) observer: Option<Arc<dyn EndpointObserver>>,
+    /// Of this pool.
+    pub(crate) pool: Arc<str>,
+}
 
 impl Observed {
     /// Tells the observer, and keeps the event among the latest of the pool.
     pub(crate) fn tell(&self, recent: &RecentEvents<EndpointEvent>, event: EndpointEvent) {
-        if let Some(observer) = &self.0 {
+        trace::endpoint(&self.pool, &event);
+        if let Some(observer) = &self.observer {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
         }
         recent.add(event);
@@ -112,6 +118,6 @@ impl fmt::Display for EndpointEvent {
 
 impl fmt::Debug for Observed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { ".." } else { "none" })
+        f.write_str(if self.observer.is_some() { ".." } else { "none" })
     }
 }

@@ -40,7 +40,7 @@ struct Client {
 
 impl Client {
     fn new(seed: u64) -> Self {
-        let book = AddressBook::new(None);
+        let book = AddressBook::new("".into(), None);
         let spread = Spread::new(Arc::clone(&book), SUBSET, seed);
         Self { book, spread, connections: HashMap::new() }
     }

@@ -17,7 +17,7 @@ fn sites(ports: impl IntoIterator<Item = u64>) -> Vec<Site> {
 
 /// A book of nothing, and what uses at most so many.
 fn spread(bound: usize) -> (Arc<AddressBook>, Spread) {
-    let book = AddressBook::new(None);
+    let book = AddressBook::new("".into(), None);
     let spread = Spread::new(Arc::clone(&book), bound, 7);
     (book, spread)
 }

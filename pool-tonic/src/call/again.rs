@@ -1,5 +1,6 @@
 //! What follows when an attempt has failed. Rare, so all of it runs in a box of its own.
 
+use std::fmt::Display;
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -80,7 +81,10 @@ impl Call {
             Failed::Final(status) => Err(status),
             Failed::NotSent => match &self.source {
                 Source::Exclusive(exclusive) => Err(status::gone(exclusive.served_by())),
-                Source::Shared | Source::Dedicated => Ok(None),
+                Source::Shared | Source::Dedicated => {
+                    self.attempt_failed(&"it was not sent");
+                    Ok(None)
+                }
             },
             Failed::NotProcessed { refused, status } => {
                 if self.retries >= self.shared.calls().max_transparent_retries {
@@ -89,12 +93,19 @@ impl Call {
                 if !self.payload.rewind() {
                     return Err(status);
                 }
+                self.attempt_failed(&status.message());
                 self.retries += 1;
                 self.shared.totals().transparent_retries.fetch_add(1, Ordering::Relaxed);
                 self.pause(refused).await.map(|()| None)
             }
             Failed::Broken(status) => self.retry(status).await,
             Failed::Answered(answer) => self.reconsider(*answer).await,
+        }
+    }
+
+    fn attempt_failed(&self, why: &dyn Display) {
+        if let Some(outcome) = &self.outcome {
+            outcome.span.attempt_failed(why);
         }
     }
 
@@ -204,6 +215,7 @@ impl Call {
         if Handle::try_current().is_err() {
             return Err(failure.clone());
         }
+        self.attempt_failed(&failure.message());
         if let Some(retry) = &self.retry {
             self.head.set(PREVIOUS_ATTEMPTS, retry.previous().into());
         }

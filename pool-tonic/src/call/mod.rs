@@ -55,6 +55,7 @@ use crate::balance::Stopwatch;
 use crate::connection::SendError;
 use crate::options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
 use crate::pool::Shared;
+use crate::trace::CallSpan;
 use deadline::{Deadline, Passed, within};
 use outcome::Outcome;
 use pump::PumpHandle;
@@ -77,9 +78,11 @@ pub(crate) fn call(
     source: Source,
     request: http::Request<Body>,
 ) -> impl Future<Output = Result<http::Response<Body>, Status>> + Send {
-    let outcome = Outcome::begin(Arc::clone(shared.totals()));
+    let mut outcome = Outcome::begin(Arc::clone(shared.totals()));
     let Split { head, deadline, body, mut extensions } =
         Split::new(request, &shared.calls().user_agent);
+    outcome.span = CallSpan::begin(shared.book().name(), head.path());
+    let scope = outcome.span.scope();
     let config = shared.calls();
     let asked = Asked::by(&extensions);
     let wait_for_ready = asked.wait_for_ready.unwrap_or(config.wait_for_ready);
@@ -113,7 +116,7 @@ pub(crate) fn call(
         wish,
         retry,
     };
-    call.run()
+    scope.around(call.run())
 }
 
 /// What a caller asks for in the request's extensions.
@@ -256,7 +259,7 @@ impl Call {
                     Ok(None) => self.late = true,
                     Err(status) => {
                         if let Some(outcome) = &mut self.outcome {
-                            outcome.end(status.code());
+                            outcome.fail(&status);
                         }
                         return Err(status);
                     }
@@ -295,6 +298,9 @@ impl Call {
         };
         if let Some(sent_to) = &self.sent_to {
             sent_to.set(lease.served_by());
+        }
+        if let Some(outcome) = &mut self.outcome {
+            outcome.span.sent(lease.served_by());
         }
         if self.timer.is_none()
             && let Some(deadline) = &self.deadline

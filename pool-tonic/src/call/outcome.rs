@@ -4,28 +4,36 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use http::{HeaderMap, HeaderName, Response, StatusCode};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::stats::Totals;
+use crate::trace::CallSpan;
 
 pub(super) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The count of one call. Dropped before its end is known, the call was cancelled.
-#[derive(Debug)]
 pub(crate) struct Outcome {
     totals: Arc<Totals>,
+    pub(super) span: CallSpan,
     ended: bool,
 }
 
 impl Outcome {
     pub(crate) fn begin(totals: Arc<Totals>) -> Self {
         totals.calls_started.fetch_add(1, Ordering::Relaxed);
-        Self { totals, ended: false }
+        Self { totals, span: CallSpan::NONE, ended: false }
+    }
+
+    /// The pool ends the call with this status.
+    pub(crate) fn fail(&mut self, status: &Status) {
+        self.span.failed(status);
+        self.end(status.code());
     }
 
     pub(crate) fn end(&mut self, code: Code) {
         if !self.ended {
             self.ended = true;
+            self.span.end(code);
             // Release: whoever sees this end sees the beginning, too.
             self.totals.calls_ended[code as usize].fetch_add(1, Ordering::Release);
             if code == Code::Ok

@@ -156,10 +156,10 @@ impl ResponseBody {
         }
     }
 
-    fn fail(&mut self, code: Code) {
-        self.outcome.end(code);
+    fn fail(&mut self, status: &Status) {
+        self.outcome.fail(status);
         if let State::Open(stream, _) = std::mem::replace(&mut self.state, State::Ended) {
-            stream.held.slot.lease().attempt_ended(code);
+            stream.held.slot.lease().attempt_ended(status.code());
         }
     }
 }
@@ -191,7 +191,7 @@ impl http_body::Body for ResponseBody {
                 trailers.map(|trailers| Ok(Frame::trailers(trailers)))
             }
             Err(status) => {
-                this.fail(status.code());
+                this.fail(&status);
                 Some(Err(status))
             }
         })

@@ -195,7 +195,7 @@ impl ChannelPoolBuilder {
 
     /// Is told what becomes of endpoints.
     pub fn endpoint_observer(mut self, observer: Arc<dyn EndpointObserver>) -> Self {
-        self.endpointing.observer = Observed(Some(observer));
+        self.endpointing.observer.observer = Some(observer);
         self
     }
 }

@@ -80,6 +80,7 @@ pub struct ChannelPoolBuilder {
     endpointing: Endpointing,
     balancing: Box<Balancing>,
     resolving: Box<Resolving>,
+    name: Option<Arc<str>>,
     observer: Option<ObserverDebug>,
     runtime: Option<tokio::runtime::Handle>,
 }
@@ -109,6 +110,7 @@ impl ChannelPoolBuilder {
             endpointing: Endpointing::default(),
             balancing: Box::default(),
             resolving: Box::default(),
+            name: None,
             observer: None,
             runtime: None,
         }
@@ -165,6 +167,12 @@ impl ChannelPoolBuilder {
         self
     }
 
+    /// What the pool is called in traces. Default: its first endpoint, and how many more there are.
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
     /// Is told what happens to connections.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(ObserverDebug(observer));
@@ -202,6 +210,8 @@ impl ChannelPoolBuilder {
             let (min, max) = (self.min_connections, self.max_connections);
             return Err(ConfigError::MinAboveMax { min, max });
         }
+        let name = self.name.unwrap_or_else(|| default_name(&self.endpoints).into());
+        self.endpointing.observer.pool = Arc::clone(&name);
         let calls = self.calls.build()?;
         let upkeep = self.life.upkeep()?;
         let (addresses, dial) = self.transport.build(&self.endpoints, self.max_streams, upkeep)?;
@@ -212,7 +222,8 @@ impl ChannelPoolBuilder {
         // One alone is compared with nobody.
         let bell = Arc::default();
         let compares = most > 1 && (outliers.is_some() || self.balancing.weighs());
-        let book = AddressBook::new(compares.then(|| self.balancing.measures(&bell)));
+        let book =
+            AddressBook::new(Arc::clone(&name), compares.then(|| self.balancing.measures(&bell)));
         let weighs = compares && self.balancing.weighs();
         let totals = Arc::new(Totals { throttle: self.calls.throttle()?, ..Totals::default() });
         let mut choice = match found {
@@ -235,6 +246,7 @@ impl ChannelPoolBuilder {
         // One call at a time on each.
         let dedicated = DialConfig { max_streams: 1, side: Side::Dedicated, ..dial.clone() };
         let mut dedicated = SharedPool::builder(manager(dedicated))
+            .name(format!("{name} (dedicated)"))
             .pick(self.balancing.pick())
             .max_size(self.calls.max_dedicated)
             .max_draining(max_draining)
@@ -248,6 +260,7 @@ impl ChannelPoolBuilder {
         let target_connections =
             self.target_connections.unwrap_or_else(|| cores().min(MOST_TARGET_CONNECTIONS));
         let mut pool = SharedPool::builder(manager(dial))
+            .name(name)
             .pick(self.balancing.pick())
             .max_size(self.max_connections)
             .max_draining(max_draining)
@@ -288,6 +301,14 @@ impl ChannelPoolBuilder {
         }
         book.attach(pools);
         Ok(ChannelPool::new(pool, dedicated, book, totals, calls))
+    }
+}
+
+fn default_name(endpoints: &[String]) -> String {
+    match endpoints {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, more @ ..] => format!("{first} and {} more", more.len()),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::address::Target;
 use crate::address_book::{Dial, Live, Side};
 use crate::error::ConnectError;
 use crate::stats::Totals;
+use crate::trace::ConnectSpan;
 #[cfg(unix)]
 use crate::transport::Unix;
 #[cfg(feature = "tls")]
@@ -186,7 +187,8 @@ pub(crate) async fn dial(
     let address = dial.address().clone();
     let attempt = Attempt::begin(&address, config.connect_timeout, totals);
     // A handshake is large, and is to be a part of no task for longer than it takes.
-    match Box::pin(connect(attempt, config)).await {
+    let span = ConnectSpan::begin(dial.pool(), &address);
+    match Box::pin(span.around(connect(attempt, config))).await {
         Ok(start) => {
             dial.settled();
             Ok(Dialled { dial, start, generation })

@@ -1,0 +1,179 @@
+//! The spans: see the module above.
+
+use std::fmt;
+
+use tonic::{Code, Status};
+use tracing::field::Empty;
+use tracing::instrument::Instrumented;
+use tracing::{Instrument, Span, debug, info_span};
+
+use crate::code::code_name;
+use crate::error::ConnectError;
+use crate::options::ServedBy;
+
+/// What OpenTelemetry's layer takes for the status of a span.
+const FAILED: &str = "ERROR";
+
+/// `grpc.call`: from the call to its status.
+pub(crate) struct CallSpan(Option<Box<Open>>);
+
+struct Open {
+    span: Span,
+    /// How often it was sent.
+    attempts: u32,
+    /// Where it was sent last.
+    server: Option<ServedBy>,
+}
+
+impl CallSpan {
+    pub(crate) const NONE: Self = Self(None);
+
+    /// `path` is `/package.Service/Method`.
+    pub(crate) fn begin(pool: &str, path: &str) -> Self {
+        let method = path.strip_prefix('/').unwrap_or(path);
+        let span = info_span!(
+            target: "pool_tonic",
+            "grpc.call",
+            pool,
+            otel.name = method,
+            otel.kind = "client",
+            rpc.system.name = "grpc",
+            rpc.method = method,
+            rpc.response.status_code = Empty,
+            server.address = Empty,
+            server.port = Empty,
+            attempts = Empty,
+            error = Empty,
+            error.type = Empty,
+            otel.status_code = Empty,
+        );
+        Self((!span.is_none()).then(|| Box::new(Open { span, attempts: 0, server: None })))
+    }
+
+    pub(crate) fn scope(&self) -> CallScope {
+        CallScope(self.0.as_ref().map_or_else(Span::none, |open| open.span.clone()))
+    }
+
+    /// The call is with a connection.
+    pub(crate) fn sent(&mut self, to: &ServedBy) {
+        if let Some(open) = &mut self.0 {
+            open.attempts += 1;
+            debug!(target: "pool_tonic", parent: &open.span, server = %to, attempt = open.attempts, "sent");
+            open.server = Some(to.clone());
+        }
+    }
+
+    /// An attempt came to nothing, which does not end the call yet.
+    pub(crate) fn attempt_failed(&self, why: &dyn fmt::Display) {
+        if let Some(open) = &self.0 {
+            debug!(target: "pool_tonic", parent: &open.span, error = %why, "attempt failed");
+        }
+    }
+
+    /// The pool ends the call with this.
+    pub(crate) fn failed(&self, status: &Status) {
+        if let Some(open) = &self.0 {
+            open.span.record("error", status.message());
+        }
+    }
+
+    #[inline]
+    pub(crate) fn end(&mut self, code: Code) {
+        if let Some(open) = self.0.take() {
+            open.end(code);
+        }
+    }
+}
+
+impl Open {
+    #[cold]
+    fn end(self: Box<Self>, code: Code) {
+        let Self { span, attempts, server } = *self;
+        span.record("attempts", attempts);
+        if let Some(server) = server {
+            let (address, port) = split(server.address());
+            span.record("server.address", address);
+            if let Some(port) = port {
+                span.record("server.port", port);
+            }
+        }
+        let code_name = code_name(code);
+        span.record("rpc.response.status_code", code_name);
+        if code != Code::Ok {
+            span.record("error.type", code_name);
+            span.record("otel.status_code", FAILED);
+        }
+    }
+}
+
+/// What is done within a `grpc.call`, which it does not end.
+pub(crate) struct CallScope(Span);
+
+impl CallScope {
+    pub(crate) fn around<F: Future>(self, call: F) -> Instrumented<F> {
+        call.instrument(self.0)
+    }
+}
+
+/// `grpc.connect`: one attempt to connect. Dropped before its end is known, the pool gave it up.
+pub(crate) struct ConnectSpan(Span);
+
+impl ConnectSpan {
+    pub(crate) fn begin(pool: &str, address: &impl fmt::Display) -> Self {
+        let name = address.to_string();
+        let (address, port) = split(&name);
+        Self(info_span!(
+            target: "pool_tonic",
+            "grpc.connect",
+            pool,
+            server.address = address,
+            server.port = port,
+            outcome = Empty,
+            error = Empty,
+            otel.status_code = Empty,
+        ))
+    }
+
+    pub(crate) async fn around<T>(
+        self,
+        attempt: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<T, ConnectError> {
+        let span = self.0;
+        let result = attempt.instrument(span.clone()).await;
+        match &result {
+            Ok(_) => {
+                span.record("outcome", "ok");
+            }
+            Err(error) => {
+                span.record("outcome", "error");
+                span.record("error", tracing::field::display(error));
+                span.record("otel.status_code", FAILED);
+            }
+        }
+        result
+    }
+}
+
+/// The host, or the path of a socket, and the port, if it is named.
+fn split(address: &str) -> (&str, Option<u16>) {
+    let split = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let (host, port) = match split {
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    };
+    (host.trim_matches(['[', ']']), port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::split;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(split("orders:50051"), ("orders", Some(50051)));
+        assert_eq!(split("orders"), ("orders", None));
+        assert_eq!(split("[::1]:50051"), ("::1", Some(50051)));
+        assert_eq!(split("[::1]"), ("::1", None));
+        assert_eq!(split("unix:/run/orders.sock"), ("unix:/run/orders.sock", None));
+    }
+}
