@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{Request, Response};
 use pool_metrics::{CallMetrics, CountedCalls, Registry};
-use pool_tonic::{ChannelPool, PooledChannel};
+use pool_tonic::{ChannelPool, MethodName, PooledChannel, RetryPolicy};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
@@ -132,6 +132,34 @@ async fn a_call_that_finds_no_server_fails_as_its_caller_sees_it() {
     let mut causes = std::iter::successors(Some(first), |error| (*error).source());
     assert!(causes.any(<dyn Error>::is::<pool_tonic::ConnectError>), "the cause is there");
     assert_eq!(ended(registry, "pool.testing.Echo/Unary", "UNAVAILABLE"), 1);
+}
+
+#[tokio::test]
+async fn the_attempts_of_a_call_are_counted_and_how_often_it_was_sent_again() {
+    let server = EchoServer::start().await.unwrap();
+    let brief = Duration::from_millis(1);
+    let policy =
+        RetryPolicy::new(3, [Code::InvalidArgument]).initial_backoff(brief).max_backoff(brief);
+    let pool = ChannelPool::builder(server.uri()).retry_policy(MethodName::all(), policy);
+    let pool = pool.build().unwrap();
+    let calls = CallMetrics::new(METHODS);
+    let registry = Registry::new();
+    registry.register("shop", &calls).unwrap();
+    let mut client = EchoClient::new(calls.around(pool.channel()));
+    soon(client.unary(ask(Do::Fail))).await.unwrap_err();
+    soon(client.unary(ask(Do::Echo))).await.unwrap();
+    let scrape = registry.render();
+    let of =
+        |name, labels| value(&scrape, name, &format!("method=\"pool.testing.Echo/Unary\"{labels}"));
+    assert_eq!(of("grpc_client_call_started_total", ""), Some(2));
+    assert_eq!(of("grpc_client_attempt_started_total", ""), Some(4));
+    let attempts = "grpc_client_attempt_duration_seconds_count";
+    assert_eq!(of(attempts, ",status=\"INVALID_ARGUMENT\""), Some(3));
+    assert_eq!(of(attempts, ",status=\"OK\""), Some(1));
+    assert_eq!(of("grpc_client_call_retries_count", ""), Some(1));
+    assert_eq!(of("grpc_client_call_retries_bucket", ",le=\"1\""), Some(0));
+    assert_eq!(of("grpc_client_call_retries_bucket", ",le=\"2\""), Some(1));
+    assert_eq!(of("grpc_client_call_transparent_retries_count", ""), Some(0));
 }
 
 #[tokio::test]

@@ -140,11 +140,17 @@
 //! - `kubernetes`: endpoints from Kubernetes ([`resolve`]'s `Kubernetes`).
 //! - `service-config`: retry policies are read from a gRPC service config in JSON
 //!   (`ChannelPoolBuilder::service_config_json`).
+//! - `tracing`: spans and events, with the target `pool_tonic`. `grpc.call` of every call, with OpenTelemetry's names for
+//!   RPC clients, from the call to its status, and each attempt as an event in it; within it `pool.wait` where it waits for
+//!   a connection. `grpc.connect` of every attempt to connect, within its `pool.create`. At `WARN` what somebody may have
+//!   to look at: no endpoint can be connected to, one is ejected, the resolver fails. All with the pool's
+//!   [name](ChannelPoolBuilder::name). The example `opentelemetry` sends them on.
 //!
 //! Not here yet: service configuration by a resolver.
 
 mod address;
 mod address_book;
+mod attempts;
 mod backoff;
 mod balance;
 mod call;
@@ -172,6 +178,7 @@ mod stats;
 mod trace;
 mod transport;
 
+pub use attempts::{AttemptObserver, ObserveAttempts, Retries};
 pub use balance::{
     Balance, EjectedBy, EndpointEvent, EndpointObserver, ErrorPenalty, FailurePercentage,
     OutlierDetection, PeakEwma, SuccessRate,

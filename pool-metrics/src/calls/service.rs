@@ -13,17 +13,17 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use pool_tonic::ObserveAttempts;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 use tower_service::Service;
 
-use super::Methods;
+use super::{Method, Methods};
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -64,31 +64,28 @@ where
         self.channel.poll_ready(cx).map_err(|error| Status::from_error(error.into()))
     }
 
-    fn call(&mut self, request: Request<Q>) -> CallFuture<S::Future> {
-        let running = Running::begin(&self.methods, request.uri().path());
+    fn call(&mut self, mut request: Request<Q>) -> CallFuture<S::Future> {
+        let method = Arc::clone(self.methods.find(request.uri().path()));
+        let extensions = request.extensions_mut();
+        if extensions.get::<ObserveAttempts>().is_none() {
+            extensions.insert(ObserveAttempts::new(method.clone()));
+        }
+        let running = Running::begin(method);
         CallFuture { call: self.channel.call(request), running: Some(running) }
     }
 }
 
 /// A call that has begun and was not counted as ended. Dropped, it was cancelled.
 struct Running {
-    methods: Arc<Methods>,
-    /// Its place in the list; `None` if it is not there.
-    method: Option<usize>,
+    method: Arc<Method>,
     began: Instant,
     status: Code,
 }
 
 impl Running {
-    fn begin(methods: &Arc<Methods>, path: &str) -> Self {
-        let method = methods.find(path);
-        methods.at(method).started.fetch_add(1, Ordering::Relaxed);
-        Self {
-            methods: Arc::clone(methods),
-            method,
-            began: Instant::now(),
-            status: Code::Cancelled,
-        }
+    fn begin(method: Arc<Method>) -> Self {
+        method.calls.begin();
+        Self { method, began: Instant::now(), status: Code::Cancelled }
     }
 
     fn end(mut self, status: Code) {
@@ -98,7 +95,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.methods.at(self.method).times(self.status).add(self.began.elapsed());
+        self.method.calls.end(self.status, self.began.elapsed());
     }
 }
 

@@ -28,6 +28,7 @@ impl Call {
     /// `writes` is what the connection's were before the request was given to it.
     pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held, writes: u64) -> Failed {
         if let Some(failure) = held.pump.as_ref().and_then(PumpHandle::failure) {
+            held.slot.lease().attempt_void(failure.code());
             return Failed::Final(failure);
         }
         let lease = held.slot.lease();
@@ -37,6 +38,8 @@ impl Call {
         let status = status::broken(error, lease, self.deadline.as_ref());
         if refused || !(not_sent || not_processed) {
             lease.attempt_ended(status.code());
+        } else {
+            lease.attempt_void(status.code());
         }
         if not_processed && refused {
             lease.refused();
@@ -229,6 +232,9 @@ impl Call {
             )));
         }
         self.shared.totals().retries.fetch_add(1, Ordering::Relaxed);
+        if let Some(attempts) = &mut self.attempts {
+            attempts.configured();
+        }
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, GrpcMethod, Status};
 
+use crate::attempts::Attempts;
 use crate::balance::Stopwatch;
 use crate::connection::SendError;
 use crate::options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
@@ -110,6 +111,7 @@ pub(crate) fn call(
         timer: None,
         wait_for_ready,
         sent_to: asked.sent_to,
+        attempts: asked.attempts,
         late: false,
         waited: Duration::ZERO,
         retries: 0,
@@ -124,6 +126,7 @@ pub(crate) fn call(
 struct Asked {
     wait_for_ready: Option<bool>,
     sent_to: Option<SentTo>,
+    attempts: Option<Box<Attempts>>,
     dedicated: bool,
     affinity: Option<Affinity>,
 }
@@ -137,6 +140,7 @@ impl Asked {
         Self {
             wait_for_ready: extensions.get().map(|WaitForReady(wait)| *wait),
             sent_to: extensions.get().cloned(),
+            attempts: extensions.get().cloned().map(|observer| Box::new(Attempts::new(observer))),
             dedicated: extensions.get::<Dedicated>().is_some(),
             affinity: extensions.get().copied(),
         }
@@ -171,6 +175,8 @@ struct Call {
     wait_for_ready: bool,
     /// Of the caller, who wants to know.
     sent_to: Option<SentTo>,
+    /// If they are observed.
+    attempts: Option<Box<Attempts>>,
     /// Time has passed since the caller set `grpc-timeout`.
     late: bool,
     /// How long it has waited for slots: the wait timeout bounds the sum.
@@ -286,7 +292,7 @@ impl Call {
     }
 
     /// Sends what is there of the request, and starts what sends the rest.
-    fn send(&mut self, lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
+    fn send(&mut self, mut lease: Lease) -> Result<(h2::client::ResponseFuture, Held), Failed> {
         let request = self.head.request(lease.address(), &self.shared.calls().user_agent);
         let is_whole = matches!(self.payload, Payload::Whole(None));
         let (response, send) = match lease.send(request, is_whole) {
@@ -298,6 +304,9 @@ impl Call {
         };
         if let Some(sent_to) = &self.sent_to {
             sent_to.set(lease.served_by());
+        }
+        if let Some(attempts) = &mut self.attempts {
+            lease.observe(attempts.start());
         }
         if let Some(outcome) = &mut self.outcome {
             outcome.span.sent(lease.served_by());

@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use pool_core::{ResourceId, SharedLease};
+use tonic::Code;
 
 use super::pump::PumpHandle;
 use crate::address_book::Side;
+use crate::attempts::Attempt;
 use crate::connection::Connection;
 use crate::exclusive::{Exclusive, Turn};
 use crate::manager::ConnectionManager;
@@ -39,6 +41,8 @@ impl Source {
 pub(crate) struct Lease {
     reserved: Reserved,
     finished: AtomicBool,
+    /// Of a call whose attempts are observed.
+    attempt: Option<Box<Attempt>>,
 }
 
 enum Reserved {
@@ -56,9 +60,27 @@ impl Lease {
     }
 
     fn of(reserved: Reserved) -> Self {
-        let lease = Self { reserved, finished: AtomicBool::new(false) };
+        let lease = Self { reserved, finished: AtomicBool::new(false), attempt: None };
         lease.call_begins();
         lease
+    }
+
+    /// It has the call now, whose attempts are observed.
+    pub(super) fn observe(&mut self, attempt: Attempt) {
+        self.attempt = Some(Box::new(attempt));
+    }
+
+    /// The attempt has ended like this, which counts for the connection's endpoint.
+    pub(super) fn attempt_ended(&self, code: Code) {
+        Connection::attempt_ended(self, code);
+        self.attempt_void(code);
+    }
+
+    /// The attempt has ended like this, which says nothing of the connection's endpoint.
+    pub(super) fn attempt_void(&self, code: Code) {
+        if let Some(attempt) = &self.attempt {
+            attempt.end(code);
+        }
     }
 
     /// The answer is complete.

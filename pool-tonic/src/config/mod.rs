@@ -193,23 +193,7 @@ impl ChannelPoolBuilder {
     /// [`ConfigError`], if an endpoint is no URI of a server, there is none, a number is out of its
     /// range, or TLS is asked for and cannot be done.
     pub fn build(mut self) -> Result<ChannelPool, ConfigError> {
-        for (setting, value) in [
-            ("max_connections", self.max_connections),
-            ("max_draining_connections", self.max_draining.unwrap_or(1)),
-            ("max_streams_per_connection", self.max_streams),
-            ("target_streams_per_connection", self.target_streams),
-            ("target_connections", self.target_connections.unwrap_or(1)),
-            ("max_dedicated_connections", self.calls.max_dedicated),
-        ] {
-            if value == 0 {
-                return Err(ConfigError::Zero { setting });
-            }
-        }
-        self.life.check()?;
-        if self.min_connections > self.max_connections {
-            let (min, max) = (self.min_connections, self.max_connections);
-            return Err(ConfigError::MinAboveMax { min, max });
-        }
+        self.check()?;
         let name = self.name.unwrap_or_else(|| default_name(&self.endpoints).into());
         self.endpointing.observer.pool = Arc::clone(&name);
         let calls = self.calls.build()?;
@@ -301,6 +285,26 @@ impl ChannelPoolBuilder {
         }
         book.attach(pools);
         Ok(ChannelPool::new(pool, dedicated, book, totals, calls))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for (setting, value) in [
+            ("max_connections", self.max_connections),
+            ("max_draining_connections", self.max_draining.unwrap_or(1)),
+            ("max_streams_per_connection", self.max_streams),
+            ("target_streams_per_connection", self.target_streams),
+            ("target_connections", self.target_connections.unwrap_or(1)),
+            ("max_dedicated_connections", self.calls.max_dedicated),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero { setting });
+            }
+        }
+        if self.min_connections > self.max_connections {
+            let (min, max) = (self.min_connections, self.max_connections);
+            return Err(ConfigError::MinAboveMax { min, max });
+        }
+        self.life.check()
     }
 }
 

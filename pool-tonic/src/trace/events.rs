@@ -23,11 +23,12 @@ pub(crate) fn endpoint(pool: &str, event: &EndpointEvent) {
 
 /// The pool is in another state.
 pub(crate) fn state(pool: &str, state: ConnectivityState) {
-    contain(|| match state {
-        ConnectivityState::TransientFailure => {
+    contain(|| {
+        if state == ConnectivityState::TransientFailure {
             warn!(target: "pool_tonic", pool, %state, "no endpoint can be connected to");
+        } else {
+            debug!(target: "pool_tonic", pool, %state, "state");
         }
-        _ => debug!(target: "pool_tonic", pool, %state, "state"),
     });
 }
 

@@ -80,15 +80,15 @@ impl CallSpan {
     #[inline]
     pub(crate) fn end(&mut self, code: Code) {
         if let Some(open) = self.0.take() {
-            open.end(code);
+            (*open).end(code);
         }
     }
 }
 
 impl Open {
     #[cold]
-    fn end(self: Box<Self>, code: Code) {
-        let Self { span, attempts, server } = *self;
+    fn end(self, code: Code) {
+        let Self { span, attempts, server } = self;
         span.record("attempts", attempts);
         if let Some(server) = server {
             let (address, port) = split(server.address());

@@ -1,0 +1,147 @@
+//! The attempts of a call, told to whom it bears.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tonic::Code;
+
+/// Is told of the attempts of calls: each time that one is given to a connection, and how that ended. For metrics by
+/// method, as those of gRFC A66 (attempts) and A96 (retries).
+///
+/// A call is observed if its request has an [`ObserveAttempts`] among its extensions. An observer is told in the midst of
+/// the call, and should be quick; a panic in it is contained.
+pub trait AttemptObserver: Send + Sync + 'static {
+    /// A connection has the call.
+    fn started(&self);
+
+    /// That attempt is over: with the server's status, or `CANCELLED` if the caller dropped the call or its answer.
+    fn ended(&self, code: Code, elapsed: Duration);
+
+    /// A call that was sent more than once will not be sent again.
+    fn retried(&self, retries: Retries);
+}
+
+/// How often a call was sent beyond the first time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Retries {
+    /// Because its [`RetryPolicy`](crate::RetryPolicy) says so.
+    pub configured: u32,
+    /// Because no server had processed it.
+    pub transparent: u32,
+}
+
+/// An extension of a request: who is told of its attempts.
+///
+/// # Examples
+///
+/// ```
+/// use pool_tonic::{AttemptObserver, ObserveAttempts, Retries};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use tonic::Code;
+///
+/// struct Log;
+///
+/// impl AttemptObserver for Log {
+///     fn started(&self) {}
+///
+///     fn ended(&self, code: Code, elapsed: Duration) {
+///         println!("an attempt ended with {code:?} after {elapsed:?}");
+///     }
+///
+///     fn retried(&self, retries: Retries) {
+///         println!("{retries:?}");
+///     }
+/// }
+///
+/// let mut request = tonic::Request::new("message");
+/// request.extensions_mut().insert(ObserveAttempts::new(Arc::new(Log)));
+/// ```
+#[derive(Clone)]
+pub struct ObserveAttempts(Arc<dyn AttemptObserver>);
+
+impl ObserveAttempts {
+    /// This one is told.
+    pub fn new(observer: Arc<dyn AttemptObserver>) -> Self {
+        Self(observer)
+    }
+
+    fn tell(&self, what: impl FnOnce(&dyn AttemptObserver)) {
+        let _ = catch_unwind(AssertUnwindSafe(|| what(&*self.0)));
+    }
+}
+
+impl fmt::Debug for ObserveAttempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ObserveAttempts")
+    }
+}
+
+/// The attempts of a call. Dropped when it is sent no more.
+pub(crate) struct Attempts {
+    observer: ObserveAttempts,
+    started: u32,
+    /// Of these, by a retry policy.
+    configured: u32,
+}
+
+impl Attempts {
+    pub(crate) fn new(observer: ObserveAttempts) -> Self {
+        Self { observer, started: 0, configured: 0 }
+    }
+
+    /// A connection has the call.
+    pub(crate) fn start(&mut self) -> Attempt {
+        self.started += 1;
+        self.observer.tell(AttemptObserver::started);
+        Attempt {
+            observer: self.observer.clone(),
+            began: Instant::now(),
+            has_ended: AtomicBool::new(false),
+        }
+    }
+
+    /// A retry policy has it sent again.
+    pub(crate) fn configured(&mut self) {
+        self.configured += 1;
+    }
+}
+
+impl Drop for Attempts {
+    fn drop(&mut self) {
+        let Self { started, configured, .. } = *self;
+        if started > 1 {
+            let transparent = (started - 1).saturating_sub(configured);
+            let retries = Retries { configured: started - 1 - transparent, transparent };
+            self.observer.tell(|observer| observer.retried(retries));
+        }
+    }
+}
+
+/// An attempt under way. Dropped before it has ended, it was cancelled.
+pub(crate) struct Attempt {
+    observer: ObserveAttempts,
+    began: Instant,
+    has_ended: AtomicBool,
+}
+
+impl Attempt {
+    /// Only the first end counts.
+    pub(crate) fn end(&self, code: Code) {
+        if !self.has_ended.swap(true, Ordering::Relaxed) {
+            let elapsed = self.began.elapsed();
+            self.observer.tell(|observer| observer.ended(code, elapsed));
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
