@@ -35,6 +35,8 @@ pub(crate) struct CallConfig {
     pub(crate) wait_timeout: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) retry: Option<Rules>,
+    #[cfg(feature = "tracing")]
+    pub(crate) propagate: Option<crate::trace::Propagate>,
 }
 
 /// What the handles, channels and calls of one pool share.
