@@ -24,6 +24,8 @@ pub struct Holder {
     pub held_for: Duration,
     /// The call that took it.
     pub taken_at: &'static Location<'static>,
+    /// Whether the observer was told that it is out for too long.
+    pub leaked: bool,
 }
 
 pub(crate) struct Leaks {
@@ -116,6 +118,7 @@ impl Leaks {
             id: out.id,
             held_for: now.since(out.since),
             taken_at: out.taken_at,
+            leaked: out.reported,
         };
         out.iter().take(most).map(holder).collect()
     }

@@ -32,7 +32,7 @@ const PAGE: &str = concat!(
 
 /// Of its one script and its one style, by their hashes; the numbers from where it came; and nothing else.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-8I84XfDRgN58X3D+6XVSBQZ6OlA30++HZKSbWW1Oe2Y='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
+    script-src 'sha256-0XxSaFwELa/mkUKIGpKqxvvbQXMimxKlIJVKG2X9NIU='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 pub(crate) fn response() -> impl IntoResponse {
