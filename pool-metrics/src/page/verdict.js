@@ -4,7 +4,7 @@ const RECENT = 60; // seconds
 
 function verdict(history) {
   const { pool } = history;
-  if (history.gone) return {
+  if (history.gone !== null) return {
     level: "off", word: "Gone",
     what: "This pool was dropped, or is registered no more. What is shown is from before.", todo: "",
   };

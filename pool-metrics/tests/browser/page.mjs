@@ -167,6 +167,10 @@ await page.keyboard.press("Tab");
 await shows(page, "how many are well", summary => document.getElementById("summary").textContent === summary,
   "24 pools: 4 in trouble, 12 to look at, 5 well, 3 out of use. The process is not ready.");
 
+// Numbers of one's own, also how often something was of which size.
+const numbers = await cardOf(page, "shop").locator("tbody tr").allTextContents();
+assert.deepEqual(numbers.map(text => text.replace(/\s+/g, " ").trim()), ["shop_orders_shipped_total–42", "shop_packing_time_seconds–4, 1.6 s on average"]);
+
 // A few seconds of history for the pictures.
 await shows(page, "a history", () => document.querySelectorAll("section.pool").length > 0 && (document.body.dataset.begun ||= Date.now()) < Date.now() - 14_000);
 
@@ -199,6 +203,31 @@ const called = await page.evaluate(() => document.called);
 for (const name of ["sessions", "cache", "catalog", "search", "payments", "exports", "cart"]) {
   assert.deepEqual(called[name], [verdicts[name][0]], name);
 }
+
+// What the process says goes through this from now on.
+let change = answer => answer;
+await page.route("**/pools", async route => {
+  const response = await route.fetch();
+  await route.fulfill({ response, json: change(await response.json()) });
+});
+
+// A clock that is set back stops nothing.
+change = answer => ({ ...answer, now: answer.now - 3600_000 });
+const drawn = await page.evaluate(() => document.querySelector("section.pool svg path.area").getAttribute("d").match(/[\d.]+/g).length);
+await shows(page, "what comes after its clock was set back", drawn => document.querySelector("section.pool svg path.area").getAttribute("d").match(/[\d.]+/g).length > drawn + 8, drawn);
+
+// A pool that is gone is forgotten after as long as charts reach back.
+change = answer => ({ ...answer, uptime_ms: answer.uptime_ms + 400_000, pools: answer.pools.filter(pool => pool.name !== "audit") });
+await says(page, "audit", ["Gone", /^This pool was dropped/]);
+change = answer => ({ ...answer, uptime_ms: answer.uptime_ms + 800_000, pools: answer.pools.filter(pool => pool.name !== "audit") });
+await shows(page, "no pool that is gone for long", () => ![...document.querySelectorAll("section.pool h2")].some(name => name.textContent === "audit"));
+
+// A process that follows another one, with the same id as in a container, and the same numbers, is shown from its beginning.
+const ofBefore = await cardOf(page, "orders").elementHandle();
+change = answer => ({ ...answer, process: "1-another" });
+await shows(page, "the process that follows", card => !card.isConnected, ofBefore);
+await says(page, "orders", verdicts.orders);
+await page.unroute("**/pools");
 
 // When the process has ended, the page says so.
 for (const page of Object.values(pages)) page.stopped = true;

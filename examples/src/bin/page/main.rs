@@ -13,7 +13,7 @@ use std::error::Error;
 use std::future::pending;
 use std::time::Duration;
 
-use pool_metrics::{Family, Probe, Sample, Source};
+use pool_metrics::{Family, Histogram, Probe, Sample, Source};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,11 +30,14 @@ struct Shipped;
 
 static SHIPPED: Family = Family::counter("shop_orders_shipped_total", "Orders shipped.");
 
+static PACKING: Family = Family::histogram("shop_packing_time_seconds", "How long packing took.");
+
 impl Source for Shipped {
     fn probe(&self) -> Probe {
         Probe::new(|| {
             let mut sample = Sample::new();
             sample.set(&SHIPPED, 42);
+            sample.set_histogram(&PACKING, Histogram::new(&[0.1, 1.0], &[2, 0, 2], 6.2));
             Some(sample)
         })
     }
