@@ -75,17 +75,35 @@ pub enum EndpointEvent {
     },
 }
 
+/// How much of a text is kept of an event, in bytes.
+const KEPT_TEXT: usize = 512;
+
+impl EndpointEvent {
+    /// As it is kept: what a resolver says may be of any length.
+    fn cut_short(mut self) -> Self {
+        if let Self::ResolveFailed { error } = &mut self {
+            if error.len() > KEPT_TEXT {
+                let end = (0..=KEPT_TEXT).rev().find(|&end| error.is_char_boundary(end));
+                error.truncate(end.unwrap_or(0));
+                error.push('…');
+            }
+            error.shrink_to_fit();
+        }
+        self
+    }
+}
+
 /// The observer, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Observed(pub(crate) Option<Arc<dyn EndpointObserver>>);
 
 impl Observed {
-    /// Tells the observer, and keeps the event among the latest of the pool.
+    /// Tells the observer, and keeps the event among the latest of the pool, without the end of a long text.
     pub(crate) fn tell(&self, recent: &RecentEvents<EndpointEvent>, event: EndpointEvent) {
         if let Some(observer) = &self.0 {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
         }
-        recent.add(event);
+        recent.add(event.cut_short());
     }
 }
 
