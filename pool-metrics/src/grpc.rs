@@ -3,7 +3,8 @@
 mod connections;
 
 use pool_tonic::{
-    AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState, code_name,
+    AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectionManager,
+    ConnectivityState, code_name,
 };
 
 use crate::family::{Family, Labelled};
@@ -98,8 +99,11 @@ impl Source for ChannelPool {
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let now = pool.snapshot();
-            let mut sample =
-                pool::sample(&now.connections, &now.connection_counters, &now.connection_timings);
+            let mut sample = pool::sample::<ConnectionManager>(
+                &now.connections,
+                &now.connection_counters,
+                &now.connection_timings,
+            );
             put_status(&mut sample, &now.status);
             let endpoints = pool.addresses();
             put_endpoints(&mut sample, &endpoints);
