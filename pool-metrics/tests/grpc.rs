@@ -82,6 +82,7 @@ fn all_series_are_there_from_the_beginning() {
         "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}",
         "grpc_pool_dedicated_streams{pool=\"p\"}",
         "grpc_pool_dedicated_queued_calls{pool=\"p\"}",
+        "grpc_client_tls_handshakes_total{pool=\"p\",result=\"certificate\"}",
         "grpc_client_tls_handshakes_total{pool=\"p\",result=\"timeout\"}",
         "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"GOAWAY NO_ERROR\"}",
         "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"unknown\"}",

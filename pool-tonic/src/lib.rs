@@ -157,6 +157,7 @@ mod connectivity;
 mod disconnect;
 mod error;
 mod exclusive;
+mod handshakes;
 #[cfg(feature = "health")]
 mod health;
 mod manager;
@@ -184,6 +185,7 @@ pub use connectivity::ConnectivityState;
 pub use disconnect::{DisconnectError, Disconnections};
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use exclusive::ExclusiveChannel;
+pub use handshakes::{TlsHandshakes, TlsOutcome};
 #[cfg(feature = "health")]
 pub use health::health_source;
 pub use manager::ConnectionManager;
