@@ -200,8 +200,8 @@ impl ChannelPool {
     }
 
     /// The latest events of endpoints, 128 of them at most, the oldest first: what an
-    /// [`EndpointObserver`](crate::EndpointObserver) was told, kept for those who come to look afterwards. Those of
-    /// connections are at [`connections`](Self::connections)`().recent_events()`.
+    /// [`EndpointObserver`](crate::EndpointObserver) was told, kept for those who come to look afterwards, a long text
+    /// without its end. Those of connections are at [`connections`](Self::connections)`().recent_events()`.
     pub fn recent_endpoint_events(&self) -> Vec<Recent<EndpointEvent>> {
         self.shared.totals.recent.list()
     }
