@@ -2,6 +2,10 @@
 
 const RECENT = 60; // seconds
 
+function taken(places, one) {
+  return places === 1 ? `the only ${one} is taken` : `all ${many(places, one)} are taken`;
+}
+
 function verdict(history) {
   const { pool } = history;
   if (history.gone !== null) return {
@@ -71,7 +75,7 @@ function waiting(history, pool, status) {
   const lost = history.grown("timeout", RECENT) + history.grown("rejected", RECENT);
   return {
     level: lost ? "bad" : "warn", word: "Saturated",
-    what: `${wait}: all ${figure(status.places)} ${pool.kind === "exclusive" ? "connections" : "places"} are taken` +
+    what: `${wait}: ${taken(status.places, pool.kind === "exclusive" ? "connection" : "place")}` +
       (lost ? `, and ${figure(lost)} have been turned away in the last minute.` : "."),
     todo: advice(history, pool, status, average),
   };
