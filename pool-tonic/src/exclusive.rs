@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -27,7 +28,8 @@ use crate::pool::Shared;
 /// A `tower` service as that one is, with the same deadlines and errors, and with these differences:
 ///
 /// - All calls go on the one connection, one at a time: a call waits until the one before has ended, its response
-///   read or dropped.
+///   read or dropped. At most [`max_waiting_calls`](crate::ChannelPoolBuilder::max_waiting_calls) wait for that, which are
+///   their holder's affair and in no count.
 /// - When the connection takes no more calls (lost, or a GOAWAY), calls fail with `UNAVAILABLE`: take
 ///   another one then. No call is sent again elsewhere.
 ///
@@ -54,7 +56,7 @@ pub struct ExclusiveChannel {
 
 impl ExclusiveChannel {
     pub(crate) fn new(shared: Arc<Shared>, lease: SharedLease<'static, ConnectionManager>) -> Self {
-        let exclusive = Arc::new(Exclusive { lease, turn: Arc::new(Semaphore::new(1)) });
+        let exclusive = Arc::new(Exclusive::new(lease));
         Self { shared, exclusive }
     }
 
@@ -92,19 +94,53 @@ impl fmt::Debug for ExclusiveChannel {
 pub(crate) struct Exclusive {
     lease: SharedLease<'static, ConnectionManager>,
     turn: Arc<Semaphore>,
+    /// Calls that wait for their turn.
+    waiting: AtomicUsize,
+}
+
+/// Why a call did not get its turn.
+pub(crate) enum NoTurn {
+    /// As many wait already as may.
+    Full(usize),
+    Late,
+}
+
+/// One call that waits.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Exclusive {
+    fn new(lease: SharedLease<'static, ConnectionManager>) -> Self {
+        Self { lease, turn: Arc::new(Semaphore::new(1)), waiting: AtomicUsize::new(0) }
+    }
+
     /// The next turn, if nobody has one or waits.
     pub(crate) fn try_turn(self: &Arc<Self>) -> Option<Turn> {
         let permit = Arc::clone(&self.turn).try_acquire_owned().ok()?;
         Some(Turn { _permit: permit, exclusive: Arc::clone(self) })
     }
 
-    /// The next turn, unless it does not come until `deadline`.
-    pub(crate) async fn turn(self: &Arc<Self>, deadline: Instant) -> Option<Turn> {
-        let permit = timeout_at(deadline, Arc::clone(&self.turn).acquire_owned()).await.ok()?;
-        Some(Turn { _permit: permit.ok()?, exclusive: Arc::clone(self) })
+    /// The next turn, unless it does not come until `deadline`, or `most` wait for one already.
+    pub(crate) async fn turn(
+        self: &Arc<Self>,
+        deadline: Instant,
+        most: usize,
+    ) -> Result<Turn, NoTurn> {
+        let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waits = Waits(&self.waiting);
+        if waiting >= most {
+            return Err(NoTurn::Full(waiting));
+        }
+        match timeout_at(deadline, Arc::clone(&self.turn).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(Turn { _permit: permit, exclusive: Arc::clone(self) }),
+            Ok(Err(_)) => unreachable!("bug: nobody closes the semaphore"),
+            Err(_elapsed) => Err(NoTurn::Late),
+        }
     }
 
     pub(crate) fn served_by(&self) -> &ServedBy {

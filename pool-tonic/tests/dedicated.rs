@@ -4,14 +4,16 @@
 
 mod common;
 
+use std::error::Error as _;
 use std::time::Duration;
 
 use common::{all_slots_free, ask, client, dead_uri, dedicated, soon, until};
-use pool_tonic::{ChannelPool, ConnectivityState};
+use pool_tonic::{CallError, ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Answer, Ask, Do};
 use pool_tonic_testing::raw::Raw;
+use tokio_test::{assert_pending, task};
 use tonic::{Code, Request, Streaming};
 
 /// More than a connection's window, in answers that nobody reads.
@@ -165,6 +167,38 @@ async fn calls_on_an_exclusive_connection_go_one_at_a_time() {
 }
 
 #[tokio::test]
+async fn no_more_calls_wait_for_an_exclusive_connection_than_may() {
+    let server = EchoServer::start().await.unwrap();
+    let pool = ChannelPool::builder(server.uri()).max_waiting_calls(1).build().unwrap();
+    let mut client = EchoClient::new(soon(pool.exclusive()).await.unwrap());
+    let stream = soon(client.server_stream(ask(Do::Hang))).await.unwrap();
+    let mut other = client.clone();
+    let mut waits = task::spawn(other.unary(ask(Do::Echo)));
+    assert_pending!(waits.poll());
+    let status = soon(client.unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("1 calls wait"), "{status}");
+    let source = status.source().unwrap().downcast_ref::<CallError>().unwrap();
+    assert!(server.uri().ends_with(source.served_by().address()));
+    drop(stream);
+    soon(waits).await.unwrap();
+    soon(client.unary(ask(Do::Echo))).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_has_an_exclusive_connection_may_go_on_until_the_grace_is_over() {
+    let (_server, pool) = server_and_pool().await;
+    let mut client = EchoClient::new(soon(pool.exclusive()).await.unwrap());
+    let mut close = task::spawn(pool.close(Duration::from_secs(60)));
+    assert_pending!(close.poll());
+    soon(client.unary(ask(Do::Echo))).await.unwrap();
+    drop(client);
+    let report = soon(close).await;
+    assert_eq!(report.calls_cut, 0);
+    assert!(report.waited < Duration::from_secs(60), "{report:?}");
+}
+
+#[tokio::test]
 async fn an_exclusive_connection_that_is_lost_is_not_replaced() {
     let peer = pool_tonic_testing::peer::Peer::listen().await.unwrap();
     let pool = ChannelPool::builder(peer.uri()).build().unwrap();
@@ -181,6 +215,7 @@ async fn an_exclusive_connection_that_is_lost_is_not_replaced() {
     let status = soon(client.unary(ask(Do::Echo))).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("takes no more calls"), "{status}");
+    assert!(status.source().unwrap().is::<CallError>());
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use http::StatusCode;
 use crate::options::ServedBy;
 
 /// Where a call was when it failed, and why: the [source](std::error::Error::source) of the
-/// [`tonic::Status`] of every call that was sent to a server and did not get a status from it. (A status that the
+/// [`tonic::Status`] of every call that was sent to a server and did not get a status from it, or that had an
+/// [exclusive](crate::ExclusiveChannel) connection and could not be sent on it. (A status that the
 /// server sent has no source. The address is in the [extensions](ServedBy) of the response then, which a layer sees,
 /// and the caller has it by [`SentTo`](crate::SentTo).)
 ///
@@ -38,6 +39,10 @@ pub(super) enum Reason {
     Http2(h2::Error),
     Http(StatusCode),
     Deadline,
+    /// Its connection, which is its holder's own, takes no more calls.
+    Gone,
+    /// The call before it on that has not ended in time, or too many wait for that.
+    NoTurn,
 }
 
 impl CallError {
@@ -45,7 +50,7 @@ impl CallError {
         Self { served_by: served_by.clone(), reason }
     }
 
-    /// The address that the call was sent to.
+    /// The address that the call was sent to, or was to be.
     pub fn served_by(&self) -> &ServedBy {
         &self.served_by
     }
@@ -54,7 +59,7 @@ impl CallError {
     pub fn http2(&self) -> Option<&h2::Error> {
         match &self.reason {
             Reason::Http2(error) => Some(error),
-            Reason::Http(_) | Reason::Deadline => None,
+            Reason::Http(_) | Reason::Deadline | Reason::Gone | Reason::NoTurn => None,
         }
     }
 
@@ -62,7 +67,7 @@ impl CallError {
     pub fn http_status(&self) -> Option<u16> {
         match &self.reason {
             Reason::Http(status) => Some(status.as_u16()),
-            Reason::Http2(_) | Reason::Deadline => None,
+            _ => None,
         }
     }
 }
@@ -74,6 +79,8 @@ impl fmt::Display for CallError {
             Reason::Http2(error) => write!(f, "{address}: {error}"),
             Reason::Http(status) => write!(f, "{address}: HTTP status {status}"),
             Reason::Deadline => write!(f, "{address}: the deadline passed"),
+            Reason::Gone => write!(f, "{address}: the connection takes no more calls"),
+            Reason::NoTurn => write!(f, "{address}: the connection has other calls"),
         }
     }
 }
@@ -82,7 +89,7 @@ impl StdError for CallError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.reason {
             Reason::Http2(error) => Some(error),
-            Reason::Http(_) | Reason::Deadline => None,
+            Reason::Http(_) | Reason::Deadline | Reason::Gone | Reason::NoTurn => None,
         }
     }
 }

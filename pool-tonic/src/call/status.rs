@@ -26,6 +26,7 @@ use super::outcome::GRPC_STATUS;
 use crate::address_book::AddressBook;
 use crate::connection::Connection;
 use crate::error::ConnectError;
+use crate::exclusive::NoTurn;
 use crate::options::ServedBy;
 
 type PoolError = pool_core::Error<ConnectError>;
@@ -142,21 +143,34 @@ pub(crate) fn passed_at(deadline: &Deadline, served_by: &ServedBy, to_do: &str) 
 
 /// The status of a call on a connection of its own that takes no more calls.
 pub(crate) fn gone(served_by: &ServedBy) -> Status {
-    Status::unavailable(format!(
-        "the exclusive connection to {served_by} takes no more calls: take another one"
-    ))
+    let message =
+        format!("the exclusive connection to {served_by} takes no more calls: take another one");
+    with_source(Code::Unavailable, message, CallError::new(served_by, Why::Gone))
 }
 
 /// The status of a call that did not get its turn on a connection of its own.
 pub(crate) fn no_turn(
+    no_turn: NoTurn,
     served_by: &ServedBy,
     deadline: Option<&Deadline>,
     wait_timeout: Duration,
 ) -> Status {
-    let what = format!("the call before it on the exclusive connection to {served_by} to end");
-    match deadline {
-        Some(deadline) => passed(deadline, what),
-        None => Status::unavailable(format!("waited {wait_timeout:?} for {what}")),
+    let before = format!("the call before it on the exclusive connection to {served_by}");
+    let source = CallError::new(served_by, Why::NoTurn);
+    match (no_turn, deadline) {
+        (NoTurn::Full(waiting), _) => {
+            let message = format!("{waiting} calls wait for {before} already, as many as may");
+            with_source(Code::ResourceExhausted, message, source)
+        }
+        (NoTurn::Late, Some(deadline)) => {
+            let mut status = passed(deadline, format_args!("{before} to end"));
+            status.set_source(Arc::new(source));
+            status
+        }
+        (NoTurn::Late, None) => {
+            let message = format!("waited {wait_timeout:?} for {before} to end");
+            with_source(Code::Unavailable, message, source)
+        }
     }
 }
 

@@ -73,13 +73,11 @@ impl Call {
             Source::Shared => Side::Shared,
             Source::Dedicated => Side::Dedicated,
             Source::Exclusive(exclusive) => {
-                let Some(turn) = exclusive.turn(until).await else {
-                    return Err(Failed::Final(status::no_turn(
-                        exclusive.served_by(),
-                        self.deadline.as_ref(),
-                        wait_timeout,
-                    )));
-                };
+                let most = self.shared.dedicated().limits().max_waiters;
+                let turn = exclusive.turn(until, most).await.map_err(|no_turn| {
+                    let (served_by, deadline) = (exclusive.served_by(), self.deadline.as_ref());
+                    Failed::Final(status::no_turn(no_turn, served_by, deadline, wait_timeout))
+                })?;
                 self.waited += began.elapsed();
                 return Ok(Lease::exclusive(turn));
             }

@@ -7,11 +7,6 @@ use super::ChannelPoolBuilder;
 use crate::error::ConfigError;
 use crate::transport::TcpOptions;
 
-/// The time after which a client's HTTP/2 keepalive gives up, by default. gRPC uses one for both (gRFC
-/// A18): a peer is as dead when it does not acknowledge data as when it does not answer a ping, and the
-/// ping itself is data that the kernel would otherwise send again for a quarter of an hour.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// What Linux takes, in seconds (`tcp(7)`: `TCP_KEEPIDLE`, `TCP_KEEPINTVL`); sockets count in seconds.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(1);
 const MAX_KEEPALIVE: Duration = Duration::from_secs(32_767);
@@ -28,9 +23,21 @@ pub(super) fn default() -> TcpOptions {
         keepalive: None,
         keepalive_interval: None,
         keepalive_retries: None,
-        user_timeout: Some(USER_TIMEOUT),
+        user_timeout: None,
         local_address: None,
     }
+}
+
+/// The timeout of the user's choice or, as gRPC has it (gRFC A18), that of HTTP/2's keepalive, if there is one: a peer is as
+/// dead when it does not acknowledge data as when it does not answer a ping, and the ping itself is data that the kernel
+/// would otherwise send again for a quarter of an hour.
+pub(super) fn user_timeout(
+    chosen: Option<Option<Duration>>,
+    keepalive: Option<Duration>,
+) -> Option<Duration> {
+    let of_keepalive =
+        || keepalive.map(|timeout| timeout.clamp(MIN_USER_TIMEOUT, MAX_USER_TIMEOUT));
+    chosen.unwrap_or_else(of_keepalive)
 }
 
 pub(super) fn check(options: &TcpOptions) -> Result<(), ConfigError> {
@@ -83,10 +90,10 @@ impl ChannelPoolBuilder {
 
     /// How long what was sent may go unacknowledged, or unread with the peer's buffer full, until the
     /// connection is lost (`TCP_USER_TIMEOUT`); `None` leaves it to the system, which takes a quarter
-    /// of an hour. Default 20 s, as gRPC has it (gRFC A18). Linux, Android and Fuchsia have it; elsewhere
-    /// it does nothing.
+    /// of an hour. Default: the [`keepalive_timeout`](Self::keepalive_timeout), 20 s, as gRPC has it (gRFC A18), and `None`
+    /// where there is no keepalive. Linux, Android and Fuchsia have it; elsewhere it does nothing.
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.transport.tcp.user_timeout = timeout.into();
+        self.transport.user_timeout = Some(timeout.into());
         self
     }
 
@@ -95,5 +102,20 @@ impl ChannelPoolBuilder {
     pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.transport.tcp.local_address = address.into();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_timeout_is_that_of_keepalive_unless_it_is_chosen() {
+        let seconds = Duration::from_secs;
+        assert_eq!(user_timeout(None, Some(seconds(60))), Some(seconds(60)));
+        assert_eq!(user_timeout(None, Some(Duration::MAX)), Some(MAX_USER_TIMEOUT));
+        assert_eq!(user_timeout(None, None), None);
+        assert_eq!(user_timeout(Some(None), Some(seconds(60))), None);
+        assert_eq!(user_timeout(Some(Some(seconds(5))), Some(seconds(60))), Some(seconds(5)));
     }
 }

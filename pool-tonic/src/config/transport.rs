@@ -21,6 +21,8 @@ use crate::transport::{Connect, Connector, TcpOptions};
 pub(super) struct Transport {
     pub(super) connect_timeout: Duration,
     pub(super) tcp: TcpOptions,
+    /// If it was chosen.
+    pub(super) user_timeout: Option<Option<Duration>>,
     pub(super) http2: Http2,
     connector: Option<Arc<dyn Connect>>,
     origin: Option<Uri>,
@@ -33,6 +35,7 @@ impl Default for Transport {
         Self {
             connect_timeout: Duration::from_secs(20),
             tcp: super::tcp::default(),
+            user_timeout: None,
             http2: Http2::default(),
             connector: None,
             origin: None,
@@ -60,7 +63,7 @@ impl fmt::Debug for Transport {
 impl Transport {
     /// The addresses, and how to connect to them.
     pub(super) fn build(
-        self,
+        mut self,
         endpoints: &[String],
         max_streams: usize,
         upkeep: Upkeep,
@@ -68,6 +71,8 @@ impl Transport {
         if self.connect_timeout.is_zero() {
             return Err(ConfigError::ZeroTime { setting: "connect_timeout" });
         }
+        let keepalive = upkeep.keepalive.map(|keepalive| keepalive.timeout);
+        self.tcp.user_timeout = super::tcp::user_timeout(self.user_timeout, keepalive);
         super::tcp::check(&self.tcp)?;
         super::http2::check(&self.http2)?;
         let addresses: Vec<_> =
