@@ -13,7 +13,8 @@ use crate::view::View;
 
 static CONNECTIONS: Labelled = Family::gauge(
     "pool_connections",
-    "Connections by what they are doing; all but the draining ones count towards the maximum.",
+    "Connections by what they are doing; beside the maximum are those that drain, and of shared ones also those that \
+     close or replace others.",
 )
 .by("state");
 
