@@ -120,7 +120,8 @@ impl Registry {
     /// What [`serve`](Self::serve) answers, as a router to be merged or nested into a server of one's own: a tower
     /// service as well.
     ///
-    /// Limits of time and of connections are that server's.
+    /// Limits of time and of connections are that server's. Nest it if that server has any of the paths `/`, `/metrics`,
+    /// `/pools`, `/healthz` and `/readyz` itself: [`Router::merge`] panics where both have one.
     ///
     /// # Examples
     ///

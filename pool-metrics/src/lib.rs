@@ -216,7 +216,8 @@ pub async fn serve(address: impl ToSocketAddrs + Debug) -> io::Result<Endpoint> 
     Registry::global().serve(address).await
 }
 
-/// What [`serve`] answers of the process's pools, for a server of one's own: see [`Registry::router`].
+/// What [`serve`] answers of the process's pools, for a server of one's own: see [`Registry::router`], also for the paths
+/// that it has.
 pub fn router() -> Router {
     Registry::global().router()
 }
