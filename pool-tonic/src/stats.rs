@@ -149,8 +149,9 @@ pub struct AddressStatus {
     /// ([`outlier_detection`](crate::ChannelPoolBuilder::outlier_detection)); zero from then until the interval ends in which it
     /// returns. `None` if it is not ejected.
     pub ejected: Option<Duration>,
-    /// Its part of the calls, by its weight and what its balancing makes of that: from 0 to 1, all addresses together 1.
-    /// `None` before the pool has been used, and for the only one of a pool without a resolver.
+    /// Its part of the calls, by its weight and what its balancing makes of that: from 0 to 1, all addresses together 1. An
+    /// [ejected](Self::ejected) one keeps it, and its calls go to the others while it is out. `None` before the pool has been
+    /// used, and for the only one of a pool without a resolver.
     pub share: Option<f64>,
 }
 
