@@ -123,9 +123,14 @@ fn standing<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) -> Standing {
         closed: status.closed,
         paused: status.paused,
         usable: status.idle + status.lent,
-        min: status.min_size,
+        min: kept(&status),
         failing: pool.last_error().map(|error| with_causes(&error)),
     }
+}
+
+/// How many it keeps at least, idle or in use.
+pub(crate) fn kept(status: &Status) -> usize {
+    status.min_size.max(status.min_idle).min(status.max_size)
 }
 
 pub(crate) fn sample(status: &Status, counters: &Counters, timings: &Timings) -> Sample {
