@@ -148,6 +148,14 @@ async fn a_connection_of_ones_own_shows_among_the_dedicated_ones_and_how_it_ende
     assert_eq!(value(&scrape, "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_dedicated_streams{pool=\"p\"}"), 1);
     assert_eq!(value(&scrape, "grpc_subchannel_open_connections{pool=\"p\"}"), 1);
+    let connects = |of| {
+        let name = format!("grpc_pool_{of}connect_time_seconds_count");
+        value(&scrape, &format!("{name}{{pool=\"p\",outcome=\"ok\"}}"))
+    };
+    assert_eq!((connects("dedicated_"), connects("")), (1, 0));
+    let queued =
+        |of| value(&scrape, &format!("grpc_pool_{of}queue_time_seconds_count{{pool=\"p\"}}"));
+    assert_eq!((queued("dedicated_"), queued("")), (1, 0));
     drop(own);
     timeout(SOON, pool.close(Duration::from_secs(1))).await.expect("nothing is in its way");
     let scrape = registry.render();
