@@ -6,6 +6,8 @@
 
 mod connections;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -183,37 +185,4 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use tokio::io::DuplexStream;
-
-    use super::*;
-
-    /// The system is out of file descriptors.
-    struct Exhausted(Arc<AtomicUsize>);
-
-    impl Listen for Exhausted {
-        type Io = DuplexStream;
-
-        async fn accept(&self) -> io::Result<DuplexStream> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Err(io::Error::other("too many open files"))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_system_that_gives_no_connections_is_asked_once_a_second() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(accept(Exhausted(asked.clone()), Router::new(), stopped));
-        sleep(Duration::from_millis(9_500)).await;
-        assert_eq!(asked.load(Ordering::Relaxed), 10);
-        drop(stop);
-        task.await.expect("ends at once");
-    }
 }
