@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pool_metrics::Registry;
 use pool_tonic::ChannelPool;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, timeout};
 
 /// A generous bound: reached only when the behaviour is broken.
@@ -181,7 +181,10 @@ fn every_series_is_in_the_documentation() {
 #[tokio::test]
 async fn a_server_that_is_not_there_shows_as_failed_attempts() {
     let registry = Registry::new();
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It does not listen, and nobody else can have its port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
     registry.register("p", &pool).unwrap();
     let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");

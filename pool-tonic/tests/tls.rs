@@ -7,6 +7,8 @@ mod common;
 #[path = "common/tls.rs"]
 mod tls;
 
+use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use tls::{Ca, TlsServer, der, server_config, silent};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, rustls};
 use tonic::Code;
+use tower::service_fn;
 
 const HOST: &str = "127.0.0.1";
 const H2: &[&str] = &["h2"];
@@ -332,13 +335,15 @@ async fn public_roots_do_not_trust_a_private_server_and_private_ones_can_be_adde
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
 
+/// Those that ended well, failed, and took too long.
+fn handshakes(pool: &ChannelPool) -> (u64, u64, u64) {
+    let counters = pool.counters();
+    let failed = (counters.tls_handshakes_failed, counters.tls_handshakes_timed_out);
+    (counters.tls_handshakes_ok, failed.0, failed.1)
+}
+
 #[tokio::test]
 async fn handshakes_are_counted_by_how_they_end() {
-    let handshakes = |pool: &ChannelPool| {
-        let counters = pool.counters();
-        let failed = (counters.tls_handshakes_failed, counters.tls_handshakes_timed_out);
-        (counters.tls_handshakes_ok, failed.0, failed.1)
-    };
     let ca = Ca::new();
     let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
     let pool = ca.pool(server.uri()).max_connections(1).build().unwrap();
@@ -348,10 +353,19 @@ async fn handshakes_are_counted_by_how_they_end() {
     let pool = Ca::new().pool(server.uri()).max_connections(1).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
     assert_eq!(handshakes(&pool), (0, 1, 0));
+}
 
-    let mute = Peer::listen().await.unwrap();
-    let uri = format!("https://{}", mute.addr());
-    let pool = ca.pool(uri).connect_timeout(Duration::from_millis(200)).build().unwrap();
-    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_not_answered_takes_too_long() {
+    let mute = service_fn(|_: http::Uri| async {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let _open = far;
+            pending::<()>().await;
+        });
+        Ok::<_, io::Error>(near)
+    });
+    let pool = Ca::new().pool("https://mute").connector(mute).build().unwrap();
+    client(&pool).unary(ask(Do::Echo)).await.unwrap_err();
     assert_eq!(handshakes(&pool), (0, 0, 1));
 }
