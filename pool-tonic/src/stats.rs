@@ -195,7 +195,8 @@ pub struct ChannelCounters {
     /// Endpoints that went out of use with answers of the resolver.
     pub endpoints_removed: u64,
     /// READY connections that take calls no more, by the first reason that was seen: never more than
-    /// `connections_opened`, and as many once all are gone.
+    /// `connections_opened`, and as many once all are gone. Those that the pool sets aside count
+    /// [later](Disconnections).
     pub disconnections: Disconnections,
     /// TLS handshakes that ended well, with HTTP/2 agreed on. Attempts that were given up meanwhile are in none of the
     /// three.
