@@ -116,7 +116,7 @@ async fn tls_runs_over_a_connector() {
     let ca = Ca::new();
     let server = TlsServer::start(server_config(&ca.issue("orders.example"), None, H2)).await;
     let addr = server.addr();
-    let connector = tower::service_fn(move |_: http::Uri| TcpStream::connect(addr));
+    let connector = service_fn(move |_: http::Uri| TcpStream::connect(addr));
     let pool = ca.pool("https://orders.example").connector(connector).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
