@@ -10,6 +10,7 @@ pub mod load;
 pub mod measure;
 pub mod report;
 pub mod run;
+mod screen;
 pub mod server;
 pub mod service;
 pub mod stats;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use console::Term;
 
+use crate::screen::Screen;
 use crate::stats::Latency;
-use crate::view::{History, view};
+use crate::view::History;
 
 /// How often the view is rewritten on a terminal.
 const ON_TERMINAL: Duration = Duration::from_millis(100);
@@ -21,17 +22,6 @@ const ELSEWHERE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Live {
     screen: Option<Arc<Mutex<Screen>>>,
-}
-
-/// The part of a terminal that is rewritten.
-#[derive(Debug)]
-struct Screen {
-    /// Writes a whole frame at once, so that nothing flickers.
-    term: Term,
-    /// The width of each line that is there, above the cursor.
-    drawn: Vec<usize>,
-    /// Rows and columns of the terminal as they were drawn on.
-    size: (u16, u16),
 }
 
 /// What there is to show.
@@ -70,14 +60,46 @@ pub struct PoolProgress {
     pub waiting: usize,
 }
 
+#[cfg(test)]
+impl Progress<'static> {
+    /// With numbers that differ.
+    pub(crate) fn sample(pool: Option<PoolProgress>) -> Self {
+        Self {
+            system: "pool",
+            elapsed: Duration::from_millis(800),
+            duration: Duration::from_secs(1),
+            pool,
+            calls_per_second: 17_271.4,
+            failed: 2,
+            latency: Some(Latency { p50_us: 870, p99_us: 7_630 }),
+        }
+    }
+}
+
+#[cfg(test)]
+impl PoolProgress {
+    /// With numbers that differ.
+    pub(crate) const SAMPLE: Self =
+        Self { connecting: 1, ready: 7, draining: 2, streams: 61, places: 90, waiting: 3 };
+
+    /// With one number for all.
+    pub(crate) fn all(number: usize) -> Self {
+        Self {
+            connecting: number,
+            ready: number,
+            draining: number,
+            streams: number,
+            places: number,
+            waiting: number,
+        }
+    }
+}
+
 impl Live {
     /// For the standard error of this process.
     pub fn new() -> Self {
         let term = Term::buffered_stderr();
-        let screen = term.is_term().then(|| {
-            let size = term.size();
-            Arc::new(Mutex::new(Screen { term, drawn: Vec::new(), size }))
-        });
+        let screen = term.is_term().then(|| Arc::new(Mutex::new(Screen::new(term))));
         Self { screen }
     }
 
@@ -91,7 +113,7 @@ impl Live {
         match &self.screen {
             Some(screen) => {
                 // A terminal that is gone has no reader to miss anything.
-                let _ = lock(screen).draw(progress, history);
+                let _ = lock(screen).show(progress, history);
             }
             None => write_line(&progress.to_string()),
         }
@@ -106,64 +128,18 @@ impl Live {
 
     /// Says something that stays.
     pub fn say(&self, line: &str) {
-        let Some(screen) = &self.screen else {
-            return write_line(line);
-        };
-        let mut screen = lock(screen);
-        let _ = screen.clear();
-        let _ = screen.term.write_line(line);
-        let _ = screen.term.flush();
+        match &self.screen {
+            Some(screen) => {
+                let _ = lock(screen).say(line);
+            }
+            None => write_line(line),
+        }
     }
 }
 
 impl Default for Live {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Screen {
-    fn draw(&mut self, progress: &Progress<'_>, history: &History) -> io::Result<()> {
-        let size @ (rows, columns) = self.term.size();
-        if size != self.size {
-            // Who knows how the terminal has broken the lines that were there.
-            self.clear()?;
-            self.size = size;
-        }
-        // The last column and the last row stay free: writing there scrolls or wraps.
-        let (width, height) = (usize::from(columns).max(2) - 1, usize::from(rows).max(2) - 1);
-        let lines = view(progress, history, width, height);
-        self.to_top(usize::from(columns))?;
-        let mut widths = Vec::with_capacity(lines.len());
-        for (row, line) in lines.iter().enumerate() {
-            let now = line.chars().count();
-            // Covers what was there, which a line cleared first would let one see vanish.
-            let before = self.drawn.get(row).copied().unwrap_or(0).min(width);
-            self.term.write_line(&format!("{line}{:1$}", "", before.saturating_sub(now)))?;
-            widths.push(now.max(before));
-        }
-        self.drawn = widths;
-        // What else is below, such as the echo of a key.
-        self.term.clear_to_end_of_screen()?;
-        self.term.flush()
-    }
-
-    fn clear(&mut self) -> io::Result<()> {
-        if self.drawn.is_empty() {
-            return Ok(());
-        }
-        self.to_top(usize::from(self.term.size().1))?;
-        self.drawn.clear();
-        self.term.clear_to_end_of_screen()?;
-        self.term.flush()
-    }
-
-    /// To where the first line begins. A terminal that became narrower has broken long lines.
-    fn to_top(&self, columns: usize) -> io::Result<()> {
-        let rows = self.drawn.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
-        // Where the cursor is there may be the echo of a key.
-        self.term.clear_line()?;
-        self.term.move_cursor_up(rows)
     }
 }
 
@@ -235,20 +211,11 @@ mod tests {
     #[test]
     fn the_line_shows_the_pool_where_there_is_one() {
         let mut progress = Progress {
-            system: "pool",
             elapsed: Duration::from_millis(3210),
             duration: Duration::from_secs(10),
-            pool: Some(PoolProgress {
-                connecting: 1,
-                ready: 7,
-                draining: 2,
-                streams: 61,
-                places: 90,
-                waiting: 3,
-            }),
             calls_per_second: 12_345.6,
             failed: 0,
-            latency: None,
+            ..Progress::sample(Some(PoolProgress::SAMPLE))
         };
         assert_eq!(
             progress.to_string(),
@@ -266,20 +233,11 @@ mod tests {
             for number in [9_999, 99_999, 999_999, 999_999_999_999, usize::MAX] {
                 let duration = Duration::from_secs_f64(seconds);
                 let line = Progress {
-                    system: "pool",
                     elapsed: duration + Duration::from_secs(15),
                     duration,
-                    pool: Some(PoolProgress {
-                        connecting: number,
-                        ready: number,
-                        draining: number,
-                        streams: number,
-                        places: number,
-                        waiting: number,
-                    }),
                     calls_per_second: number as f64,
                     failed: number as u64,
-                    latency: None,
+                    ..Progress::sample(Some(PoolProgress::all(number)))
                 }
                 .to_string();
                 assert!(line.len() <= 78, "{} columns: {line}", line.len());

@@ -207,29 +207,6 @@ mod tests {
     use super::*;
     use crate::stats::Latency;
 
-    fn progress(pool: Option<PoolProgress>) -> Progress<'static> {
-        Progress {
-            system: "pool",
-            elapsed: Duration::from_millis(800),
-            duration: Duration::from_secs(1),
-            pool,
-            calls_per_second: 17_271.4,
-            failed: 2,
-            latency: Some(Latency { p50_us: 870, p99_us: 7_630 }),
-        }
-    }
-
-    fn pool(number: usize) -> PoolProgress {
-        PoolProgress {
-            connecting: number,
-            ready: number,
-            draining: number,
-            streams: number,
-            places: number,
-            waiting: number,
-        }
-    }
-
     /// Calls in the parts of a load of a second, and as many that wait.
     fn history(calls: &[usize]) -> History {
         let mut history = History::new(Duration::from_secs(1));
@@ -241,15 +218,8 @@ mod tests {
 
     #[test]
     fn the_view_shows_the_numbers_and_how_they_were() {
-        let pool = Some(PoolProgress {
-            connecting: 1,
-            ready: 7,
-            draining: 2,
-            streams: 61,
-            places: 90,
-            waiting: 3,
-        });
-        let lines = view(&progress(pool), &history(&[0, 1, 16, 32]), 79, 23);
+        let progress = Progress::sample(Some(PoolProgress::SAMPLE));
+        let lines = view(&progress, &history(&[0, 1, 16, 32]), 79, 23);
         assert_eq!(
             lines,
             [
@@ -272,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_system_without_a_pool_shows_no_connections() {
-        let lines = view(&progress(None), &history(&[5]), 79, 23);
+        let lines = view(&Progress::sample(None), &history(&[5]), 79, 23);
         for absent in ["connections", "streams", "waiting"] {
             assert!(!lines.iter().any(|line| line.contains(absent)), "{absent}: {lines:#?}");
         }
@@ -281,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_pool_without_a_connection_and_a_call_has_no_bars() {
-        let mut progress = progress(Some(pool(0)));
+        let mut progress = Progress::sample(Some(PoolProgress::all(0)));
         progress.latency = None;
         let lines = view(&progress, &history(&[0, 0]), 79, 23);
         assert!(lines.contains(&"latency      -".to_owned()), "{lines:#?}");
@@ -304,7 +274,7 @@ mod tests {
                     calls_per_second: number as f64,
                     failed: number as u64,
                     latency: Some(Latency { p50_us: number as u64, p99_us: number as u64 }),
-                    ..progress(Some(pool(number)))
+                    ..Progress::sample(Some(PoolProgress::all(number)))
                 };
                 for (width, height) in [(79, 23), (39, 23), (14, 5), (1, 1)] {
                     let lines = view(&progress, &history, width, height);
@@ -322,14 +292,14 @@ mod tests {
 
     #[test]
     fn a_narrow_terminal_shows_the_latest_of_the_chart() {
-        let lines = view(&progress(None), &history(&[64, 0, 1, 2]), LABEL + 2, 23);
+        let lines = view(&Progress::sample(None), &history(&[64, 0, 1, 2]), LABEL + 2, 23);
         assert_eq!(lines.last().map(String::as_str), Some("             ██"));
         assert!(lines.contains(&"up to 10      █".to_owned()), "{lines:#?}");
     }
 
     #[test]
     fn a_narrow_terminal_breaks_lines_between_their_parts() {
-        let lines = view(&progress(Some(pool(9))), &history(&[]), 39, 23);
+        let lines = view(&Progress::sample(Some(PoolProgress::all(9))), &history(&[]), 39, 23);
         assert_eq!(
             lines[2..7],
             [
@@ -340,7 +310,7 @@ mod tests {
                 "",
             ]
         );
-        let lines = view(&progress(None), &history(&[]), 30, 23);
+        let lines = view(&Progress::sample(None), &history(&[]), 30, 23);
         assert_eq!(lines[3..5], ["latency      p50 870 µs", "             p99 7.63 ms"]);
     }
 

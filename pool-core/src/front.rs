@@ -18,8 +18,8 @@
 //! open, which has not been closed since; a get that begins after a waiter has joined finds nothing, and does
 //! not overtake. That a get looks at the gate first spares it the exchange.
 //!
-//! A cell keeps also what is its thread's own: how many gets it was served with here, and a mailbox that is
-//! nobody's, for its next waiter.
+//! A cell keeps also what is its thread's own: how many gets it was served with here, how many waits it has picked the
+//! places of up, and a mailbox that is nobody's, for its next waiter.
 //!
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.
@@ -60,8 +60,10 @@ struct Marks {
 
 struct Cell<T> {
     idle: Exchange<T>,
-    /// Gets that ended with a lease without telling the state. Written by the thread of this cell only.
+    /// Gets that ended with what was in here. Written by the thread of this cell only, as the next.
     served: AtomicU64,
+    /// Waits that ended with a lease without telling the state.
+    picked_up: AtomicU64,
     /// A mailbox for the next waiter of this thread, or [`NO_MAILBOX`]. Of the thread of this cell only.
     spare: AtomicU64,
 }
@@ -136,7 +138,7 @@ impl<S: Store> Front<S> {
         if self.is_outdated(&lent) {
             return Taken::Outdated(lent);
         }
-        cell.count();
+        count(&cell.served);
         let stale = S::lend_again(&mut lent, self.fresh_after());
         Taken::Lent(lent, stale)
     }
@@ -157,13 +159,13 @@ impl<S: Store> Front<S> {
         displaced.map_or(Put::Done, Put::Displaced)
     }
 
-    /// Counts a get that ended with a lease without telling the state, if this thread has where to, and keeps the
+    /// Counts a wait that ended with a lease without telling the state, if this thread has where to, and keeps the
     /// mailbox that it came out of for the next waiter of this thread. What is left of that is the lease's: nothing, if it
     /// was kept.
     #[inline]
     pub(crate) fn pick_up(&self, mailbox: Key) -> Option<Key> {
         let cell = self.cell()?;
-        cell.count();
+        count(&cell.picked_up);
         Some(if cell.keep_mailbox(mailbox) { Key::NIL } else { mailbox })
     }
 
@@ -182,10 +184,13 @@ impl<S: Store> Front<S> {
         Some(Key::from_bits(mailbox))
     }
 
-    /// Gets that were counted here.
-    pub(crate) fn counted(&self) -> u64 {
-        let counts = self.cells.iter().map(|cell| cell.served.load(Ordering::Relaxed));
-        counts.fold(0, u64::wrapping_add)
+    /// Gets that were counted here: those that were served at once, and those that have waited.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let sum = |count: fn(&Cell<S::Lent>) -> &AtomicU64| {
+            let counts = self.cells.iter().map(|cell| count(cell).load(Ordering::Relaxed));
+            counts.fold(0, u64::wrapping_add)
+        };
+        (sum(|cell| &cell.served), sum(|cell| &cell.picked_up))
     }
 
     /// Nothing is put into a cell from now on, and stays there. Under the lock of the state.
@@ -275,13 +280,12 @@ impl<S: Store> Front<S> {
 
 impl<T> Cell<T> {
     fn new() -> Self {
-        Self { idle: Exchange::new(), served: AtomicU64::new(0), spare: AtomicU64::new(NO_MAILBOX) }
-    }
-
-    #[inline]
-    fn count(&self) {
-        let served = self.served.load(Ordering::Relaxed);
-        self.served.store(served.wrapping_add(1), Ordering::Relaxed);
+        Self {
+            idle: Exchange::new(),
+            served: AtomicU64::new(0),
+            picked_up: AtomicU64::new(0),
+            spare: AtomicU64::new(NO_MAILBOX),
+        }
     }
 
     #[inline]
@@ -292,6 +296,13 @@ impl<T> Cell<T> {
         }
         is_free
     }
+}
+
+/// Counts one more, where only this thread does.
+#[inline]
+fn count(counter: &AtomicU64) {
+    let counted = counter.load(Ordering::Relaxed);
+    counter.store(counted.wrapping_add(1), Ordering::Relaxed);
 }
 
 /// Those of a model, which has as many threads beside the one that looks on.

@@ -24,6 +24,8 @@ pub struct Holder {
     pub held_for: Duration,
     /// The call that took it.
     pub taken_at: &'static Location<'static>,
+    /// Whether the observer was told that it is out for too long.
+    pub leaked: bool,
 }
 
 pub(crate) struct Leaks {
@@ -117,8 +119,12 @@ impl Leaks {
             out.truncate(most);
         }
         out.sort_by_key(|out| out.since);
-        let holder =
-            |Out { id, since, taken_at, .. }| Holder { id, held_for: now.since(since), taken_at };
+        let holder = |Out { id, since, taken_at, reported }| Holder {
+            id,
+            held_for: now.since(since),
+            taken_at,
+            leaked: reported,
+        };
         out.into_iter().map(holder).collect()
     }
 }

@@ -119,6 +119,9 @@ pub struct Counters {
     pub gets_paused: u64,
     /// Gets that could not be served at once.
     pub waits: u64,
+    /// Leases that gets were given after a wait, where the others of `gets_ok` were there at once. A resource that turned
+    /// out to be no good, so that its get asked again, is among them.
+    pub waits_ok: u64,
     /// Resources created.
     pub created: u64,
     /// Creations that failed, panicked or ran into their timeout, and those of a

@@ -76,7 +76,9 @@ async fn each_way_to_take_a_lease_is_told_with_its_line() {
         pool.longest_holders(99).iter().map(|holder| holder.taken_at.line()).collect();
     holders.sort_unstable();
     assert_eq!(holders, lines);
+    assert!(pool.longest_holders(99).iter().all(|holder| !holder.leaked));
     pass(secs(2)).await;
+    assert!(pool.longest_holders(99).iter().all(|holder| holder.leaked));
     let first = told(&events);
     assert!(first.iter().all(|&(_, _, held_for, returned)| held_for >= secs(10) && !returned));
     let mut seen: Vec<_> = first.iter().map(|&(_, line, ..)| line).collect();

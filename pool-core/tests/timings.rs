@@ -1,4 +1,5 @@
 //! How long everything took, by the pool's own account.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod harness;
 
@@ -8,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use harness::{Bell, Driven, Events, millis, pass, rest, secs};
 use pool_core::test_util::{Gate, Hook, ScriptedManager, Step};
 use pool_core::{CheckPolicy, Error, Event, GetOptions, Histogram, Lease, Pool, SharedPool};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 /// The bound of the only bucket that has anything in it, and how many are in there.
 fn only(histogram: &Histogram) -> (Duration, u64) {
@@ -74,6 +77,100 @@ async fn a_wait_counts_however_it_ends() {
     assert_eq!(pool.snapshot().timings.wait.count(), before + 3, "closed");
     drop(held);
     assert_eq!(pool.snapshot().counters.waits, before + 3, "as many as are counted");
+}
+
+type Scripted = Pool<ScriptedManager>;
+
+/// A pool of one resource, which has a holder.
+async fn taken() -> (Scripted, Lease<'static, ScriptedManager>) {
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).build().unwrap();
+    let held = pool.get_owned().await.unwrap();
+    assert_eq!(waited(&pool), (0, Duration::ZERO));
+    // The time that maintenance keeps is none at the pool's very first moment.
+    pass(millis(20)).await;
+    (pool, held)
+}
+
+/// How many have waited, by the pool, and how long in all: without the first, which waited for no time.
+fn waited(pool: &Scripted) -> (u64, Duration) {
+    let wait = pool.snapshot().timings.wait;
+    (wait.count() - 1, wait.sum())
+}
+
+/// One that waits for no longer than that, and holds what it gets for a millisecond: it says how long it waited.
+fn waits(pool: &Scripted, timeout: Duration) -> JoinHandle<Duration> {
+    let pool = pool.clone();
+    tokio::spawn(async move {
+        let began = Instant::now();
+        let lease = pool.get_with(GetOptions::new().timeout(timeout)).await;
+        let waited = began.elapsed();
+        sleep(millis(1)).await;
+        drop(lease);
+        waited
+    })
+}
+
+async fn in_all(waits: Vec<JoinHandle<Duration>>) -> Duration {
+    let mut sum = Duration::ZERO;
+    for wait in waits {
+        sum += wait.await.unwrap();
+    }
+    sum
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_waits_are_timed_each() {
+    let (pool, held) = taken().await;
+    let mut all = Vec::new();
+    for _ in 0..50 {
+        all.extend((0..8).map(|_| waits(&pool, secs(5))));
+        pass(millis(10)).await;
+    }
+    drop(held);
+    let sum = in_all(all).await;
+    assert_eq!(waited(&pool), (400, sum));
+}
+
+/// How far off the pool is, as parts of what is right: of the number, and of the sum.
+fn off(pool: &Scripted, number: u32, sum: Duration) -> (f64, f64) {
+    let (counted, time) = waited(pool);
+    let [number, sum] = [f64::from(number), sum.as_secs_f64()];
+    ((counted as f64 - number).abs() / number, (time.as_secs_f64() - sum).abs() / sum)
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_waits_the_timed_ones_stand_for_the_others() {
+    let (pool, held) = taken().await;
+    // They are served one after the other: each waits for a millisecond more than the one before it.
+    let all = (0..4000).map(|_| waits(&pool, secs(20))).collect();
+    pass(millis(1)).await;
+    drop(held);
+    let sum = in_all(all).await;
+    // Those that are timed are spread as evenly as can be: 250 of them, or two more or fewer.
+    let (number, time) = off(&pool, 4000, sum);
+    assert!(number < 0.01 && time < 0.01, "{number} of the number, {time} of the sum");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_rhythm_of_those_that_wait_deceives_the_sample() {
+    for every in [2, 3, 8, 13, 16] {
+        let (pool, _held) = taken().await;
+        // Its time is over first: none of the others changes when the pool is to look next, and is timed for that.
+        let mut all = vec![waits(&pool, millis(50))];
+        for n in 1..16_000 {
+            let timeout = if n % every == 0 { secs(10) } else { millis(100) };
+            all.push(waits(&pool, timeout));
+            if n % 4000 == 0 {
+                // From the second time on there are so many that they go by the pool's clock.
+                pass(millis(1)).await;
+            }
+        }
+        let sum = in_all(all).await;
+        // The sum is that of the long ones, a thousand at least. 62 of those are timed, or two more or fewer: if chance
+        // chose them it would be eight, and if the rhythm did, all or none.
+        let (number, time) = off(&pool, 16_000, sum);
+        assert!(number < 0.01 && time < 0.05, "{every}: {number} of the number, {time} of the sum");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,8 +2,10 @@
 
 mod connections;
 
+use pool_core::Counters;
 use pool_tonic::{
-    AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectivityState, code_name,
+    AddressStatus, ChannelCounters, ChannelPool, ChannelStatus, ConnectionManager,
+    ConnectivityState, code_name,
 };
 
 use crate::family::{Family, Labelled};
@@ -43,6 +45,12 @@ static STREAM_CAPACITY: Family = Family::gauge(
 
 static QUEUED_CALLS: Family =
     Family::gauge("grpc_pool_queued_calls", "Calls that wait for a stream.");
+
+static PICKS: Labelled = Family::counter(
+    "grpc_pool_picks_total",
+    "Times that a stream was looked for, by whether it was there at once, after a wait, or not at all.",
+)
+.by("result");
 
 static CALLS_STARTED: Family = Family::counter("grpc_pool_calls_started_total", "Calls begun.");
 
@@ -98,9 +106,13 @@ impl Source for ChannelPool {
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let now = pool.snapshot();
-            let mut sample =
-                pool::sample(&now.connections, &now.connection_counters, &now.connection_timings);
+            let mut sample = pool::sample::<ConnectionManager>(
+                &now.connections,
+                &now.connection_counters,
+                &now.connection_timings,
+            );
             put_status(&mut sample, &now.status);
+            put_picks(&mut sample, &now.connection_counters);
             let endpoints = pool.addresses();
             put_endpoints(&mut sample, &endpoints);
             put_counters(&mut sample, &now.counters);
@@ -152,6 +164,17 @@ fn put_status(sample: &mut Sample, status: &ChannelStatus) {
     sample.set(&STREAMS, status.streams as u64);
     sample.set(&STREAM_CAPACITY, status.capacity as u64);
     sample.set(&QUEUED_CALLS, status.waiting as u64);
+}
+
+fn put_picks(sample: &mut Sample, counters: &Counters) {
+    let served = counters.gets_ok;
+    for (result, number) in [
+        ("ready", served.saturating_sub(counters.waits_ok)),
+        ("queued", counters.waits_ok),
+        ("failed", counters.gets_ended().saturating_sub(served)),
+    ] {
+        sample.set_by(&PICKS, result, number);
+    }
 }
 
 fn put_endpoints(sample: &mut Sample, endpoints: &[AddressStatus]) {

@@ -96,7 +96,7 @@
 //! | `pool_check_time_seconds` | histogram | `outcome`: `ok`, `failed`, `timeout` | how long checks took that were not done at once | |
 //! | `pool_use_time_seconds` | histogram | | how long leases were out, where the pool [times them](pool_core::Builder::time_leases) | `db.client.connection.use_time` |
 //! | `pool_connections_closed_total` | counter | `reason`: see [`EndReason`](pool_core::EndReason) | connections that have left | |
-//! | `pool_info` | gauge | `version` | 1: the version of this crate | |
+//! | `pool_info` | gauge | `version`, `manager` | 1: the version of this crate, and the type of the pool's manager, without its path and parameters | |
 //!
 //! and, without that label, `pool_scrape_duration_seconds`, a gauge: how long it took to collect all that.
 //!

@@ -4,7 +4,9 @@
 //! keeps its history itself, so it costs the process a look at each pool in a second, and only while somebody
 //! looks.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -32,8 +34,14 @@ const PAGE: &str = concat!(
 
 /// Of its one script and its one style, by their hashes; the numbers from where it came; and nothing else.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-8I84XfDRgN58X3D+6XVSBQZ6OlA30++HZKSbWW1Oe2Y='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
+    script-src 'sha256-td95vJJyCPdfIfi6CoXCf07l594AWpNzgwVksEKGoj0='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// When this process was first asked.
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Told from the process before it, which in a container has the same id.
+static NUMBER: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 
 pub(crate) fn response() -> impl IntoResponse {
     let headers = [
@@ -64,7 +72,11 @@ pub(crate) fn json(registry: &Registry) -> String {
     });
     let pools: Vec<_> = pools.collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis);
-    json!({ "now": now, "process": std::process::id(), "ready": ready, "pools": pools }).to_string()
+    let uptime = millis(BEGAN.elapsed());
+    let (process, number) = (std::process::id(), *NUMBER);
+    let process = format!("{process}-{number:x}");
+    json!({ "now": now, "uptime_ms": uptime, "process": process, "ready": ready, "pools": pools })
+        .to_string()
 }
 
 #[cfg(test)]

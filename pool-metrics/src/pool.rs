@@ -1,12 +1,13 @@
 //! The numbers of `pool-core`'s pools.
 
+use std::any::type_name;
 use std::time::UNIX_EPOCH;
 
 use pool_core::{Counters, Kind, Manager, ResourcePool, Snapshot, Status, Timings};
 
 use crate::family::{Family, Labelled};
 use crate::readiness::{Standing, with_causes};
-use crate::sample::Sample;
+use crate::sample::{Sample, Value};
 use crate::source::{Probe, Source};
 #[cfg(feature = "page")]
 use crate::view::View;
@@ -83,8 +84,10 @@ static LAST_CREATE_FAILURE: Family = Family::gauge(
     "When an attempt to create a connection has failed last, in Unix time; 0 for never.",
 );
 
-static INFO: Labelled =
-    Family::gauge("pool_info", "1 for each pool, by the version of what exports it.").by("version");
+static INFO: Family = Family::gauge(
+    "pool_info",
+    "1 for each pool, by the version of what exports it and the type of its manager.",
+);
 
 static CREATED: Family = Family::counter("pool_connections_created_total", "Connections created.");
 
@@ -105,7 +108,7 @@ impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let Snapshot { status, counters, timings, .. } = pool.snapshot();
-            Some(sample(&status, &counters, &timings))
+            Some(sample::<M>(&status, &counters, &timings))
         });
         let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
         #[cfg(feature = "page")]
@@ -133,13 +136,22 @@ pub(crate) fn kept(status: &Status) -> usize {
     status.min_size.max(status.min_idle).min(status.max_size)
 }
 
-pub(crate) fn sample(status: &Status, counters: &Counters, timings: &Timings) -> Sample {
+/// The numbers of a pool of `M`'s.
+pub(crate) fn sample<M>(status: &Status, counters: &Counters, timings: &Timings) -> Sample {
     let mut sample = Sample::new();
     put_status(&mut sample, status);
     put_counters(&mut sample, counters);
     put_timings(&mut sample, timings);
-    sample.set_by(&INFO, env!("CARGO_PKG_VERSION"), 1);
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("manager", short_name::<M>())];
+    sample.add(&INFO, labels.map(Some), Value::Whole(1));
     sample
+}
+
+/// A type's name without where it is and what it is made of: there are as many as the program has types.
+fn short_name<T>() -> &'static str {
+    let name = type_name::<T>();
+    let outer = name.split('<').next().unwrap_or(name);
+    outer.rsplit("::").next().unwrap_or(outer)
 }
 
 fn put_status(sample: &mut Sample, status: &Status) {

@@ -1,5 +1,6 @@
 //! From samples to the text formats of Prometheus and OpenMetrics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -31,17 +32,39 @@ pub(crate) struct Scrape {
 
 /// Prometheus' text format 0.0.4.
 pub(crate) fn text(scrape: Scrape) -> String {
-    written(scrape, prometheus_text::encode)
+    // It escapes what it is given.
+    written(scrape, |help| help.into(), prometheus_text::encode)
 }
 
 /// OpenMetrics' text format 1.0.0.
 pub(crate) fn openmetrics(scrape: Scrape) -> String {
-    written(scrape, text::encode)
+    written(scrape, escaped, text::encode)
 }
 
-fn written(scrape: Scrape, encode: fn(&mut String, &registry::Registry) -> fmt::Result) -> String {
+/// As OpenMetrics has a text in one line, which its encoder writes as it is.
+fn escaped(help: &str) -> Cow<'_, str> {
+    if !help.contains(['\\', '"', '\n']) {
+        return Cow::Borrowed(help);
+    }
+    Cow::Owned(help.replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n"))
+}
+
+/// What a family says of itself, as the encoder is to have it.
+type Help = fn(&str) -> Cow<'_, str>;
+
+#[derive(Debug)]
+struct Families {
+    scrape: Scrape,
+    help: Help,
+}
+
+fn written(
+    scrape: Scrape,
+    help: Help,
+    encode: fn(&mut String, &registry::Registry) -> fmt::Result,
+) -> String {
     let mut registry = registry::Registry::default();
-    registry.register_collector(Box::new(scrape));
+    registry.register_collector(Box::new(Families { scrape, help }));
     let mut text = String::new();
     if let Err(error) = encode(&mut text, &registry) {
         unreachable!("bug: a string took no more text: {error}")
@@ -49,11 +72,12 @@ fn written(scrape: Scrape, encode: fn(&mut String, &registry::Registry) -> fmt::
     text
 }
 
-impl Collector for Scrape {
+impl Collector for Families {
     /// Families by name in order, each once, its series by pool.
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families: BTreeMap<&str, Vec<(&str, &Point)>> = BTreeMap::new();
-        for pool in &self.pools {
+        let Scrape { pools, took } = &self.scrape;
+        for pool in pools {
             for point in pool.sample.points() {
                 families.entry(point.series.family.name()).or_default().push((&pool.name, point));
             }
@@ -61,23 +85,24 @@ impl Collector for Scrape {
         for (name, points) in families {
             let Some((_, first)) = points.first() else { continue };
             // The kind is the first one's: two sources may use one name for two kinds.
-            let (help, kind) = (first.series.family.help(), first.series.family.kind());
+            let kind = first.series.family.kind();
+            let help = (self.help)(first.series.family.help());
             let name = match kind {
                 // The encoder puts it back.
                 Kind::Counter => name.strip_suffix("_total").unwrap_or(name),
                 Kind::Gauge | Kind::Histogram => name,
             };
-            let mut family = encoder.encode_descriptor(name, help, None, metric_type(kind))?;
+            let mut family = encoder.encode_descriptor(name, &help, None, metric_type(kind))?;
             for (pool, point) in points {
                 encode_point(&mut family, kind, pool, point)?;
             }
         }
-        if self.pools.is_empty() {
+        if pools.is_empty() {
             return Ok(());
         }
         let (name, help) = (SCRAPE_DURATION.name(), SCRAPE_DURATION.help());
         let mut duration = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-        duration.encode_gauge(&self.took.as_secs_f64())
+        duration.encode_gauge(&took.as_secs_f64())
     }
 }
 

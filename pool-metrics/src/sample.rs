@@ -96,7 +96,6 @@ impl Sample {
     }
 
     /// Adds a series that is not there yet, with up to two labels.
-    #[cfg(feature = "calls")]
     pub(crate) fn add(
         &mut self,
         family: &'static Family,

@@ -33,6 +33,7 @@ impl View {
                 "id": holder.id.to_string(),
                 "held_ms": millis(holder.held_for),
                 "taken_at": holder.taken_at.to_string(),
+                "leaked": holder.leaked,
             })).collect::<Vec<_>>(),
             "events": pool_events("pool", &pool.recent_events()),
         }))

@@ -4,8 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use pool_core::GetOptions;
 use pool_metrics::Registry;
 use pool_tonic::ChannelPool;
+use pool_tonic_testing::EchoServer;
+use pool_tonic_testing::proto::echo_client::EchoClient;
+use pool_tonic_testing::proto::{Ask, Do};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, timeout};
 
@@ -47,6 +51,10 @@ fn all_series_are_there_from_the_beginning() {
     assert_eq!(value(&scrape, "grpc_pool_endpoints{pool=\"p\",state=\"idle\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_channels_max{pool=\"p\"}"), 3);
     assert_eq!(value(&scrape, "pool_connections_max{pool=\"p\"}"), 3);
+    let version = env!("CARGO_PKG_VERSION");
+    let info =
+        format!("pool_info{{pool=\"p\",version=\"{version}\",manager=\"ConnectionManager\"}}");
+    assert_eq!(value(&scrape, &info), 1);
     let zeros = [
         "grpc_pool_state{pool=\"p\",state=\"transient_failure\"}",
         "grpc_pool_channels{pool=\"p\",state=\"connecting\"}",
@@ -55,6 +63,9 @@ fn all_series_are_there_from_the_beginning() {
         "grpc_pool_streams{pool=\"p\"}",
         "grpc_pool_stream_capacity{pool=\"p\"}",
         "grpc_pool_queued_calls{pool=\"p\"}",
+        "grpc_pool_picks_total{pool=\"p\",result=\"ready\"}",
+        "grpc_pool_picks_total{pool=\"p\",result=\"queued\"}",
+        "grpc_pool_picks_total{pool=\"p\",result=\"failed\"}",
         "grpc_pool_calls_started_total{pool=\"p\"}",
         "grpc_pool_calls_ended_total{pool=\"p\",code=\"OK\"}",
         "grpc_pool_calls_ended_total{pool=\"p\",code=\"UNAUTHENTICATED\"}",
@@ -71,6 +82,7 @@ fn all_series_are_there_from_the_beginning() {
         "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}",
         "grpc_pool_dedicated_streams{pool=\"p\"}",
         "grpc_pool_dedicated_queued_calls{pool=\"p\"}",
+        "grpc_client_tls_handshakes_total{pool=\"p\",result=\"certificate\"}",
         "grpc_client_tls_handshakes_total{pool=\"p\",result=\"timeout\"}",
         "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"GOAWAY NO_ERROR\"}",
         "grpc_subchannel_disconnections_total{pool=\"p\",disconnect_error=\"unknown\"}",
@@ -101,6 +113,64 @@ async fn a_connection_shows_with_the_streams_that_it_can_carry() {
     let succeeded = "grpc_subchannel_connection_attempts_succeeded_total{pool=\"p\"}";
     assert_eq!(value(&scrape, succeeded), 1);
     assert_eq!(value(&scrape, "pool_connections_created_total{pool=\"p\"}"), 1);
+}
+
+/// Picks that were ready, queued and failed, which are what is said of gets.
+fn picks(registry: &Registry) -> [u64; 3] {
+    let scrape = registry.render();
+    let [ready, queued, failed] = ["ready", "queued", "failed"]
+        .map(|it| value(&scrape, &format!("grpc_pool_picks_total{{pool=\"p\",result=\"{it}\"}}")));
+    let of_gets = scrape.lines().filter_map(|line| {
+        let (outcome, number) =
+            line.strip_prefix("pool_acquires_total{pool=\"p\",outcome=\"")?.split_once("\"} ")?;
+        Some((outcome, number.parse::<u64>().expect("a whole number")))
+    });
+    let (ok, others): (Vec<_>, Vec<_>) = of_gets.partition(|(outcome, _)| *outcome == "ok");
+    let sum = |gets: Vec<(&str, u64)>| gets.into_iter().map(|(_, number)| number).sum::<u64>();
+    assert_eq!((ready + queued, failed), (sum(ok), sum(others)));
+    assert!(queued <= value(&scrape, "pool_acquire_waits_total{pool=\"p\"}"));
+    [ready, queued, failed]
+}
+
+#[tokio::test]
+async fn a_call_finds_a_stream_at_once_or_after_a_wait() {
+    let server = EchoServer::start().await.unwrap();
+    let pool = ChannelPool::builder(server.uri()).max_connections(1).build().unwrap();
+    let registry = Registry::new();
+    registry.register("p", &pool).unwrap();
+    let mut client = EchoClient::new(pool.channel());
+    let ask = || Ask { text: "hello".to_owned(), r#do: Do::Echo.into(), answers: 1 };
+    timeout(SOON, client.unary(ask())).await.expect("it answers").unwrap();
+    assert_eq!(picks(&registry), [0, 1, 0], "the first waits for its connection");
+    for _ in 0..3 {
+        timeout(SOON, client.unary(ask())).await.expect("it answers").unwrap();
+    }
+    assert_eq!(picks(&registry), [3, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_pick_that_fails_has_waited_or_not() {
+    let registry = Registry::new();
+    let uri = format!("http://{}", server().await);
+    let pool = ChannelPool::builder(uri).max_connections(1).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let streams = pool.connections();
+    let mut held = vec![timeout(SOON, streams.get()).await.expect("it is there soon").unwrap()];
+    held.extend((0..6).map(|_| streams.try_get().expect("the server takes seven")));
+    assert_eq!(picks(&registry), [6, 1, 0]);
+
+    let short = GetOptions::new().timeout(Duration::from_millis(10));
+    assert!(streams.get_with(short).await.is_err());
+    assert_eq!(picks(&registry), [6, 1, 1], "its time was over");
+    assert!(timeout(Duration::from_millis(10), streams.get()).await.is_err());
+    assert_eq!(picks(&registry), [6, 1, 2], "it was given up");
+
+    let (next, ()) = tokio::join!(streams.get(), async { drop(held.pop()) });
+    assert_eq!(picks(&registry), [6, 2, 2], "it waited for the one that came back");
+    timeout(SOON, pool.close(Duration::ZERO)).await.expect("nothing is in its way");
+    assert!(streams.get().await.is_err());
+    assert_eq!(picks(&registry), [6, 2, 3], "the pool was closed");
+    drop((next, held));
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ fn openmetrics_has_the_same_and_says_where_it_ends() {
         "packing_time_seconds_sum{pool=\"p\"} 7.25",
         // A counter's family is named without what its series ends in.
         "# TYPE fake_served counter",
+        r#"# HELP fake_served Served by \\ a \"fake\"."#,
         "fake_served_total{pool=\"f\\n\"} 7",
         "fake_open{pool=\"f\\n\",state=\"busy\"} 2",
     ] {

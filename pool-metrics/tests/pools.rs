@@ -129,7 +129,7 @@ fn a_pool_has_all_of_its_series_from_the_beginning() {
     for reason in EndReason::ALL {
         by("pool_connections_closed_total", "reason", reason.as_str());
     }
-    by("pool_info", "version", env!("CARGO_PKG_VERSION"));
+    by("pool_info", "version", &format!("{}\",manager=\"Numbers", env!("CARGO_PKG_VERSION")));
     let bounds = [
         "0.0001", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25",
         "0.5", "1", "2.5", "5", "10", "30", "+Inf",
@@ -200,6 +200,28 @@ async fn a_scrape_follows_a_pool_through_its_life() {
     pool_core::Lease::discard(second);
     let series = scrape(&registry);
     assert_eq!(series["pool_connections_closed_total{pool=\"p\",reason=\"discarded\"}"], 1);
+}
+
+/// A manager of many types.
+struct Numbered<T>(T);
+
+impl<T: Send + Sync + 'static> Manager for Numbered<T> {
+    type Resource = u32;
+    type Error = Infallible;
+
+    async fn create(&self, _cx: &CreateContext) -> Result<u32, Infallible> {
+        Ok(1)
+    }
+}
+
+#[test]
+fn a_manager_is_named_without_where_it_is_and_what_it_is_made_of() {
+    let registry = Registry::new();
+    let pool = Pool::builder(Numbered(Some(Duration::ZERO))).build().unwrap();
+    registry.register("p", &pool).unwrap();
+    let version = env!("CARGO_PKG_VERSION");
+    let info = format!("pool_info{{pool=\"p\",version=\"{version}\",manager=\"Numbered\"}}");
+    assert_eq!(scrape(&registry)[&info], 1);
 }
 
 #[tokio::test(start_paused = true)]

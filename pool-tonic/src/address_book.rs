@@ -47,6 +47,8 @@
 //! lock of the watch is taken outside the addresses' lock, and no waker runs under the latter.
 
 mod addresses;
+mod compared;
+mod dialling;
 mod entry;
 mod guards;
 mod resolution;
@@ -56,15 +58,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use pool_core::{RecentEvents, Shared, WeakPool};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::address::Address;
-use crate::backoff;
-use crate::balance::{Homes, Measures, Monitor, Outcomes, Weighed};
+use crate::balance::{Homes, Measures, Monitor};
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::manager::ConnectionManager;
@@ -74,8 +74,8 @@ use crate::stats::AddressStatus;
 use crate::trace;
 
 use addresses::Addresses;
+use entry::Entry;
 pub(crate) use entry::Key;
-use entry::{Attempt, Entry};
 pub(crate) use guards::{Dial, Live};
 pub(crate) use resolution::Asks;
 pub(crate) use side::Side;
@@ -224,61 +224,6 @@ impl AddressBook {
         let _ = tokio::time::timeout(due, reset).await;
     }
 
-    /// Begins an attempt at the only address, unless it is in back-off.
-    pub(crate) fn dial(self: &Arc<Self>, side: Side) -> Result<Dial, ConnectError> {
-        self.dial_picked(|addresses, now| {
-            let only = addresses.iter().map(|(key, _)| key).next().ok_or(None)?;
-            addresses.note_asked(only, side);
-            addresses.take(only, now)
-        })
-        .map_err(|last| ConnectError::backing_off(self, last))
-    }
-
-    /// Begins an attempt at this address, unless it is in back-off or not listed any more.
-    pub(crate) fn dial_in(self: &Arc<Self>, key: Key, side: Side) -> Result<Dial, ConnectError> {
-        let address = self.lock().get(key).map(|entry| Arc::clone(&entry.address));
-        let take = |addresses: &mut Addresses, now| {
-            addresses.note_asked(key, side);
-            match addresses.get(key) {
-                Some(entry) if addresses.is_left_to_others(key, side) => {
-                    Err(entry.last_error.clone())
-                }
-                _ => addresses.take(key, now),
-            }
-        };
-        self.dial_picked(take).map_err(|last| match address {
-            Some(address) => ConnectError::backing_off(address, last),
-            None => ConnectError::abandoned(self),
-        })
-    }
-
-    fn dial_picked<E>(
-        self: &Arc<Self>,
-        pick: impl FnOnce(&mut Addresses, Instant) -> Result<Attempt, E>,
-    ) -> Result<Dial, E> {
-        let now = Instant::now();
-        let (attempt, address) = self.change(|addresses| {
-            let attempt = pick(addresses, now)?;
-            let entry = addresses.get(attempt.key);
-            let entry = entry.expect("bug: an address is picked that is not there");
-            Ok((attempt, Arc::clone(&entry.address)))
-        })?;
-        Ok(self.begin(attempt, address))
-    }
-
-    /// How long until this side may make an attempt, at this endpoint or at any. Never is for a while: one that is not
-    /// listed is about to be retired.
-    pub(crate) fn retry_in(&self, key: Option<Key>, side: Side) -> Duration {
-        let (addresses, now) = (self.lock(), Instant::now());
-        let Some(key) = key else { return addresses.retry_in(now) };
-        match addresses.get(key) {
-            Some(entry) if entry.listed && !addresses.is_left_to_others(key, side) => {
-                entry.retry_in(now)
-            }
-            _ => backoff::delay(1, fastrand::f64()),
-        }
-    }
-
     /// Lists some, and others no more, at once. Says by what numbers those go that are listed now. The pools below are to
     /// be told of the others, whose connections finish their calls.
     pub(crate) fn relist(
@@ -361,41 +306,6 @@ impl AddressBook {
 
     pub(crate) fn last_error(&self) -> Option<ConnectError> {
         self.lock().last_error()
-    }
-
-    pub(crate) fn lone(&self) -> Arc<Notify> {
-        Arc::clone(&self.lone)
-    }
-
-    /// Those that are ejected.
-    pub(crate) fn ejected(&self) -> Vec<Key> {
-        let addresses = self.lock();
-        let ejected = addresses.iter().filter(|(_, entry)| entry.ejected.is_some());
-        ejected.map(|(key, _)| key).collect()
-    }
-
-    pub(crate) fn outcomes(&self) -> Vec<(Key, Outcomes, bool)> {
-        self.lock().outcomes()
-    }
-
-    pub(crate) fn weighed(&self) -> Vec<Weighed> {
-        self.lock().weighed()
-    }
-
-    pub(crate) fn all_ready_are_ejected(&self) -> bool {
-        self.lock().all_ready_are_ejected()
-    }
-
-    /// An endpoint gets no calls until then, or does again. Says its address, if it is there.
-    pub(crate) fn set_ejected(&self, key: Key, until: Option<Instant>) -> Option<String> {
-        let (address, monitor) = {
-            let mut addresses = self.lock();
-            addresses.change(key, |entry| entry.ejected = until);
-            let entry = addresses.get(key)?;
-            (Arc::clone(&entry.address), entry.monitor.clone())
-        };
-        monitor?.set_ejected(until.is_some());
-        Some(address.to_string())
     }
 
     pub(crate) fn shutdown(&self) {

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::ConnectivityState::{Connecting, Idle, Ready, Shutdown, TransientFailure};
+use super::entry::Attempt;
 use super::guards::STABLE_AFTER;
 use super::side::Side::Shared;
 use super::side::Sides;

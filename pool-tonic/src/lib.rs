@@ -163,6 +163,7 @@ mod connectivity;
 mod disconnect;
 mod error;
 mod exclusive;
+mod handshakes;
 #[cfg(feature = "health")]
 mod health;
 mod manager;
@@ -192,6 +193,7 @@ pub use connectivity::ConnectivityState;
 pub use disconnect::{DisconnectError, Disconnections};
 pub use error::{ConfigError, ConnectError, NotReady};
 pub use exclusive::ExclusiveChannel;
+pub use handshakes::{TlsHandshakes, TlsOutcome};
 #[cfg(feature = "health")]
 pub use health::health_source;
 pub use manager::ConnectionManager;

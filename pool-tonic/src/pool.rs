@@ -35,6 +35,8 @@ pub(crate) struct CallConfig {
     pub(crate) wait_timeout: Duration,
     pub(crate) wait_for_ready: bool,
     pub(crate) retry: Option<Rules>,
+    #[cfg(feature = "tracing")]
+    pub(crate) propagate: Option<crate::trace::Propagate>,
 }
 
 /// What the handles, channels and calls of one pool share.
@@ -198,8 +200,8 @@ impl ChannelPool {
     }
 
     /// The latest events of endpoints, 128 of them at most, the oldest first: what an
-    /// [`EndpointObserver`](crate::EndpointObserver) was told, kept for those who come to look afterwards. Those of
-    /// connections are at [`connections`](Self::connections)`().recent_events()`.
+    /// [`EndpointObserver`](crate::EndpointObserver) was told, kept for those who come to look afterwards, a long text
+    /// without its end. Those of connections are at [`connections`](Self::connections)`().recent_events()`.
     pub fn recent_endpoint_events(&self) -> Vec<Recent<EndpointEvent>> {
         self.shared.totals.recent.list()
     }

@@ -10,6 +10,7 @@ use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
 use crate::disconnect::{DisconnectTotals, Disconnections};
 use crate::error::ConnectError;
+use crate::handshakes::{HandshakeTotals, TlsHandshakes};
 use crate::retry::Throttle;
 
 /// The codes of gRPC, 0 to 16.
@@ -198,13 +199,8 @@ pub struct ChannelCounters {
     /// `connections_opened`, and as many once all are gone. Those that the pool sets aside count
     /// [later](Disconnections).
     pub disconnections: Disconnections,
-    /// TLS handshakes that ended well, with HTTP/2 agreed on. Attempts that were given up meanwhile are in none of the
-    /// three.
-    pub tls_handshakes_ok: u64,
-    /// TLS handshakes that failed, also for want of HTTP/2.
-    pub tls_handshakes_failed: u64,
-    /// TLS handshakes that took longer than the attempt to connect may.
-    pub tls_handshakes_timed_out: u64,
+    /// TLS handshakes, by how they ended.
+    pub tls_handshakes: TlsHandshakes,
 }
 
 /// How one connection stands, from the begin of its attempt until its socket is closed.
@@ -289,9 +285,7 @@ pub(crate) struct Totals {
     pub(crate) endpoints_added: AtomicU64,
     pub(crate) endpoints_removed: AtomicU64,
     pub(crate) disconnections: DisconnectTotals,
-    pub(crate) tls_handshakes_ok: AtomicU64,
-    pub(crate) tls_handshakes_failed: AtomicU64,
-    pub(crate) tls_handshakes_timed_out: AtomicU64,
+    pub(crate) tls_handshakes: HandshakeTotals,
 }
 
 impl Totals {
@@ -320,9 +314,7 @@ impl Totals {
             endpoints_added: read(&self.endpoints_added),
             endpoints_removed: read(&self.endpoints_removed),
             disconnections,
-            tls_handshakes_ok: read(&self.tls_handshakes_ok),
-            tls_handshakes_failed: read(&self.tls_handshakes_failed),
-            tls_handshakes_timed_out: read(&self.tls_handshakes_timed_out),
+            tls_handshakes: self.tls_handshakes.snapshot(),
         }
     }
 }

@@ -23,5 +23,5 @@ pub(crate) use self::off::{CallSpan, ConnectSpan, endpoint, state};
 #[cfg(feature = "tracing")]
 pub(crate) use self::{
     events::{endpoint, state},
-    spans::{CallSpan, ConnectSpan},
+    spans::{CallSpan, ConnectSpan, Propagate},
 };

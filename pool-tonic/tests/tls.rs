@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{ask, client, soon};
-use pool_tonic::{ChannelPool, ConfigError, ConnectivityState, Pem, TlsConfig};
+use pool_tonic::{ChannelPool, ConfigError, ConnectivityState, Pem, TlsConfig, TlsOutcome};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::{self, Peer};
 use pool_tonic_testing::proto::Do;
-use tls::{Ca, TlsServer, der, server_config, silent};
-use tokio::net::TcpStream;
+use tls::{Ca, TlsServer, der, server_config, server_config_of, silent};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls};
 use tonic::Code;
 use tower::service_fn;
@@ -335,24 +336,57 @@ async fn public_roots_do_not_trust_a_private_server_and_private_ones_can_be_adde
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
 
-/// Those that ended well, failed, and took too long.
-fn handshakes(pool: &ChannelPool) -> (u64, u64, u64) {
-    let counters = pool.counters();
-    let failed = (counters.tls_handshakes_failed, counters.tls_handshakes_timed_out);
-    (counters.tls_handshakes_ok, failed.0, failed.1)
+/// A server that answers what a client says first with this, and closes.
+async fn answers_with(answer: &'static str) -> String {
+    let listener = TcpListener::bind((HOST, 0)).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 16 * 1024]).await.unwrap();
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    format!("https://{addr}")
+}
+
+/// Counts one handshake, which ended so.
+async fn ends_in(pool: &ChannelPool, outcome: TlsOutcome) {
+    let got = soon(client(pool).unary(ask(Do::Echo))).await;
+    let handshakes = pool.counters().tls_handshakes;
+    let seen: Vec<_> = handshakes.iter().filter(|(_, number)| *number > 0).collect();
+    assert_eq!(seen, [(outcome, 1)], "{got:?}");
 }
 
 #[tokio::test]
 async fn handshakes_are_counted_by_how_they_end() {
-    let ca = Ca::new();
+    let (ca, other) = (Ca::new(), Ca::new());
     let server = TlsServer::start(server_config(&ca.issue(HOST), None, H2)).await;
-    let pool = ca.pool(server.uri()).max_connections(1).build().unwrap();
-    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
-    assert_eq!(handshakes(&pool), (1, 0, 0));
+    let one = |ca: &Ca, uri: String| ca.pool(uri).max_connections(1);
+    ends_in(&one(&ca, server.uri()).build().unwrap(), TlsOutcome::Ok).await;
+    ends_in(&one(&other, server.uri()).build().unwrap(), TlsOutcome::Certificate).await;
+    server.set(server_config(&ca.issue_expired(HOST), None, H2));
+    ends_in(&one(&ca, server.uri()).build().unwrap(), TlsOutcome::Certificate).await;
 
-    let pool = Ca::new().pool(server.uri()).max_connections(1).build().unwrap();
-    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
-    assert_eq!(handshakes(&pool), (0, 1, 0));
+    // One that refuses what is offered, and one that leaves it aside.
+    server.set(server_config(&ca.issue(HOST), None, &["http/1.1"]));
+    ends_in(&one(&ca, server.uri()).build().unwrap(), TlsOutcome::Alpn).await;
+    server.set(server_config(&ca.issue(HOST), None, &[]));
+    ends_in(&one(&ca, server.uri()).build().unwrap(), TlsOutcome::Alpn).await;
+
+    // No version in common.
+    server.set(server_config_of(&ca.issue(HOST), None, H2, &[&rustls::version::TLS13]));
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let old = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let old = ChannelPool::builder(server.uri()).tls_config(TlsConfig::from_rustls(old));
+    ends_in(&old.max_connections(1).build().unwrap(), TlsOutcome::Alert).await;
+
+    let uri = answers_with("HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    ends_in(&one(&ca, uri).build().unwrap(), TlsOutcome::Protocol).await;
+    let uri = answers_with("").await;
+    ends_in(&one(&ca, uri).build().unwrap(), TlsOutcome::Io).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -365,7 +399,7 @@ async fn a_handshake_that_is_not_answered_takes_too_long() {
         });
         Ok::<_, io::Error>(near)
     });
-    let pool = Ca::new().pool("https://mute").connector(mute).build().unwrap();
-    client(&pool).unary(ask(Do::Echo)).await.unwrap_err();
-    assert_eq!(handshakes(&pool), (0, 0, 1));
+    let pool = Ca::new().pool("https://mute").connector(mute).max_connections(1);
+    let pool = pool.connect_timeout(Duration::from_millis(200)).build().unwrap();
+    ends_in(&pool, TlsOutcome::Timeout).await;
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::acts::{Act, play};
 use common::{all_slots_free, ask, call, client, dead_uri, soon};
-use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
+use opentelemetry::trace::{SpanId, SpanKind, Status, TraceContextExt as _, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use pool_tonic::resolve::ResolveError;
 use pool_tonic::{ChannelPool, MethodName, RetryPolicy};
@@ -24,7 +24,8 @@ use tokio_stream::StreamExt as _;
 use tonic::Code;
 use tracing::field::{Field, Visit};
 use tracing::subscriber::DefaultGuard;
-use tracing::{Event, Instrument, Subscriber, info_span};
+use tracing::{Event, Instrument, Span, Subscriber, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
@@ -170,6 +171,26 @@ async fn each_attempt_of_a_call_is_told_in_its_span() {
     let told = failed.iter().flat_map(|event| &event.attributes).map(|it| it.value.to_string());
     assert_eq!(failed.len(), 1);
     assert!(told.into_iter().any(|text| text.contains("so the script says")), "{failed:#?}");
+}
+
+#[tokio::test]
+async fn what_carries_the_trace_is_asked_for_within_the_calls_span() {
+    let traces = Traces::begin();
+    let peer = Peer::listen().await.unwrap();
+    let uri = peer.uri();
+    let mut calls = play(peer, &[Act::Answer]);
+    let pool = ChannelPool::builder(uri)
+        .propagate(|headers| {
+            let context = Span::current().context();
+            let span = context.span().span_context().span_id();
+            headers.insert("x-span", span.to_string().parse().unwrap());
+        })
+        .build()
+        .unwrap();
+    soon(call(&pool).instrument(info_span!("request"))).await.unwrap();
+    let seen = soon(calls.recv()).await.unwrap();
+    let span = traces.only(UNARY).span_context.span_id();
+    assert_eq!(seen.header("x-span"), Some(&*span.to_string()));
 }
 
 #[tokio::test]

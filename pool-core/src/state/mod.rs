@@ -153,7 +153,7 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     generation: u32,
     next_id: u64,
     rng: fastrand::Rng,
-    /// Without the gets that the front has counted, and the waits.
+    /// Without what the front has counted, and how many have waited. Who was served after a wait is in `waits_ok` alone.
     counters: Counters,
     /// Gets that have been lent a place whose resource has not passed its check yet. They are among
     /// `gets_ok` meanwhile.

@@ -35,11 +35,13 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn counters(&mut self) -> Counters {
         // A get may be looked at between being lent a place and the begin of its check: what was said
         // is not taken back.
-        let served = self.counters.gets_ok.wrapping_add(self.front.counted());
+        let (hits, picked_up) = self.front.counted();
+        let waits_ok = self.counters.waits_ok.wrapping_add(picked_up);
+        let served = self.counters.gets_ok.wrapping_add(hits).wrapping_add(waits_ok);
         self.served =
             self.served.max(served.saturating_sub((self.checking + self.withheld) as u64));
-        let mut counters =
-            Counters { gets_ok: self.served, waits: self.waiters.joined_in_all(), ..self.counters };
+        let waits = self.waiters.joined_in_all();
+        let mut counters = Counters { gets_ok: self.served, waits, waits_ok, ..self.counters };
         // Nor is it that a get has begun: one is nowhere between being granted a place and picking it up, and between a
         // check that failed and what comes after it.
         let ended = counters.gets_ended();

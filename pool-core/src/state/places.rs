@@ -271,8 +271,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let polled = self.waiters.poll(ticket, waker, spare);
         match &polled {
             Polled::Waiting | Polled::NeedsWaker => {}
-            Polled::Granted(Places::One(_)) => self.count_ok(1),
-            Polled::Granted(Places::Several(places)) => self.count_ok(places.len()),
+            Polled::Granted(Places::One(_)) => self.count_waited(1),
+            Polled::Granted(Places::Several(places)) => self.count_waited(places.len()),
             Polled::Failed(Failure::Timeout) => self.counters.gets_timeout += 1,
             Polled::Failed(Failure::Closed) => self.counters.gets_closed += 1,
             Polled::Failed(Failure::Paused) => self.counters.gets_paused += 1,
@@ -285,7 +285,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// A place was taken from a mailbox by a thread that has nowhere to count it.
     pub(crate) fn picked_up(&mut self) {
-        self.count_ok(1);
+        self.count_waited(1);
     }
 
     /// A waiter gives up.
@@ -337,6 +337,12 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     #[inline]
     pub(super) fn count_ok(&mut self, gets: usize) {
         self.counters.gets_ok = self.counters.gets_ok.wrapping_add(gets as u64);
+    }
+
+    /// The same of those that have waited, which are counted apart.
+    #[inline]
+    fn count_waited(&mut self, gets: usize) {
+        self.counters.waits_ok = self.counters.waits_ok.wrapping_add(gets as u64);
     }
 
     /// Some have to go, beside those that are going or may not come.

@@ -73,7 +73,7 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
         let (model, expected) = (&self.model, &self.counters);
         let gets = |c: &Counters| {
             let ended = [c.gets_ok, c.gets_timeout, c.gets_cancelled, c.gets_closed];
-            (ended, c.gets_error, c.gets_rejected, c.gets_paused, c.waits)
+            (ended, c.gets_error, c.gets_rejected, c.gets_paused, [c.waits, c.waits_ok])
         };
         assert_eq!(gets(counters), gets(expected), "gets: {model:?}");
         let (ended, error, rejected, paused, _) = gets(counters);

@@ -182,6 +182,9 @@ impl<M: Agent, K: Kind<M>> Driver<M, K> {
     /// What a get was served with, that has waited or not.
     fn hold(&mut self, leases: Vec<Lease<M, K>>, handed: Option<u64>) {
         self.counters.gets_ok += leases.len() as u64;
+        if handed.is_some() {
+            self.counters.waits_ok += leases.len() as u64;
+        }
         self.asked += leases.len() as u64 - 1;
         for lease in &leases {
             let used = lease.metadata().uses() > 1;

@@ -23,7 +23,7 @@ pub fn counters(of: &Counters, name: &str) -> Option<String> {
         return Some(of.ended.get(reason).to_string());
     }
     named!(of, name, gets_ok gets_timeout gets_cancelled gets_closed gets_error gets_rejected gets_shed
-        gets_paused waits created create_failed)
+        gets_paused waits waits_ok created create_failed)
 }
 
 pub fn counts(of: &Counts, name: &str) -> Option<String> {

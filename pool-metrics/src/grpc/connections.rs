@@ -133,12 +133,8 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     }
     let open = counters.connections_opened.saturating_sub(counters.disconnections.total());
     sample.set(&OPEN_CONNECTIONS, open);
-    for (result, number) in [
-        ("ok", counters.tls_handshakes_ok),
-        ("error", counters.tls_handshakes_failed),
-        ("timeout", counters.tls_handshakes_timed_out),
-    ] {
-        sample.set_by(&TLS_HANDSHAKES, result, number);
+    for (outcome, number) in counters.tls_handshakes.iter() {
+        sample.set_by(&TLS_HANDSHAKES, outcome.as_str(), number);
     }
     for (op, number) in [("add", counters.endpoints_added), ("remove", counters.endpoints_removed)]
     {

@@ -254,8 +254,15 @@ function endpointRow(endpoint) {
   );
 }
 
+// Of a histogram how many there are, and what they are on average.
+function numberText({ name, value }) {
+  if (value === null || typeof value !== "object") return figure(value);
+  const mean = value.count ? value.sum / value.count : null;
+  return `${figure(value.count)}, ${name.endsWith("_seconds") ? seconds(mean) : figure(mean)} on average`;
+}
+
 function numberRow(number) {
-  return cells([number.name, "addr"], [[number.label, number.also].filter(Boolean).map((label) => label.join("=")).join(", ") || "–", ""], [figure(number.value), "number"]);
+  return cells([number.name, "addr"], [[number.label, number.also].filter(Boolean).map((label) => label.join("=")).join(", ") || "–", ""], [numberText(number), "number"]);
 }
 
 function eventRow(event) {

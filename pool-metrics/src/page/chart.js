@@ -102,7 +102,7 @@ class Chart {
       for (const [name, value] of [["x1", x], ["x2", x], ["y1", 0], ["y2", HIGH]]) this.cursor.setAttribute(name, value);
     }
     this.cursor.setAttribute("visibility", this.at === null ? "hidden" : "visible");
-    say(this.time, this.at === null || !point ? seconds(this.span) + " ago" : "at " + ofDay(point.t * 1000));
+    say(this.time, this.at === null || !point ? seconds(this.span) + " ago" : "at " + ofDay(point.at));
     const words = this.series.map(({ key, label }, i) => {
       const value = point ? this.show(point[key]) : "–";
       say(this.values[i], value);

@@ -11,13 +11,13 @@ class History {
     this.first = pool;
     this.points = [];
     this.events = new Map();
-    this.gone = false;
+    this.gone = null; // since when
   }
 
-  // `now` is the process's time, in milliseconds.
-  add(pool, now) {
+  // `now` is the process's time of day, `uptime` goes on evenly whatever becomes of that; in milliseconds.
+  add(pool, { now, uptime_ms: uptime }) {
     this.pool = pool;
-    const point = { t: now / 1000, counts: counts(pool) };
+    const point = { t: uptime / 1000, at: now, counts: counts(pool) };
     const before = this.points[this.points.length - 1];
     if (before && point.t <= before.t) return;
     const status = pool.status;

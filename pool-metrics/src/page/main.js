@@ -1,6 +1,6 @@
 // Asks once a second, less often while nobody looks, and shows what has come.
 
-const EVERY = 1000, HIDDEN = 10000, PATIENCE = 5000;
+const EVERY = 1000, HIDDEN = 10000, PATIENCE = 5000, MOST_GONE = 20;
 const base = location.pathname.replace(/\/?$/, "/");
 const at = id => document.getElementById(id);
 const shown = new Map();
@@ -15,7 +15,9 @@ async function ask() {
   try {
     const response = await fetch(base + "pools", { signal: control.signal, cache: "no-store" });
     if (!response.ok) throw new Error("HTTP " + response.status);
-    take(await response.json());
+    const answer = await response.json();
+    // What goes wrong there is the page's own fault, and not the process's.
+    try { take(answer); } catch (error) { reportError(error); }
   } catch (error) {
     lose(error);
   } finally {
@@ -48,11 +50,23 @@ function take(answer) {
       card = new Card(new History(pool));
       shown.set(key, card);
     }
-    card.history.gone = false;
-    card.history.add(pool, answer.now);
+    card.history.gone = null;
+    card.history.add(pool, answer);
   }
-  for (const [key, card] of shown) card.history.gone = !there.has(key);
-  show(answer.now, answer.ready);
+  const now = answer.uptime_ms / 1000;
+  for (const [key, card] of shown) if (!there.has(key)) card.history.gone ??= now;
+  forget(now);
+  show(now, answer.ready);
+}
+
+// Of pools that are gone the latest stay for as long as their charts would say something.
+function forget(now) {
+  const gone = [...shown].filter(([, card]) => card.history.gone !== null).sort(([, a], [, b]) => b.history.gone - a.history.gone);
+  gone.forEach(([key, card], i) => {
+    if (i < MOST_GONE && now - card.history.gone < WINDOW) return;
+    remove(card);
+    shown.delete(key);
+  });
 }
 
 // The worst first; among those that are as well, by name.
@@ -60,8 +74,8 @@ const ORDER = ["bad", "warn", "busy", "ok", "off"];
 
 function show(now, ready) {
   const all = [...shown.values()];
-  for (const card of all) card.show(now / 1000);
-  all.sort((a, b) => a.history.gone - b.history.gone || (a.history.name < b.history.name ? -1 : 1));
+  for (const card of all) card.show(now);
+  all.sort((a, b) => (a.history.gone !== null) - (b.history.gone !== null) || (a.history.name < b.history.name ? -1 : 1));
   order(at("pools"), all.map(card => card.root));
   const bySeverity = [...all].sort((a, b) => ORDER.indexOf(a.level) - ORDER.indexOf(b.level));
   order(at("overview").firstElementChild, bySeverity.map(card => {

@@ -2,9 +2,13 @@
 
 const RECENT = 60; // seconds
 
+function taken(places, one) {
+  return places === 1 ? `the only ${one} is taken` : `all ${many(places, one)} are taken`;
+}
+
 function verdict(history) {
   const { pool } = history;
-  if (history.gone) return {
+  if (history.gone !== null) return {
     level: "off", word: "Gone",
     what: "This pool was dropped, or is registered no more. What is shown is from before.", todo: "",
   };
@@ -58,7 +62,7 @@ function waiting(history, pool, status) {
   if (average < 0.5) return null;
   const who = pool.kind === "grpc" ? "call" : "caller";
   const wait = `${many(Math.round(average), who)} ${Math.round(average) === 1 ? "waits" : "wait"}`;
-  if (history.grown("create_failed", RECENT) > 0 && status.size < status.max_size) return {
+  if ((pool.last_error || history.grown("create_failed", RECENT) > 0) && status.size < status.max_size) return {
     level: "bad", word: "Short: the peer",
     what: `${wait}, with ${figure(status.size)} of at most ${figure(status.max_size)} connections, and new ones fail` + (pool.last_error ? `: ${pool.last_error}.` : "."),
     todo: "It is the peer that takes no more connections: see its limits and its log. A larger pool would not help.",
@@ -71,7 +75,7 @@ function waiting(history, pool, status) {
   const lost = history.grown("timeout", RECENT) + history.grown("rejected", RECENT);
   return {
     level: lost ? "bad" : "warn", word: "Saturated",
-    what: `${wait}: all ${figure(status.places)} ${pool.kind === "exclusive" ? "connections" : "places"} are taken` +
+    what: `${wait}: ${taken(status.places, pool.kind === "exclusive" ? "connection" : "place")}` +
       (lost ? `, and ${figure(lost)} have been turned away in the last minute.` : "."),
     todo: advice(history, pool, status, average),
   };
@@ -134,11 +138,10 @@ function failing(history, pool) {
 }
 
 function leaking(history, pool) {
-  const holders = pool.holders || [];
-  const since = pool.events.filter(event => event.kind === "leaked").length;
-  return holders.length > 0 && since > 0 && pool.events.find(event => event.kind === "leaked" || event.kind === "leak_returned").kind === "leaked" && {
+  const leaked = (pool.holders || []).find(holder => holder.leaked);
+  return leaked && {
     level: "warn", word: "Leases are out for long",
-    what: `One has been held for ${seconds(holders[0].held_ms / 1000)}, taken at ${holders[0].taken_at}.`,
+    what: `One has been held for ${seconds(leaked.held_ms / 1000)}, taken at ${leaked.taken_at}.`,
     todo: "It is the holder: see whether that code keeps what it got, or waits for something while it has it.",
   };
 }

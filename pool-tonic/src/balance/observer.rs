@@ -76,6 +76,24 @@ pub enum EndpointEvent {
     },
 }
 
+/// How much of a text is kept of an event, in bytes.
+const KEPT_TEXT: usize = 512;
+
+impl EndpointEvent {
+    /// As it is kept: what a resolver says may be of any length.
+    fn cut_short(mut self) -> Self {
+        if let Self::ResolveFailed { error } = &mut self {
+            if error.len() > KEPT_TEXT {
+                let end = (0..=KEPT_TEXT).rev().find(|&end| error.is_char_boundary(end));
+                error.truncate(end.unwrap_or(0));
+                error.push('…');
+            }
+            error.shrink_to_fit();
+        }
+        self
+    }
+}
+
 /// The observer, if there is one.
 #[derive(Clone, Default)]
 pub(crate) struct Observed {
@@ -85,13 +103,13 @@ pub(crate) struct Observed {
 }
 
 impl Observed {
-    /// Tells the observer, and keeps the event among the latest of the pool.
+    /// Tells the observer, and keeps the event among the latest of the pool, without the end of a long text.
     pub(crate) fn tell(&self, recent: &RecentEvents<EndpointEvent>, event: EndpointEvent) {
         trace::endpoint(&self.pool, &event);
         if let Some(observer) = &self.observer {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
         }
-        recent.add(event);
+        recent.add(event.cut_short());
     }
 }
 

@@ -77,13 +77,14 @@ pub(crate) use wait::slot_until;
 pub(crate) fn call(
     shared: Arc<Shared>,
     source: Source,
-    request: http::Request<Body>,
+    mut request: http::Request<Body>,
 ) -> impl Future<Output = Result<http::Response<Body>, Status>> + Send {
     let mut outcome = Outcome::begin(Arc::clone(shared.totals()));
+    outcome.span = CallSpan::begin(shared.book().name(), request.uri().path());
+    let scope = outcome.span.scope();
+    scope.propagate(shared.calls(), &mut request);
     let Split { head, deadline, body, mut extensions } =
         Split::new(request, &shared.calls().user_agent);
-    outcome.span = CallSpan::begin(shared.book().name(), head.path());
-    let scope = outcome.span.scope();
     let config = shared.calls();
     let asked = Asked::by(&extensions);
     let wait_for_ready = asked.wait_for_ready.unwrap_or(config.wait_for_ready);

@@ -23,6 +23,8 @@ pub(super) struct Calls {
     retry: Vec<(MethodName, Option<RetryPolicy>)>,
     throttling: Option<(u32, f64)>,
     user_agent: Option<String>,
+    #[cfg(feature = "tracing")]
+    propagate: Option<crate::trace::Propagate>,
 }
 
 impl Default for Calls {
@@ -37,6 +39,8 @@ impl Default for Calls {
             retry: Vec::new(),
             throttling: None,
             user_agent: None,
+            #[cfg(feature = "tracing")]
+            propagate: None,
         }
     }
 }
@@ -50,6 +54,8 @@ impl Calls {
             wait_timeout: self.wait_timeout.min(FOR_EVER),
             wait_for_ready: self.wait_for_ready,
             retry: Rules::new(&self.retry)?,
+            #[cfg(feature = "tracing")]
+            propagate: self.propagate.clone(),
         })
     }
 
@@ -64,6 +70,36 @@ impl Calls {
 }
 
 impl ChannelPoolBuilder {
+    /// Adds headers to every request, within its `grpc.call` span: what carries a trace on to the server, as W3C's
+    /// `traceparent`. Called once for each call, in the place that makes it; the headers are those of all attempts. (An
+    /// interceptor around the channel is called before there is a span, and makes the server's one of the caller's.)
+    ///
+    /// # Examples
+    ///
+    /// The example `opentelemetry` does this with OpenTelemetry's propagator.
+    ///
+    /// ```
+    /// use pool_tonic::ChannelPool;
+    ///
+    /// # fn traceparent() -> Option<http::HeaderValue> { None }
+    /// let pool = ChannelPool::builder("http://orders:50051")
+    ///     .propagate(|headers| {
+    ///         if let Some(traceparent) = traceparent() {
+    ///             headers.insert("traceparent", traceparent);
+    ///         }
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), pool_tonic::ConfigError>(())
+    /// ```
+    #[cfg(feature = "tracing")]
+    pub fn propagate(
+        mut self,
+        inject: impl Fn(&mut http::HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.calls.propagate = Some(crate::trace::Propagate(std::sync::Arc::new(inject)));
+        self
+    }
+
     /// The most calls that may wait for a stream slot; further ones fail with `RESOURCE_EXHAUSTED`.
     /// Default: the pool's own, which is a limit against faults.
     pub fn max_waiting_calls(mut self, calls: usize) -> Self {

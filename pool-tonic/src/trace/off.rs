@@ -10,6 +10,7 @@ use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
+use crate::pool::CallConfig;
 
 #[inline]
 pub(crate) fn endpoint(_pool: &str, _event: &EndpointEvent) {}
@@ -48,6 +49,9 @@ impl CallSpan {
 pub(crate) struct CallScope;
 
 impl CallScope {
+    #[inline]
+    pub(crate) fn propagate<B>(&self, _: &CallConfig, _: &mut http::Request<B>) {}
+
     #[inline]
     pub(crate) fn around<F: Future>(self, call: F) -> F {
         call

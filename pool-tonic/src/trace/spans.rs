@@ -1,7 +1,10 @@
 //! The spans: see the module above.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use http::HeaderMap;
 use tonic::{Code, Status};
 use tracing::field::Empty;
 use tracing::instrument::Instrumented;
@@ -10,6 +13,7 @@ use tracing::{Instrument, Span, debug, info_span};
 use crate::code::code_name;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
+use crate::pool::CallConfig;
 
 /// What OpenTelemetry's layer takes for the status of a span.
 const FAILED: &str = "ERROR";
@@ -110,8 +114,27 @@ impl Open {
 pub(crate) struct CallScope(Span);
 
 impl CallScope {
+    /// Adds what carries the span to the server.
+    pub(crate) fn propagate<B>(&self, calls: &CallConfig, request: &mut http::Request<B>) {
+        if let Some(Propagate(inject)) = &calls.propagate {
+            let inject = || self.0.in_scope(|| inject(request.headers_mut()));
+            // The user's code, whose panic is to fail no call.
+            let _ = catch_unwind(AssertUnwindSafe(inject));
+        }
+    }
+
     pub(crate) fn around<F: Future>(self, call: F) -> Instrumented<F> {
         call.instrument(self.0)
+    }
+}
+
+/// Adds headers to a request, within its span.
+#[derive(Clone)]
+pub(crate) struct Propagate(pub(crate) Arc<dyn Fn(&mut HeaderMap) + Send + Sync>);
+
+impl fmt::Debug for Propagate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
     }
 }
 

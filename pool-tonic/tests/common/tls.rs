@@ -15,7 +15,7 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -86,9 +86,19 @@ pub fn der(pem: &str) -> CertificateDer<'static> {
 
 /// A server's side of TLS, which wants client certificates of `clients` if there is one.
 pub fn server_config(issued: &Issued, clients: Option<&Ca>, alpn: &[&str]) -> Arc<ServerConfig> {
+    server_config_of(issued, clients, alpn, rustls::DEFAULT_VERSIONS)
+}
+
+/// The same of some versions of TLS.
+pub fn server_config_of(
+    issued: &Issued,
+    clients: Option<&Ca>,
+    alpn: &[&str],
+    versions: &[&'static SupportedProtocolVersion],
+) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),

@@ -10,7 +10,6 @@ mod config;
 mod pem;
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error as RustlsError};
@@ -27,6 +26,7 @@ pub(crate) use self::pem::TlsError;
 use super::Attempt;
 use crate::address::Address;
 use crate::error::{ConfigError, ConnectError};
+use crate::handshakes::TlsOutcome;
 
 /// The protocol that gRPC needs, as ALPN names it (RFC 9113, section 3.2).
 const H2: &[u8] = b"h2";
@@ -73,28 +73,42 @@ impl Tls {
         let name = self
             .server_name(address)
             .map_err(|error| ConnectError::tls(address, io::Error::other(error)))?;
-        let count = |counter: &AtomicU64| counter.fetch_add(1, Ordering::Relaxed);
-        let totals = attempt.totals;
+        let count = |outcome| attempt.totals.tls_handshakes.count(outcome);
         let stream = attempt
             .within("the TLS handshake was under way", TlsConnector::from(config).connect(name, io))
             .await
-            .inspect_err(|_| _ = count(&totals.tls_handshakes_timed_out))?;
-        let agreed = stream.map_err(|error| match rustls_error(&error) {
-            Some(RustlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
-                ConnectError::alpn(address, Some(error))
+            .inspect_err(|_| count(TlsOutcome::Timeout))?;
+        let (outcome, agreed) = match stream {
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(H2) => {
+                (TlsOutcome::Ok, Ok(stream))
             }
-            _ => ConnectError::tls(address, error),
-        });
-        let agreed = agreed.and_then(|stream| match stream.get_ref().1.alpn_protocol() {
-            Some(H2) => Ok(stream),
-            _ => Err(ConnectError::alpn(address, None)),
-        });
-        count(if agreed.is_ok() {
-            &totals.tls_handshakes_ok
-        } else {
-            &totals.tls_handshakes_failed
-        });
+            Ok(_) => (TlsOutcome::Alpn, Err(ConnectError::alpn(address, None))),
+            Err(error) => match failure(&error) {
+                TlsOutcome::Alpn => {
+                    (TlsOutcome::Alpn, Err(ConnectError::alpn(address, Some(error))))
+                }
+                outcome => (outcome, Err(ConnectError::tls(address, error))),
+            },
+        };
+        count(outcome);
         agreed
+    }
+}
+
+/// Which of the outcomes that is.
+fn failure(error: &io::Error) -> TlsOutcome {
+    match rustls_error(error) {
+        None => TlsOutcome::Io,
+        Some(RustlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => {
+            TlsOutcome::Alpn
+        }
+        Some(RustlsError::AlertReceived(_)) => TlsOutcome::Alert,
+        Some(
+            RustlsError::InvalidCertificate(_)
+            | RustlsError::InvalidCertRevocationList(_)
+            | RustlsError::NoCertificatesPresented,
+        ) => TlsOutcome::Certificate,
+        Some(_) => TlsOutcome::Protocol,
     }
 }
 
