@@ -146,6 +146,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
+    let known = [GETS, CALLS].concat();
+    options.systems(&known)?;
     let server = Server::start(None)?;
     let mut all = Vec::new();
     for (scenario, systems) in [(HIT, GETS), (WAIT, GETS), (CALL, CALLS)] {
@@ -153,8 +155,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         if !options.has(scenario.title) || asked.is_empty() {
             continue;
         }
-        let rounds = if options.quick { 1 } else { options.rounds(1).min(3) };
-        let samples = rotate(&asked, rounds, |counted| {
+        let samples = rotate(&asked, options.rounds_or(1, 3), |counted| {
             let short = counted(&scenario, server.uri(), scenario.gets)?;
             let long = counted(&scenario, server.uri(), 3 * scenario.gets)?;
             Ok::<_, Failure>(per_each(&scenario, &short, &long))

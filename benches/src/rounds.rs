@@ -14,7 +14,7 @@ pub struct Options {
     #[arg(long)]
     pub quick: bool,
 
-    /// How many rounds, instead of 15, or of a few if quick.
+    /// How many rounds, instead of 15, or of a few where those suffice or if quick.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: Option<u32>,
 
@@ -38,7 +38,12 @@ pub struct Options {
 impl Options {
     /// How many rounds there are: `quick` of them, if they are quick and nothing else is said.
     pub fn rounds(&self, quick: u32) -> u32 {
-        self.rounds.unwrap_or(if self.quick { quick } else { ROUNDS })
+        self.rounds_or(quick, ROUNDS)
+    }
+
+    /// The same where others than usual suffice.
+    pub fn rounds_or(&self, quick: u32, usual: u32) -> u32 {
+        self.rounds.unwrap_or(if self.quick { quick } else { usual })
     }
 
     /// Is the scenario of this title asked for?
@@ -140,6 +145,8 @@ mod tests {
         assert_eq!(options(&[]).rounds(3), ROUNDS);
         assert_eq!(options(&["--quick"]).rounds(3), 3);
         assert_eq!(options(&["--quick", "--rounds", "7"]).rounds(3), 7);
+        assert_eq!(options(&[]).rounds_or(1, 2), 2);
+        assert_eq!(options(&["--rounds", "7"]).rounds_or(1, 2), 7);
     }
 
     #[test]

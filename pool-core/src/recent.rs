@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 
@@ -26,8 +26,8 @@ pub struct Recent<E> {
 /// Keeps the latest 128 of something that happens.
 ///
 /// A pool has one for its [events](crate::ResourcePool::recent_events); those who build on a pool may have one for
-/// theirs. Adding costs a lock that is held for a move, and a reading of the clock; memory is taken as events come,
-/// and never for more than 128 of them.
+/// theirs. Adding costs a small allocation, a lock that is held for a move, and a reading of the clock; memory is taken as
+/// events come, and never for more than 128 of them. Events are cloned and dropped outside of the lock.
 ///
 /// # Examples
 ///
@@ -45,7 +45,8 @@ pub struct RecentEvents<E> {
 }
 
 struct Ring<E> {
-    kept: VecDeque<Recent<E>>,
+    /// Shared with those that look, who clone them after unlocking: an event may be a user's type.
+    kept: VecDeque<Recent<Arc<E>>>,
     /// The next one's.
     number: u64,
 }
@@ -58,6 +59,7 @@ impl<E> RecentEvents<E> {
 
     /// This happened now. Of more than 128 the oldest is forgotten.
     pub fn add(&self, event: E) {
+        let event = Arc::new(event);
         let at = Instant::now();
         let mut ring = self.ring();
         let forgotten = if ring.kept.len() < KEPT { None } else { ring.kept.pop_front() };
@@ -65,7 +67,7 @@ impl<E> RecentEvents<E> {
         ring.number += 1;
         ring.kept.push_back(Recent { number, at, event });
         drop(ring);
-        // An event may be a user's type, and so is its destructor.
+        // Its destructor may be a user's, too.
         drop(forgotten);
     }
 
@@ -77,7 +79,13 @@ impl<E> RecentEvents<E> {
 impl<E: Clone> RecentEvents<E> {
     /// What is kept, the oldest first.
     pub fn list(&self) -> Vec<Recent<E>> {
-        self.ring().kept.iter().cloned().collect()
+        let kept: Vec<_> = self.ring().kept.iter().cloned().collect();
+        let own = |Recent { number, at, event }: Recent<Arc<E>>| Recent {
+            number,
+            at,
+            event: Arc::unwrap_or_clone(event),
+        };
+        kept.into_iter().map(own).collect()
     }
 }
 
@@ -90,5 +98,34 @@ impl<E> Default for RecentEvents<E> {
 impl<E> fmt::Debug for RecentEvents<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecentEvents").field("told", &self.ring().number).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Looks at the ring that it is kept in whenever it is cloned.
+    struct Curious(Arc<RecentEvents<Curious>>);
+
+    impl Clone for Curious {
+        fn clone(&self) -> Self {
+            assert!(format!("{:?}", self.0).contains("told"));
+            Self(Arc::clone(&self.0))
+        }
+    }
+
+    #[test]
+    fn an_event_may_look_at_its_ring_when_it_is_cloned() {
+        let (done, is_done) = mpsc::channel();
+        std::thread::spawn(move || {
+            let ring = Arc::new(RecentEvents::new());
+            ring.add(Curious(Arc::clone(&ring)));
+            let _ = done.send(ring.list().len());
+        });
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(20)), Ok(1));
     }
 }

@@ -4,8 +4,8 @@ whether every expression of the dashboards and rules gives data.
 
     check.py PROMETHEUS FAULTS RULES DASHBOARDS FOLDER
 
-Nobody waits for five minutes: all durations (`for`, ranges, the intervals of scrapes and evaluations) are divided by
-SCALE. That the rules hold with their own durations is the matter of `promtool test rules`.
+Nobody waits for five minutes: all durations (`for`, ranges, offsets, the intervals of scrapes and evaluations) are divided
+by SCALE, and hours by more. That the rules hold with their own durations is the matter of `promtool test rules`.
 """
 
 import json
@@ -20,9 +20,9 @@ import urllib.request
 
 SCALE = 20
 INTERVAL = "750ms"  # 15 s, scaled
-HEALTHY_FOR = 25  # seconds: more than the longest range and `for` together have, but for the hour
+HEALTHY_FOR = 40  # seconds: more than the longest range, offset and `for` together have
 PATIENCE = 90  # seconds
-UNITS = {"s": 1, "m": 60, "h": 3600}
+UNITS = {"s": 1, "m": 60, "h": 300}  # An hour of calm is five minutes here.
 
 # What has to come, and of which pool.
 EXPECTED = {
@@ -46,13 +46,12 @@ WELL = {"healthy", "full", "orders"}
 
 
 def scaled(duration):
-    number, unit = re.fullmatch(r"(\d+)([smh])", duration).groups()
-    return f"{int(number) * UNITS[unit] * 1000 // SCALE}ms"
+    seconds = sum(int(number) * UNITS[unit] for number, unit in re.findall(r"(\d+)([smh])", duration))
+    return f"{seconds * 1000 // SCALE}ms"
 
 
 def scale_rules(text):
-    text = re.sub(r"\[(\d+[smh])\]", lambda it: f"[{scaled(it[1])}]", text)
-    return re.sub(r"(?m)^(\s*for: )(\d+[smh])$", lambda it: it[1] + scaled(it[2]), text)
+    return re.sub(r"(\[|\boffset |\bfor: )((?:\d+[smh])+)\b", lambda it: it[1] + scaled(it[2]), text)
 
 
 class Prometheus:

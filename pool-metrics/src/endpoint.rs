@@ -6,6 +6,8 @@
 
 mod connections;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -120,7 +122,8 @@ impl Registry {
     /// What [`serve`](Self::serve) answers, as a router to be merged or nested into a server of one's own: a tower
     /// service as well.
     ///
-    /// Limits of time and of connections are that server's.
+    /// Limits of time and of connections are that server's. Nest it if that server has any of the paths `/`, `/metrics`,
+    /// `/pools`, `/healthz` and `/readyz` itself: [`Router::merge`] panics where both have one.
     ///
     /// # Examples
     ///
@@ -182,37 +185,4 @@ fn is_of_the_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionReset
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use tokio::io::DuplexStream;
-
-    use super::*;
-
-    /// The system is out of file descriptors.
-    struct Exhausted(Arc<AtomicUsize>);
-
-    impl Listen for Exhausted {
-        type Io = DuplexStream;
-
-        async fn accept(&self) -> io::Result<DuplexStream> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Err(io::Error::other("too many open files"))
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_system_that_gives_no_connections_is_asked_once_a_second() {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(accept(Exhausted(asked.clone()), Router::new(), stopped));
-        sleep(Duration::from_millis(9_500)).await;
-        assert_eq!(asked.load(Ordering::Relaxed), 10);
-        drop(stop);
-        task.await.expect("ends at once");
-    }
 }

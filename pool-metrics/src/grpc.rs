@@ -134,12 +134,19 @@ fn standing(pool: &ChannelPool) -> Standing {
     let fails = pool.state() == ConnectivityState::TransientFailure;
     let error =
         || pool.last_error().map_or_else(|| "unknown".to_owned(), |error| with_causes(&error));
+    let min = pool::kept(&status);
+    // Those of a server that says that it does not serve are none. A minimum is one of shared connections.
+    let usable = if min > 0 {
+        let shared = pool.connections().list();
+        shared.iter().filter(|it| it.draining.is_none() && it.places > 0).count()
+    } else {
+        pool.addresses().iter().map(|address| address.ready).sum()
+    };
     Standing {
         closed: status.closed,
         paused: status.paused,
-        // Those of a server that says that it does not serve are none.
-        usable: pool.addresses().iter().map(|address| address.ready).sum(),
-        min: status.min_size,
+        usable,
+        min,
         failing: fails.then(error),
     }
 }

@@ -33,7 +33,9 @@
 //!
 //! Nothing is recorded where a connection is there at once, and when it comes back: the pools count for themselves, and
 //! their numbers are read when somebody asks. Times are taken only where somebody waits anyway. A scrape takes each pool's
-//! lock once, to copy some thirty numbers that fit each other.
+//! lock once, to copy some thirty numbers that fit each other. That of a gRPC pool takes the locks of both its pools and
+//! of its addresses, one after the other, and copies a few numbers of each connection and of each endpoint: what it says
+//! of those may be a moment younger than its counters.
 //!
 //! The page asks for `/pools` once a second while somebody looks at it, which takes as much again, and each pool's latest
 //! events, which it keeps anyway.
@@ -45,13 +47,14 @@
 //! | `/` | the page: each pool with what is the matter in words, charts of the last minutes, connections, endpoints, the latest events with their reasons (feature `page`) |
 //! | `/metrics` | what Prometheus scrapes: its own text format, or OpenMetrics for those whose `Accept` prefers it |
 //! | `/pools` | what the page is made from, as JSON; its fields may change with the page (feature `page`) |
-//! | `/healthz` | 200 while the process answers and no pool is stuck: for a liveness probe. What peers do does not matter, since a restart would not mend that |
+//! | `/healthz` | 200 while the process answers and no pool that says how it stands is stuck: for a liveness probe. What peers do does not matter, since a restart would not mend that |
 //! | `/readyz` | 200 or 503, by what each pool [has to be](Readiness) for the process to be sent work, with a line for each: for a readiness probe |
 //!
 //! [`serve`] listens on loopback unless told otherwise, and asks nobody who they are: what it shows are names, numbers,
 //! addresses and the texts of errors. It takes `GET` and `HEAD`, compresses for those who accept that, gives a request
-//! five seconds and an answer ten, and serves 64 connections at a time: the oldest that has not asked yet makes way for
-//! a newer one, so a slow client, or a thousand, keep no scrape waiting. [`router`] is the same for a server of one's own.
+//! five seconds, and ten to request and answer together, and serves 64 connections at a time: the oldest that has not
+//! asked yet makes way for a newer one, so a slow client, or a thousand, keep no scrape waiting. [`router`] is the same
+//! for a server of one's own.
 //!
 //! For probes from outside of the pod's loopback, Kubernetes' own, listen on `0.0.0.0` and keep the port from the
 //! world, or mount the router where the probes are:
@@ -113,6 +116,7 @@
 //!
 //! - `page` (default): the page and its JSON.
 //! - `tonic`: gRPC pools can be registered.
+//! - `calls`: calls by method and status, around any channel (with `tonic`).
 //!
 //! # Beyond Prometheus
 //!
@@ -212,7 +216,8 @@ pub async fn serve(address: impl ToSocketAddrs + Debug) -> io::Result<Endpoint> 
     Registry::global().serve(address).await
 }
 
-/// What [`serve`] answers of the process's pools, for a server of one's own: see [`Registry::router`].
+/// What [`serve`] answers of the process's pools, for a server of one's own: see [`Registry::router`], also for the paths
+/// that it has.
 pub fn router() -> Router {
     Registry::global().router()
 }

@@ -14,7 +14,8 @@ use crate::view::View;
 
 static CONNECTIONS: Labelled = Family::gauge(
     "pool_connections",
-    "Connections by what they are doing; all but the draining ones count towards the maximum.",
+    "Connections by what they are doing; beside the maximum are those that drain, and of shared ones also those that \
+     close or replace others.",
 )
 .by("state");
 
@@ -125,9 +126,14 @@ fn standing<M: Manager, K: Kind<M>>(pool: &ResourcePool<M, K>) -> Standing {
         closed: status.closed,
         paused: status.paused,
         usable: status.idle + status.lent,
-        min: status.min_size,
+        min: kept(&status),
         failing: pool.last_error().map(|error| with_causes(&error)),
     }
+}
+
+/// How many it keeps at least, idle or in use.
+pub(crate) fn kept(status: &Status) -> usize {
+    status.min_size.max(status.min_idle).min(status.max_size)
 }
 
 /// The numbers of a pool of `M`'s.

@@ -15,7 +15,7 @@ pub struct Standing {
     pub paused: bool,
     /// Connections that can be used, in use or not.
     pub usable: usize,
-    /// The fewest connections that it keeps.
+    /// The fewest connections that it keeps, idle ones or not.
     pub min: usize,
     /// Why no connection can be had, as far as is known: the error of the last attempt, if none has succeeded since.
     pub failing: Option<String>,

@@ -160,7 +160,8 @@ impl Registry {
 
     /// The numbers of all pools now, as Prometheus' text format 0.0.4.
     ///
-    /// Each pool is asked once, so that its numbers are of one moment. What is [appended](Self::append) comes behind.
+    /// Each pool is asked once. A pool's own numbers are of one moment; a gRPC pool's connections and endpoints are looked at
+    /// right behind. What is [appended](Self::append) comes last.
     pub fn render(&self) -> String {
         let mut text = render::text(self.scrape());
         let appended = self.lock().appended.clone();

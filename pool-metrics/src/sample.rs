@@ -1,5 +1,7 @@
 //! What a pool's numbers are at one moment.
 
+use std::ptr;
+
 use crate::family::{Family, Labelled};
 use crate::histogram::Histogram;
 
@@ -37,12 +39,21 @@ pub(crate) enum Value {
 }
 
 /// One series of a pool: a family, and the value of its label if it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Series {
     pub(crate) family: &'static Family,
     pub(crate) label: Option<(&'static str, &'static str)>,
     /// A second label, where there is one.
     pub(crate) also: Option<(&'static str, &'static str)>,
+}
+
+/// By name and labels, as Prometheus knows it.
+impl PartialEq for Series {
+    fn eq(&self, other: &Self) -> bool {
+        let of_one_family =
+            ptr::eq(self.family, other.family) || self.family.name() == other.family.name();
+        of_one_family && (self.label, self.also) == (other.label, other.also)
+    }
 }
 
 impl Sample {
@@ -94,10 +105,15 @@ impl Sample {
         self.points.push(Point { series: Series { family, label, also }, value });
     }
 
-    /// Adds the series of another sample.
+    /// Adds the series of another sample. Of two values, that of the other counts.
     pub(crate) fn extend(&mut self, other: Self) {
+        // Each is in the other once: only what was here before is searched.
+        let known = self.points.len();
         for point in other.points {
-            self.put(point.series, point.value);
+            match self.points[..known].iter_mut().find(|here| here.series == point.series) {
+                Some(here) => *here = point,
+                None => self.points.push(point),
+            }
         }
     }
 
@@ -139,7 +155,23 @@ mod tests {
         sample.set_by(&STATES, "off", 3);
         sample.set(&PLAIN, 4);
         sample.set_by(&STATES, "on", 5);
-        let values: Vec<_> = sample.points().iter().map(|point| point.value.clone()).collect();
-        assert_eq!(values, [4, 5, 3].map(Value::Whole));
+        assert_eq!(values(&sample), [4, 5, 3].map(Value::Whole));
+    }
+
+    fn values(sample: &Sample) -> Vec<Value> {
+        sample.points().iter().map(|point| point.value.clone()).collect()
+    }
+
+    #[test]
+    fn two_families_of_one_name_are_one_series() {
+        static OTHER: Family = Family::gauge("plain", "The same in other words.");
+        let mut sample = Sample::new();
+        sample.set_by(&STATES, "on", 1);
+        sample.set(&PLAIN, 2);
+        let mut other = Sample::new();
+        other.set(&OTHER, 3);
+        other.set_by(&STATES, "off", 4);
+        sample.extend(other);
+        assert_eq!(values(&sample), [1, 3, 4].map(Value::Whole));
     }
 }

@@ -12,9 +12,6 @@ use tokio::time::Instant;
 use crate::readiness::with_causes;
 use crate::sample::{self, Sample};
 
-/// How many connections, and how many endpoints, are shown one by one.
-pub(crate) const SHOWN: usize = 200;
-
 /// The families that say how long those waited that had to.
 const WAITS: [&str; 2] = ["pool_wait_time_seconds", "grpc_pool_queue_time_seconds"];
 

@@ -8,9 +8,10 @@ use serde_json::{Map, Value, json};
 
 use crate::grpc::label;
 use crate::readiness::with_causes;
-use crate::view::{
-    Level, SHOWN, View, counters_json, event_json, millis, pool_events, status_json,
-};
+use crate::view::{Level, View, counters_json, event_json, millis, pool_events, status_json};
+
+/// How many connections, and how many endpoints, are shown one by one.
+const SHOWN: usize = 200;
 
 impl View {
     /// A pool of `pool-tonic`'s.

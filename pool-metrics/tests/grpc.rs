@@ -10,7 +10,7 @@ use pool_tonic::ChannelPool;
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, timeout};
 
 /// A generous bound: reached only when the behaviour is broken.
@@ -218,6 +218,14 @@ async fn a_connection_of_ones_own_shows_among_the_dedicated_ones_and_how_it_ende
     assert_eq!(value(&scrape, "grpc_pool_dedicated_channels{pool=\"p\",state=\"used\"}"), 1);
     assert_eq!(value(&scrape, "grpc_pool_dedicated_streams{pool=\"p\"}"), 1);
     assert_eq!(value(&scrape, "grpc_subchannel_open_connections{pool=\"p\"}"), 1);
+    let connects = |of| {
+        let name = format!("grpc_pool_{of}connect_time_seconds_count");
+        value(&scrape, &format!("{name}{{pool=\"p\",outcome=\"ok\"}}"))
+    };
+    assert_eq!((connects("dedicated_"), connects("")), (1, 0));
+    let queued =
+        |of| value(&scrape, &format!("grpc_pool_{of}queue_time_seconds_count{{pool=\"p\"}}"));
+    assert_eq!((queued("dedicated_"), queued("")), (1, 0));
     drop(own);
     timeout(SOON, pool.close(Duration::from_secs(1))).await.expect("nothing is in its way");
     let scrape = registry.render();
@@ -243,7 +251,10 @@ fn every_series_is_in_the_documentation() {
 #[tokio::test]
 async fn a_server_that_is_not_there_shows_as_failed_attempts() {
     let registry = Registry::new();
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It does not listen, and nobody else can have its port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
     registry.register("p", &pool).unwrap();
     let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");

@@ -162,3 +162,21 @@ fn a_recorder_gets_what_has_come_since_the_last_time() {
         assert_eq!(packed(&snapshotter), values(&[("0.050", 1)]));
     });
 }
+
+#[test]
+fn a_recorder_gets_some_of_very_many() {
+    let recorder = DebuggingRecorder::new();
+    let registry = Registry::new();
+    let parcels = Parcels::new([3_000_000, 999_995, 5]);
+    registry.register("p", &parcels).unwrap();
+    let snapshotter = recorder.snapshotter();
+    let mut mirror = Mirror::new(&registry);
+    with_local_recorder(&recorder, || {
+        mirror.sync();
+        let values = [("0.050", 7_500), ("0.550", 2_500), ("2.000", 1)];
+        let values = values.map(|(value, count)| (value.to_owned(), count));
+        assert_eq!(packed(&snapshotter), BTreeMap::from(values));
+        mirror.sync();
+        assert_eq!(packed(&snapshotter), BTreeMap::new(), "the others do not follow");
+    });
+}

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::time::Duration;
+
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{Lease, Pool};
 use pool_metrics::{Readiness, Registry};
@@ -60,8 +62,16 @@ async fn why_nothing_can_be_created_is_shown_with_its_causes() {
     manager.script(Hook::Create, vec![Step::Fail; 100]);
     let pool = Pool::builder(manager).build().unwrap();
     registry.register_with("p", &pool, Readiness::Connected).unwrap();
-    let get = tokio::time::timeout(std::time::Duration::from_millis(50), pool.get()).await;
-    assert!(get.is_err());
+    let getting = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.get().await.map(drop) }
+    });
+    let failed = async {
+        while pool.last_error().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), failed).await.expect("it fails at once");
     let answer = pools(&registry).await;
     assert_eq!(answer["ready"], false);
     let shown = &answer["pools"][0];
@@ -72,6 +82,7 @@ async fn why_nothing_can_be_created_is_shown_with_its_causes() {
     let events = shown["events"].as_array().unwrap();
     let failed = events.iter().find(|event| event["kind"] == "create_failed").unwrap();
     assert_eq!(failed["level"], "bad");
+    getting.abort();
 }
 
 #[tokio::test]
@@ -94,7 +105,10 @@ async fn a_source_of_ones_own_is_shown_with_its_numbers() {
 async fn a_grpc_pool_is_shown_with_its_endpoints_and_states() {
     use pool_tonic::ChannelPool;
 
-    let unused = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It does not listen, and nobody else can have its port.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let registry = Registry::new();
     let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
     registry.register_with("p", &pool, Readiness::Connected).unwrap();

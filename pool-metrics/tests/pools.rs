@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pool_core::{CreateContext, EndReason, GetOptions, Manager, Pool, SharedManager, SharedPool};
@@ -259,14 +260,18 @@ fn every_attempt_that_began_has_ended_or_is_pending_at_every_scrape() {
     let pool = Pool::builder(Stumbling::default()).max_size(2).max_waiters(3).build().unwrap();
     registry.register("p", &pool).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    // The callers' own books.
+    let (begun, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let tasks: Vec<_> = (0..8_u64)
         .map(|task| {
-            let pool = pool.clone();
+            let (pool, begun, over) = (pool.clone(), Arc::clone(&begun), Arc::clone(&over));
             runtime.spawn(async move {
                 for round in 0..400 {
                     let options =
                         GetOptions::new().timeout(Duration::from_micros(100 * (round % 9)));
+                    begun.fetch_add(1, Ordering::SeqCst);
                     let lease = pool.get_with(options).await;
+                    over.fetch_add(1, Ordering::SeqCst);
                     if (task + round) % 3 == 0 {
                         tokio::task::yield_now().await;
                     }
@@ -277,13 +282,19 @@ fn every_attempt_that_began_has_ended_or_is_pending_at_every_scrape() {
         .collect();
     let (mut before, mut scrapes) = (0, 0);
     while scrapes < 3 || !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+        let were_over = over.load(Ordering::SeqCst);
         let series = scrape(&registry);
+        let have_begun = begun.load(Ordering::SeqCst);
         let of = |name: &str| -> u64 {
             let of = format!("{name}{{");
             series.iter().filter(|(key, _)| key.starts_with(&of)).map(|(_, value)| value).sum()
         };
         let (started, ended) = (of("pool_acquires_started_total"), of("pool_acquires_total"));
-        assert_eq!(started, ended + of("pool_acquires_pending"), "{series:?}");
+        let (pending, waiting) = (of("pool_acquires_pending"), of("pool_waiters"));
+        assert_eq!(started, ended + pending, "{series:?}");
+        assert!(started <= have_begun, "{started} of {have_begun}: {series:?}");
+        assert!(ended >= were_over, "{ended} of {were_over}: {series:?}");
+        assert!(pending >= waiting && pending <= 8, "{pending} with {waiting}: {series:?}");
         assert!(started >= before, "a counter fell from {before} to {started}");
         before = started;
         scrapes += 1;

@@ -67,6 +67,40 @@ async fn a_pool_that_is_to_be_warm_is_so_once() {
 }
 
 #[tokio::test]
+async fn idle_connections_that_are_kept_are_waited_for_too() {
+    let pool = Pool::builder(ScriptedManager::new()).min_idle(2).build().unwrap();
+    let registry = registered(&pool, Readiness::Warm);
+    let text = registry.readiness().to_string();
+    assert!(text.contains("0 connections can be used, and at least 2 are to be kept"), "{text}");
+    pool.warm_up(Duration::from_secs(20)).await.unwrap();
+    assert!(registry.readiness().is_ready());
+}
+
+#[cfg(feature = "tonic")]
+#[test]
+fn connections_for_one_call_at_a_time_do_not_make_up_for_shared_ones() {
+    use pool_tonic::ChannelPool;
+    use pool_tonic_testing::EchoServer;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(EchoServer::start()).unwrap();
+    // Built outside of the runtime, its shared connections are not made before somebody asks for one.
+    let pool = ChannelPool::builder(server.uri()).min_connections(2).build().unwrap();
+    let registry = Registry::new();
+    registry.register_with("p", &pool, Readiness::Warm).unwrap();
+    runtime.block_on(async {
+        let _own = (pool.exclusive().await.unwrap(), pool.exclusive().await.unwrap());
+        let text = registry.readiness().to_string();
+        assert!(
+            text.contains("0 connections can be used, and at least 2 are to be kept"),
+            "{text}"
+        );
+        pool.warm_up(Duration::from_secs(20)).await.unwrap();
+        assert!(registry.readiness().is_ready());
+    });
+}
+
+#[tokio::test]
 async fn the_answers_say_which_pool_and_why() {
     let registry = Registry::new();
     let pool = Pool::builder(ScriptedManager::new()).build().unwrap();

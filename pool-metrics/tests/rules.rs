@@ -1,6 +1,6 @@
 //! Dashboards and rules speak of metrics that there are, and alerts of sections that there are.
 
-#![cfg(feature = "tonic")]
+#![cfg(feature = "calls")]
 #![allow(clippy::unwrap_used, reason = "a test's panic is its report, in its helpers too")]
 
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pool_core::{CreateContext, Manager, Pool};
-use pool_metrics::Registry;
+use pool_metrics::{CallMetrics, Registry};
 use pool_tonic::ChannelPool;
 
 struct Numbers;
@@ -34,9 +34,8 @@ fn text(path: &str) -> String {
 fn names(text: &str) -> BTreeSet<&str> {
     let is_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let words = text.split(|c| !is_of_a_name(c));
-    let ours = |word: &&str| {
-        ["pool_", "grpc_pool_", "grpc_subchannel_"].iter().any(|start| word.starts_with(start))
-    };
+    let starts = ["pool_", "grpc_pool_", "grpc_subchannel_", "grpc_client_"];
+    let ours = |word: &&str| starts.iter().any(|start| word.starts_with(start));
     words.filter(ours).filter(|word| !word.contains(':') && *word != "pool_metrics").collect()
 }
 
@@ -46,7 +45,7 @@ async fn every_metric_that_dashboards_and_rules_name_is_exported() {
     let channels = ChannelPool::builder("http://localhost:1").build().unwrap();
     let registry = Registry::new();
     registry.register("numbers", &pool).unwrap();
-    registry.register("channels", &channels).unwrap();
+    registry.register("channels", &(&channels, &CallMetrics::new([]))).unwrap();
     let scrape = registry.render();
     let exported: BTreeSet<_> = scrape
         .lines()

@@ -143,7 +143,8 @@ impl DisconnectError {
 }
 
 /// A number of connections for each [`DisconnectError`]. Each connection that was opened counts once, when it takes
-/// calls no more.
+/// calls no more. One that finishes its calls since the pool wants to be rid of it, for its age or its number, may be taken
+/// back for others until then: it counts when it closes, or when its server ends it before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disconnections([u64; DisconnectError::ALL.len()]);
 

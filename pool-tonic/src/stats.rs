@@ -150,8 +150,9 @@ pub struct AddressStatus {
     /// ([`outlier_detection`](crate::ChannelPoolBuilder::outlier_detection)); zero from then until the interval ends in which it
     /// returns. `None` if it is not ejected.
     pub ejected: Option<Duration>,
-    /// Its part of the calls, by its weight and what its balancing makes of that: from 0 to 1, all addresses together 1.
-    /// `None` before the pool has been used, and for the only one of a pool without a resolver.
+    /// Its part of the calls, by its weight and what its balancing makes of that: from 0 to 1, all addresses together 1. An
+    /// [ejected](Self::ejected) one keeps it, and its calls go to the others while it is out. `None` before the pool has been
+    /// used, and for the only one of a pool without a resolver.
     pub share: Option<f64>,
 }
 
@@ -195,7 +196,8 @@ pub struct ChannelCounters {
     /// Endpoints that went out of use with answers of the resolver.
     pub endpoints_removed: u64,
     /// READY connections that take calls no more, by the first reason that was seen: never more than
-    /// `connections_opened`, and as many once all are gone.
+    /// `connections_opened`, and as many once all are gone. Those that the pool sets aside count
+    /// [later](Disconnections).
     pub disconnections: Disconnections,
     /// TLS handshakes, by how they ended.
     pub tls_handshakes: TlsHandshakes,

@@ -5,10 +5,13 @@
 mod common;
 
 use std::error::Error as _;
+use std::future::poll_fn;
+use std::pin::Pin;
 
 use common::acts::{Act, play};
 use common::{all_slots_free, ask, client, dead_uri, soon};
 use h2::Reason;
+use http_body::Body as _;
 use pool_tonic::{CallError, ChannelPool, ConnectError, PooledChannel, SentTo, ServedBy};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
@@ -216,4 +219,20 @@ async fn a_layer_sees_who_failed_a_call_and_nothing_of_the_requests_own_extensio
     assert_eq!(response.extensions().get::<ServedBy>().unwrap().address(), address);
     assert!(response.extensions().get::<&'static str>().is_none());
     assert_eq!(pool.counters().calls_ended.get(Code::NotFound), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_without_a_status_holds_its_slot_until_it_is_read_or_dropped() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).build().unwrap();
+    let _calls = play(peer, &[Act::Http(200, ""), Act::Http(200, "")]);
+    let mut body = raw_call(pool.channel(), "").await.into_body();
+    assert_eq!(pool.status().streams, 1);
+    assert!(soon(poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))).await.is_none());
+    assert_eq!(pool.status().streams, 0);
+    assert_eq!(pool.counters().calls_ended.get(Code::Unknown), 1);
+
+    drop(raw_call(pool.channel(), "").await);
+    assert_eq!(pool.status().streams, 0);
+    assert_eq!(pool.counters().calls_ended.get(Code::Cancelled), 1);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pool_tonic::resolve::{Endpoint, Endpoints, Resolve, ResolveError, ResolveTarget, feed};
 use pool_tonic::{ChannelPool, ConnectivityState, EndpointEvent, EndpointObserver};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 /// A generous bound: reached only when the behaviour is broken.
@@ -14,7 +14,10 @@ const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_failed_connection_shows_in_the_states_of_the_pool() {
-    let unused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // It does not listen, and nobody else can have its port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let unused = socket.local_addr().unwrap();
     let pool = ChannelPool::builder(format!("http://{unused}")).build().unwrap();
     assert_eq!(pool.recent_states(), []);
     let get = timeout(SOON, pool.connections().get()).await.expect("fails at once");

@@ -7,6 +7,8 @@ mod common;
 #[path = "common/tls.rs"]
 mod tls;
 
+use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls};
 use tonic::Code;
+use tower::service_fn;
 
 const HOST: &str = "127.0.0.1";
 const H2: &[&str] = &["h2"];
@@ -114,7 +117,7 @@ async fn tls_runs_over_a_connector() {
     let ca = Ca::new();
     let server = TlsServer::start(server_config(&ca.issue("orders.example"), None, H2)).await;
     let addr = server.addr();
-    let connector = tower::service_fn(move |_: http::Uri| TcpStream::connect(addr));
+    let connector = service_fn(move |_: http::Uri| TcpStream::connect(addr));
     let pool = ca.pool("https://orders.example").connector(connector).build().unwrap();
     soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
 }
@@ -384,9 +387,19 @@ async fn handshakes_are_counted_by_how_they_end() {
     ends_in(&one(&ca, uri).build().unwrap(), TlsOutcome::Protocol).await;
     let uri = answers_with("").await;
     ends_in(&one(&ca, uri).build().unwrap(), TlsOutcome::Io).await;
+}
 
-    let mute = Peer::listen().await.unwrap();
-    let pool = one(&ca, format!("https://{}", mute.addr()));
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_is_not_answered_takes_too_long() {
+    let mute = service_fn(|_: http::Uri| async {
+        let (near, far) = tokio::io::duplex(1 << 16);
+        tokio::spawn(async move {
+            let _open = far;
+            pending::<()>().await;
+        });
+        Ok::<_, io::Error>(near)
+    });
+    let pool = Ca::new().pool("https://mute").connector(mute).max_connections(1);
     let pool = pool.connect_timeout(Duration::from_millis(200)).build().unwrap();
     ends_in(&pool, TlsOutcome::Timeout).await;
 }

@@ -199,7 +199,7 @@ fn many_connections(options: &Options, all: &mut Vec<Figure>) -> Result<(), Fail
             continue;
         }
         let server = Server::start(None)?;
-        let rounds: Vec<_> = (0..options.rounds(1).min(5))
+        let rounds: Vec<_> = (0..options.rounds_or(1, 5))
             .map(|_| connections::measure(server.uri(), many))
             .collect::<Result<_, _>>()?;
         let mut figures = Vec::new();

@@ -10,12 +10,15 @@ use tokio::time::sleep;
 
 use crate::Failure;
 
-/// Makes resources, as long as it can, which break if they are to.
+/// Makes resources, as long as it can, which break if they are to, once there are to be faults.
 #[derive(Default)]
 struct Things {
     fails: bool,
-    breaks: AtomicBool,
+    breaks: bool,
 }
+
+/// What is compared with an hour before it has to have been well for that long.
+static FAULTS: AtomicBool = AtomicBool::new(false);
 
 impl Manager for Things {
     type Resource = ();
@@ -26,7 +29,7 @@ impl Manager for Things {
     }
 
     fn is_broken(&self, _thing: &mut ()) -> bool {
-        self.breaks.load(Ordering::Relaxed)
+        self.breaks && FAULTS.load(Ordering::Relaxed)
     }
 }
 
@@ -60,13 +63,17 @@ fn callers(pool: &Pool<Things>, callers: usize, hold: Duration) {
 
 const MOMENT: Duration = Duration::from_millis(5);
 
-/// A pool that is large enough, and one that is full and has nobody waiting.
+/// A pool that is large enough, one that is full and has nobody waiting, and one that is well for as long as it is not
+/// to break.
 pub(crate) fn healthy() -> Result<Vec<Kept>, Failure> {
     let healthy = pool("healthy", Pool::builder(Things::default()).max_size(8))?;
     callers(&healthy, 4, MOMENT);
     let full = pool("full", Pool::builder(Things::default()).max_size(4))?;
     callers(&full, 4, MOMENT);
-    Ok(vec![Box::new(healthy), Box::new(full)])
+    let breaking = Things { breaks: true, ..Things::default() };
+    let breaking = pool("breaking", Pool::builder(breaking).max_size(4))?;
+    callers(&breaking, 1, MOMENT);
+    Ok(vec![Box::new(healthy), Box::new(full), Box::new(breaking)])
 }
 
 /// A pool for each trouble, named after it.
@@ -90,10 +97,6 @@ pub(crate) fn faults() -> Result<Vec<Kept>, Failure> {
     let failing = pool("failing", Pool::builder(failing).max_size(2).wait_timeout(timeout))?;
     callers(&failing, 1, MOMENT);
 
-    let breaking = Things { breaks: true.into(), ..Things::default() };
-    let breaking = pool("breaking", Pool::builder(breaking).max_size(4))?;
-    callers(&breaking, 1, MOMENT);
-    Ok([too_small, leaking, slow, queue, failing, breaking]
-        .map(|pool| Box::new(pool) as Kept)
-        .into())
+    FAULTS.store(true, Ordering::Relaxed);
+    Ok([too_small, leaking, slow, queue, failing].map(|pool| Box::new(pool) as Kept).into())
 }

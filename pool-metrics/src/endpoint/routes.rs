@@ -79,8 +79,8 @@ fn prefers_openmetrics(asked: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= prometheus
 }
 
-/// The process lives, or it would not answer: whatever the pools' peers do. Each pool is asked, so that a process in
-/// which one is stuck does not answer.
+/// The process lives, or it would not answer: whatever the pools' peers do. Each pool that says how it stands is asked,
+/// so that a process in which one is stuck does not answer.
 fn healthz(registry: &Registry) -> impl IntoResponse + use<> {
     let pools = registry.readiness().pools().len();
     ([(header::CONTENT_TYPE, PLAIN)], format!("alive\n{pools} pools have answered\n"))

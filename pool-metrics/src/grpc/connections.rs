@@ -98,6 +98,17 @@ static CONNECT_TIME: Labelled = Family::histogram(
 )
 .by("outcome");
 
+static DEDICATED_QUEUE_TIME: Family = Family::histogram(
+    "grpc_pool_dedicated_queue_time_seconds",
+    "How long calls, and others, queued that found no connection free for themselves.",
+);
+
+static DEDICATED_CONNECT_TIME: Labelled = Family::histogram(
+    "grpc_pool_dedicated_connect_time_seconds",
+    "How long it took to have a connection that carries one call at a time, by outcome.",
+)
+.by("outcome");
+
 pub(super) fn put(
     sample: &mut Sample,
     pool: &ChannelPool,
@@ -105,7 +116,8 @@ pub(super) fn put(
     endpoints: &[AddressStatus],
 ) {
     put_counters(sample, &now.counters);
-    put_times(sample, &now.connection_timings);
+    put_times(sample, &now.connection_timings, &QUEUE_TIME, &CONNECT_TIME);
+    put_times(sample, &now.dedicated_timings, &DEDICATED_QUEUE_TIME, &DEDICATED_CONNECT_TIME);
     put_dedicated(sample, now);
     put_streams(sample, pool);
     let ejected = endpoints.iter().filter(|endpoint| endpoint.ejected.is_some()).count();
@@ -130,13 +142,18 @@ fn put_counters(sample: &mut Sample, counters: &ChannelCounters) {
     }
 }
 
-fn put_times(sample: &mut Sample, times: &Timings) {
-    sample.set_histogram(&QUEUE_TIME, (&times.wait).into());
+fn put_times(
+    sample: &mut Sample,
+    times: &Timings,
+    queue: &'static Family,
+    connect: &'static Labelled,
+) {
+    sample.set_histogram(queue, (&times.wait).into());
     let create = &times.create;
     for (outcome, times) in
         [("ok", &create.ok), ("error", &create.error), ("timeout", &create.timeout)]
     {
-        sample.set_histogram_by(&CONNECT_TIME, outcome, times.into());
+        sample.set_histogram_by(connect, outcome, times.into());
     }
 }
 

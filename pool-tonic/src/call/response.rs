@@ -5,8 +5,8 @@
 //! is reset.
 //!
 //! Behind the first data it is looked for trailers at once. The answer of a unary call is then complete with its
-//! message, and h2's lock is taken three times less for it: to release the data's window, to hear that there is no
-//! more data, and for the trailers.
+//! message, and h2's lock is taken twice less for it: to release the data's window, and to hear that there is no
+//! more data.
 //!
 //! The deadline takes effect when the body is polled, whether there is data or not. A body that nobody polls
 //! holds its slot and its stream beyond the deadline, until it is polled or dropped.
@@ -83,7 +83,9 @@ enum State {
 }
 
 impl ResponseBody {
-    /// Makes the caller's response of h2's. An answer without a body (trailers only) frees the slot here.
+    /// Makes the caller's response of h2's. An answer without a body (trailers only) frees the slot here. One that ends with
+    /// its headers and has no status in them holds it until its body is polled, and is UNKNOWN then; or until that is
+    /// dropped, and is CANCELLED.
     pub(super) fn respond(
         response: http::Response<RecvStream>,
         held: Held,

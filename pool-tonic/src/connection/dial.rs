@@ -177,7 +177,8 @@ impl Dialled {
 ///
 /// # Cancel safety
 ///
-/// Dropped, the attempt ends, its socket is closed and it counts as failed.
+/// Dropped, the attempt ends and its socket is closed. For the back-off of its address it counts as failed, and in no
+/// counter, since the pool gave it up.
 pub(crate) async fn dial(
     mut dial: Dial,
     config: &DialConfig,

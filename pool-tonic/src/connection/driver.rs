@@ -143,7 +143,8 @@ where
         let Poll::Ready(Err(error)) = probe.poll_ready(cx) else {
             return;
         };
-        // An I/O error is no farewell but the end, which `ended` reports unless our last frames are in its way.
+        // An I/O error is no farewell but the end, which `ended` reports unless our last frames are in its way. Then it is
+        // h2's own for a server that has closed its side: an error of the socket ends the very poll that meets it.
         if error.is_io() {
             self.let_go();
             self.is_gone = true;
