@@ -8,7 +8,7 @@
 //! - `pool.create`, of a creation: a root, since no caller owns it; entered while the manager works on it
 //!
 //! All of them have the pool's name as `pool`, if it was given one, and the manager's type as `manager`. A subscriber
-//! that panics does so alone.
+//! that panics when it is told of an event, or of a span's begin or end, does so alone.
 
 #[cfg(feature = "tracing")]
 mod events;

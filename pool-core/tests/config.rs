@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pool_core::test_util::ScriptedManager;
 use pool_core::{
-    CheckPolicy, ConfigError, Error, GetOptions, Pick, Pool, PoolConfig, SharedPool, Shedding,
+    CheckPolicy, ConfigError, Error, GetOptions, Pool, PoolConfig, SharedPool, Shedding,
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -221,7 +221,7 @@ mod file {
             places: 100,
             soft_target: 8,
             soft_max_size: 4,
-            pick: Pick::RoundRobin,
+            pick: pool_core::Pick::RoundRobin,
         }
     }
 

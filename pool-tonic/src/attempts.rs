@@ -18,7 +18,9 @@ pub trait AttemptObserver: Send + Sync + 'static {
     /// A connection has the call.
     fn started(&self);
 
-    /// That attempt is over: with the server's status, or `CANCELLED` if the caller dropped the call or its answer.
+    /// That attempt is over: with the server's status, with that which the pool gives a call that ends like this (as
+    /// `DEADLINE_EXCEEDED`, or `UNAVAILABLE` where the connection was lost), or with `CANCELLED` if the caller dropped the call
+    /// or its answer.
     fn ended(&self, code: Code, elapsed: Duration);
 
     /// A call that was sent more than once will not be sent again.
@@ -31,7 +33,8 @@ pub trait AttemptObserver: Send + Sync + 'static {
 pub struct Retries {
     /// Because its [`RetryPolicy`](crate::RetryPolicy) says so.
     pub configured: u32,
-    /// Because no server had processed it.
+    /// Because no server had processed it. Also where nothing of it had been written when its connection ended, which is no
+    /// [transparent retry](crate::ChannelCounters::transparent_retries) in gRPC's sense.
     pub transparent: u32,
 }
 
@@ -85,19 +88,24 @@ impl fmt::Debug for ObserveAttempts {
 /// The attempts of a call. Dropped when it is sent no more.
 pub(crate) struct Attempts {
     observer: ObserveAttempts,
-    started: u32,
-    /// Of these, by a retry policy.
-    configured: u32,
+    has_started: bool,
+    /// The next one is a retry policy's.
+    by_policy: bool,
+    retries: Retries,
 }
 
 impl Attempts {
     pub(crate) fn new(observer: ObserveAttempts) -> Self {
-        Self { observer, started: 0, configured: 0 }
+        Self { observer, has_started: false, by_policy: false, retries: Retries::default() }
     }
 
     /// A connection has the call.
     pub(crate) fn start(&mut self) -> Attempt {
-        self.started += 1;
+        let by_policy = std::mem::take(&mut self.by_policy);
+        if std::mem::replace(&mut self.has_started, true) {
+            let Retries { configured, transparent } = &mut self.retries;
+            *(if by_policy { configured } else { transparent }) += 1;
+        }
         self.observer.tell(AttemptObserver::started);
         Attempt {
             observer: self.observer.clone(),
@@ -106,18 +114,16 @@ impl Attempts {
         }
     }
 
-    /// A retry policy has it sent again.
-    pub(crate) fn configured(&mut self) {
-        self.configured += 1;
+    /// A retry policy will have it sent again.
+    pub(crate) fn retry(&mut self) {
+        self.by_policy = true;
     }
 }
 
 impl Drop for Attempts {
     fn drop(&mut self) {
-        let Self { started, configured, .. } = *self;
-        if started > 1 {
-            let transparent = (started - 1).saturating_sub(configured);
-            let retries = Retries { configured: started - 1 - transparent, transparent };
+        let retries = self.retries;
+        if retries != Retries::default() {
             self.observer.tell(|observer| observer.retried(retries));
         }
     }
@@ -143,5 +149,54 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         self.end(Code::Cancelled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Told(Mutex<Option<Retries>>);
+
+    impl AttemptObserver for Told {
+        fn started(&self) {}
+
+        fn ended(&self, _: Code, _: Duration) {}
+
+        fn retried(&self, retries: Retries) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(retries);
+        }
+    }
+
+    /// What is told of a call that a policy has sent again where this is true.
+    fn told(sent: impl IntoIterator<Item = bool>) -> Option<Retries> {
+        let told = Arc::new(Told::default());
+        let mut attempts = Attempts::new(ObserveAttempts::new(told.clone()));
+        for by_policy in sent {
+            if by_policy {
+                attempts.retry();
+            }
+            drop(attempts.start());
+        }
+        // It comes to nothing any more.
+        attempts.retry();
+        drop(attempts);
+        *told.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[test]
+    fn a_retry_is_of_the_kind_by_which_it_was_sent() {
+        assert_eq!(told([]), None);
+        assert_eq!(told([false]), None);
+        // A policy had the call try again before there was a connection.
+        assert_eq!(told([true]), None);
+        assert_eq!(told([true, false]), Some(Retries { configured: 0, transparent: 1 }));
+        assert_eq!(
+            told([false, true, false, true]),
+            Some(Retries { configured: 2, transparent: 1 })
+        );
     }
 }

@@ -141,10 +141,10 @@
 //! - `service-config`: retry policies are read from a gRPC service config in JSON
 //!   (`ChannelPoolBuilder::service_config_json`).
 //! - `tracing`: spans and events, with the target `pool_tonic`. `grpc.call` of every call, with OpenTelemetry's names for
-//!   RPC clients, from the call to its status, and each attempt as an event in it; within it `pool.wait` where it waits for
-//!   a connection. `grpc.connect` of every attempt to connect, within its `pool.create`. At `WARN` what somebody may have
+//!   RPC clients, from the call to its status, and at `DEBUG` each attempt as an event in it (`server.address` is the one that
+//!   it was sent to last); within it `pool.wait` where it waits for a connection. `grpc.connect` of every attempt to connect, within its `pool.create`. At `WARN` what somebody may have
 //!   to look at: no endpoint can be connected to, one is ejected, the resolver fails. All with the pool's
-//!   [name](ChannelPoolBuilder::name). The example `opentelemetry` sends them on.
+//!   [name](ChannelPoolBuilder::name); what concerns connections that carry one call at a time with `NAME (dedicated)`. The example `opentelemetry` sends them on.
 //!
 //! Not here yet: service configuration by a resolver.
 

@@ -10,6 +10,11 @@
 //!
 //! What becomes of endpoints and of the pool's state is told in events: level `WARN` for what somebody may have to look
 //! at, `DEBUG` for the rest.
+//!
+//! A subscriber that panics when it is told of an event, or of a span's begin or end, does so alone.
+
+#[cfg(feature = "tracing")]
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(feature = "tracing")]
 mod events;
@@ -25,3 +30,9 @@ pub(crate) use self::{
     events::{endpoint, state},
     spans::{CallSpan, ConnectSpan, Propagate},
 };
+
+/// The code of a user, who may panic where nobody is to get the panic.
+#[cfg(feature = "tracing")]
+fn contain<T>(tell: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(tell)).ok()
+}

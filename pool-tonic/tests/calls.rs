@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::acts::{Act, play};
 use common::{all_slots_free, ask, client, soon};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::EchoServer;
@@ -62,6 +63,19 @@ async fn all_four_kinds_of_calls_are_answered_over_one_connection() {
     assert_eq!((snapshot.status, snapshot.counters), (status, counters));
     assert_eq!((snapshot.connections.size, snapshot.connection_counters.gets_ok), (1, 4));
     assert_eq!(server.books().now().connections, 1);
+}
+
+#[tokio::test]
+async fn a_request_has_no_header_of_connections_of_http_1() {
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).build().unwrap();
+    let mut calls = play(peer, &[Act::Answer]);
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    let seen = soon(calls.recv()).await.unwrap();
+    for name in ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    assert_eq!(seen.header("te"), Some("trailers"));
 }
 
 #[tokio::test]

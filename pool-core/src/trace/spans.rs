@@ -10,6 +10,7 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::group::GroupId;
 use crate::kind::Kind;
 use crate::manager::Manager;
 use crate::state::{BirthOrder, Unserved};
@@ -35,7 +36,8 @@ impl WaitSpan {
                 otel.status_code = Empty,
             )
         };
-        Self(contain(span).unwrap_or_else(Span::none))
+        let span = contain(span).filter(|span| !span.is_disabled());
+        Self(span.unwrap_or_else(Span::none))
     }
 
     #[inline]
@@ -94,9 +96,10 @@ impl CreateSpan {
                 id = %order.id,
                 reason = order.reason.as_str(),
                 attempt = order.attempt,
+                group = order.group.map(|GroupId(group)| group),
                 outcome = Empty,
-                error = Empty,
                 otel.status_code = Empty,
+                otel.status_description = Empty,
             )
         };
         Self(contain(span).unwrap_or_else(Span::none))
@@ -116,8 +119,8 @@ impl CreateSpan {
     pub(crate) fn failed(&self, error: &str) {
         contain(|| {
             self.0.record("outcome", "error");
-            self.0.record("error", error);
             self.0.record("otel.status_code", FAILED);
+            self.0.record("otel.status_description", error);
         });
     }
 }

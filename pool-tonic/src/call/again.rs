@@ -233,7 +233,7 @@ impl Call {
         }
         self.shared.totals().retries.fetch_add(1, Ordering::Relaxed);
         if let Some(attempts) = &mut self.attempts {
-            attempts.configured();
+            attempts.retry();
         }
         Ok(())
     }

@@ -315,11 +315,11 @@ impl Call {
         if self.timer.is_none()
             && let Some(deadline) = &self.deadline
         {
-            runtime()?;
+            runtime().inspect_err(|status| lease.attempt_void(status.code()))?;
             self.timer = Some(deadline.sleep());
         }
         if let Payload::Stream(_) = &self.payload {
-            let runtime = runtime()?;
+            let runtime = runtime().inspect_err(|status| lease.attempt_void(status.code()))?;
             if let Payload::Stream(stream) = std::mem::replace(&mut self.payload, Payload::Lost) {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));

@@ -33,7 +33,6 @@ impl Outcome {
     pub(crate) fn end(&mut self, code: Code) {
         if !self.ended {
             self.ended = true;
-            self.span.end(code);
             // Release: whoever sees this end sees the beginning, too.
             self.totals.calls_ended[code as usize].fetch_add(1, Ordering::Release);
             if code == Code::Ok
@@ -41,6 +40,7 @@ impl Outcome {
             {
                 throttle.succeeded();
             }
+            self.span.end(code);
         }
     }
 }

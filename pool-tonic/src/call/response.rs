@@ -161,7 +161,13 @@ impl ResponseBody {
     fn fail(&mut self, status: &Status) {
         self.outcome.fail(status);
         if let State::Open(stream, _) = std::mem::replace(&mut self.state, State::Ended) {
-            stream.held.slot.lease().attempt_ended(status.code());
+            let lease = stream.held.slot.lease();
+            // What the caller's own request failed by is not the server's doing.
+            if stream.held.pump.as_ref().and_then(PumpHandle::failure).is_some() {
+                lease.attempt_void(status.code());
+            } else {
+                lease.attempt_ended(status.code());
+            }
         }
     }
 }

@@ -165,6 +165,10 @@ impl ChannelPoolBuilder {
     /// attempt, so that calls fail at once with the reason when there is no other. A server
     /// that does not know the method counts as healthy. The question takes one of the streams that the server
     /// allows; one that allows a single stream is not asked.
+    ///
+    /// What the server said last holds while it does not answer: a `Watch` that ends is begun anew, with a back-off, and
+    /// a connection that served goes on serving meanwhile. (By gRFC A17 it would be taken out, and a health service that
+    /// fails alone would stop all calls.)
     pub fn health_check(mut self, service: impl Into<String>) -> Self {
         self.life.health_service = Some(service.into().into());
         self

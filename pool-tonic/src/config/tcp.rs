@@ -28,16 +28,23 @@ pub(super) fn default() -> TcpOptions {
     }
 }
 
-/// The timeout of the user's choice or, as gRPC has it (gRFC A18), that of HTTP/2's keepalive, if there is one: a peer is as
-/// dead when it does not acknowledge data as when it does not answer a ping, and the ping itself is data that the kernel
-/// would otherwise send again for a quarter of an hour.
-pub(super) fn user_timeout(
-    chosen: Option<Option<Duration>>,
-    keepalive: Option<Duration>,
-) -> Option<Duration> {
-    let of_keepalive =
-        || keepalive.map(|timeout| timeout.clamp(MIN_USER_TIMEOUT, MAX_USER_TIMEOUT));
-    chosen.unwrap_or_else(of_keepalive)
+/// The user's choice of `TCP_USER_TIMEOUT`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum UserTimeout {
+    /// None. As gRPC has it (gRFC A18), it is that of HTTP/2's keepalive then, if there is one: a peer is as dead when it does
+    /// not acknowledge data as when it does not answer a ping, and the ping itself is data that the kernel would otherwise
+    /// send again for a quarter of an hour.
+    OfKeepalive,
+    Chosen(Option<Duration>),
+}
+
+impl UserTimeout {
+    pub(super) fn beside(self, keepalive: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::OfKeepalive => Some(keepalive?.clamp(MIN_USER_TIMEOUT, MAX_USER_TIMEOUT)),
+            Self::Chosen(timeout) => timeout,
+        }
+    }
 }
 
 pub(super) fn check(options: &TcpOptions) -> Result<(), ConfigError> {
@@ -93,7 +100,7 @@ impl ChannelPoolBuilder {
     /// of an hour. Default: the [`keepalive_timeout`](Self::keepalive_timeout), 20 s, as gRPC has it (gRFC A18), and `None`
     /// where there is no keepalive. Linux, Android and Fuchsia have it; elsewhere it does nothing.
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.transport.user_timeout = Some(timeout.into());
+        self.transport.user_timeout = UserTimeout::Chosen(timeout.into());
         self
     }
 
@@ -112,10 +119,11 @@ mod tests {
     #[test]
     fn the_user_timeout_is_that_of_keepalive_unless_it_is_chosen() {
         let seconds = Duration::from_secs;
-        assert_eq!(user_timeout(None, Some(seconds(60))), Some(seconds(60)));
-        assert_eq!(user_timeout(None, Some(Duration::MAX)), Some(MAX_USER_TIMEOUT));
-        assert_eq!(user_timeout(None, None), None);
-        assert_eq!(user_timeout(Some(None), Some(seconds(60))), None);
-        assert_eq!(user_timeout(Some(Some(seconds(5))), Some(seconds(60))), Some(seconds(5)));
+        let of_keepalive = UserTimeout::OfKeepalive;
+        assert_eq!(of_keepalive.beside(Some(seconds(60))), Some(seconds(60)));
+        assert_eq!(of_keepalive.beside(Some(Duration::MAX)), Some(MAX_USER_TIMEOUT));
+        assert_eq!(of_keepalive.beside(None), None);
+        let chosen = |timeout| UserTimeout::Chosen(timeout).beside(Some(seconds(60)));
+        assert_eq!((chosen(None), chosen(Some(seconds(5)))), (None, Some(seconds(5))));
     }
 }

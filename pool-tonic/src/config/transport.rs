@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::ChannelPoolBuilder;
+use super::tcp::UserTimeout;
 use crate::address::{Address, Target};
 use crate::address_book::Side;
 use crate::connection::{DialConfig, Http2, Upkeep};
@@ -21,8 +22,7 @@ use crate::transport::{Connect, Connector, TcpOptions};
 pub(super) struct Transport {
     pub(super) connect_timeout: Duration,
     pub(super) tcp: TcpOptions,
-    /// If it was chosen.
-    pub(super) user_timeout: Option<Option<Duration>>,
+    pub(super) user_timeout: UserTimeout,
     pub(super) http2: Http2,
     connector: Option<Arc<dyn Connect>>,
     origin: Option<Uri>,
@@ -35,7 +35,7 @@ impl Default for Transport {
         Self {
             connect_timeout: Duration::from_secs(20),
             tcp: super::tcp::default(),
-            user_timeout: None,
+            user_timeout: UserTimeout::OfKeepalive,
             http2: Http2::default(),
             connector: None,
             origin: None,
@@ -51,6 +51,7 @@ impl fmt::Debug for Transport {
         debug
             .field("connect_timeout", &self.connect_timeout)
             .field("tcp", &self.tcp)
+            .field("user_timeout", &self.user_timeout)
             .field("http2", &self.http2)
             .field("connector", &self.connector.is_some())
             .field("origin", &self.origin);
@@ -72,7 +73,7 @@ impl Transport {
             return Err(ConfigError::ZeroTime { setting: "connect_timeout" });
         }
         let keepalive = upkeep.keepalive.map(|keepalive| keepalive.timeout);
-        self.tcp.user_timeout = super::tcp::user_timeout(self.user_timeout, keepalive);
+        self.tcp.user_timeout = self.user_timeout.beside(keepalive);
         super::tcp::check(&self.tcp)?;
         super::http2::check(&self.http2)?;
         let addresses: Vec<_> =

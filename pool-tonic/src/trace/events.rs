@@ -1,9 +1,8 @@
 //! The events: see the module above.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use tracing::{debug, warn};
 
+use super::contain;
 use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
 
@@ -30,9 +29,4 @@ pub(crate) fn state(pool: &str, state: ConnectivityState) {
             debug!(target: "pool_tonic", pool, %state, "state");
         }
     });
-}
-
-/// A subscriber that panics does so alone: what tells it has more to do.
-fn contain(tell: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(tell));
 }

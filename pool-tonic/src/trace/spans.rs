@@ -1,7 +1,6 @@
 //! The spans: see the module above.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -10,6 +9,7 @@ use tracing::field::Empty;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, debug, info_span};
 
+use super::contain;
 use crate::code::code_name;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
@@ -35,23 +35,26 @@ impl CallSpan {
     /// `path` is `/package.Service/Method`.
     pub(crate) fn begin(pool: &str, path: &str) -> Self {
         let method = path.strip_prefix('/').unwrap_or(path);
-        let span = info_span!(
-            target: "pool_tonic",
-            "grpc.call",
-            pool,
-            otel.name = method,
-            otel.kind = "client",
-            rpc.system.name = "grpc",
-            rpc.method = method,
-            rpc.response.status_code = Empty,
-            server.address = Empty,
-            server.port = Empty,
-            attempts = Empty,
-            error = Empty,
-            error.type = Empty,
-            otel.status_code = Empty,
-        );
-        Self((!span.is_none()).then(|| Box::new(Open { span, attempts: 0, server: None })))
+        let span = contain(|| {
+            info_span!(
+                target: "pool_tonic",
+                "grpc.call",
+                pool,
+                otel.name = method,
+                otel.kind = "client",
+                rpc.system.name = "grpc",
+                rpc.method = method,
+                rpc.response.status_code = Empty,
+                server.address = Empty,
+                server.port = Empty,
+                attempts = Empty,
+                error.type = Empty,
+                otel.status_code = Empty,
+                otel.status_description = Empty,
+            )
+        });
+        let span = span.filter(|span| !span.is_disabled());
+        Self(span.map(|span| Box::new(Open { span, attempts: 0, server: None })))
     }
 
     pub(crate) fn scope(&self) -> CallScope {
@@ -62,7 +65,8 @@ impl CallSpan {
     pub(crate) fn sent(&mut self, to: &ServedBy) {
         if let Some(open) = &mut self.0 {
             open.attempts += 1;
-            debug!(target: "pool_tonic", parent: &open.span, server = %to, attempt = open.attempts, "sent");
+            let (span, attempt) = (&open.span, open.attempts);
+            contain(|| debug!(target: "pool_tonic", parent: span, server = %to, attempt, "sent"));
             open.server = Some(to.clone());
         }
     }
@@ -70,21 +74,24 @@ impl CallSpan {
     /// An attempt came to nothing, which does not end the call yet.
     pub(crate) fn attempt_failed(&self, why: &dyn fmt::Display) {
         if let Some(open) = &self.0 {
-            debug!(target: "pool_tonic", parent: &open.span, error = %why, "attempt failed");
+            let span = &open.span;
+            contain(|| debug!(target: "pool_tonic", parent: span, error = %why, "attempt failed"));
         }
     }
 
     /// The pool ends the call with this.
     pub(crate) fn failed(&self, status: &Status) {
         if let Some(open) = &self.0 {
-            open.span.record("error", status.message());
+            contain(|| {
+                open.span.record("otel.status_description", status.message());
+            });
         }
     }
 
     #[inline]
     pub(crate) fn end(&mut self, code: Code) {
         if let Some(open) = self.0.take() {
-            (*open).end(code);
+            contain(|| (*open).end(code));
         }
     }
 }
@@ -117,9 +124,7 @@ impl CallScope {
     /// Adds what carries the span to the server.
     pub(crate) fn propagate<B>(&self, calls: &CallConfig, request: &mut http::Request<B>) {
         if let Some(Propagate(inject)) = &calls.propagate {
-            let inject = || self.0.in_scope(|| inject(request.headers_mut()));
-            // The user's code, whose panic is to fail no call.
-            let _ = catch_unwind(AssertUnwindSafe(inject));
+            contain(|| self.0.in_scope(|| inject(request.headers_mut())));
         }
     }
 
@@ -145,16 +150,19 @@ impl ConnectSpan {
     pub(crate) fn begin(pool: &str, address: &impl fmt::Display) -> Self {
         let name = address.to_string();
         let (address, port) = split(&name);
-        Self(info_span!(
-            target: "pool_tonic",
-            "grpc.connect",
-            pool,
-            server.address = address,
-            server.port = port,
-            outcome = Empty,
-            error = Empty,
-            otel.status_code = Empty,
-        ))
+        let span = contain(|| {
+            info_span!(
+                target: "pool_tonic",
+                "grpc.connect",
+                pool,
+                server.address = address,
+                server.port = port,
+                outcome = Empty,
+                otel.status_code = Empty,
+                otel.status_description = Empty,
+            )
+        });
+        Self(span.unwrap_or_else(Span::none))
     }
 
     pub(crate) async fn around<T>(
@@ -163,16 +171,16 @@ impl ConnectSpan {
     ) -> Result<T, ConnectError> {
         let span = self.0;
         let result = attempt.instrument(span.clone()).await;
-        match &result {
+        contain(|| match &result {
             Ok(_) => {
                 span.record("outcome", "ok");
             }
             Err(error) => {
                 span.record("outcome", "error");
-                span.record("error", tracing::field::display(error));
                 span.record("otel.status_code", FAILED);
+                span.record("otel.status_description", tracing::field::display(error));
             }
-        }
+        });
         result
     }
 }
@@ -180,6 +188,7 @@ impl ConnectSpan {
 /// The host, or the path of a socket, and the port, if it is named.
 fn split(address: &str) -> (&str, Option<u16>) {
     let split = address.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let address = address.strip_prefix("unix:").unwrap_or(address);
     let (host, port) = match split {
         Some((host, port)) => (host, Some(port)),
         None => (address, None),
@@ -197,6 +206,6 @@ mod tests {
         assert_eq!(split("orders"), ("orders", None));
         assert_eq!(split("[::1]:50051"), ("::1", Some(50051)));
         assert_eq!(split("[::1]"), ("::1", None));
-        assert_eq!(split("unix:/run/orders.sock"), ("unix:/run/orders.sock", None));
+        assert_eq!(split("unix:/run/orders.sock"), ("/run/orders.sock", None));
     }
 }
