@@ -97,7 +97,7 @@ async fn a_call_that_is_sent_once_has_no_retries_and_one_that_is_not_no_attempt(
 }
 
 #[tokio::test]
-async fn an_attempt_whose_call_or_answer_is_dropped_was_cancelled() {
+async fn an_attempt_whose_call_or_answer_is_dropped_was_cancelled_and_one_may_take_too_long() {
     let server = EchoServer::start().await.unwrap();
     let pool = ChannelPool::builder(server.uri()).build().unwrap();
     let (request, told) = observed(Do::Hang);
@@ -111,6 +111,10 @@ async fn an_attempt_whose_call_or_answer_is_dropped_was_cancelled() {
     assert_pending!(call.poll());
     drop(call);
     assert_eq!(told.said(), [Said::Started, Said::Ended(Code::Cancelled)]);
+    let (mut request, told) = observed(Do::Hang);
+    request.set_timeout(Duration::from_millis(20));
+    soon(client.unary(request)).await.unwrap_err();
+    assert_eq!(told.said(), [Said::Started, Said::Ended(Code::DeadlineExceeded)]);
     all_slots_free(&pool).await;
 }
 

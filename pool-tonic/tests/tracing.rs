@@ -96,6 +96,12 @@ fn events<'a>(span: &'a SpanData, name: &str) -> Vec<&'a opentelemetry::trace::E
     span.events.iter().filter(|event| event.name == name).collect()
 }
 
+/// Of so many attempts, one right after the other.
+fn brief(attempts: u32) -> RetryPolicy {
+    let time = Duration::from_millis(1);
+    RetryPolicy::new(attempts, [Code::Unavailable]).initial_backoff(time).max_backoff(time)
+}
+
 #[tokio::test]
 async fn a_call_is_a_span_of_its_caller_with_its_wait_in_it() {
     let traces = Traces::begin();
@@ -159,10 +165,9 @@ async fn a_call_that_finds_no_server_says_why() {
 async fn each_attempt_of_a_call_is_told_in_its_span() {
     let traces = Traces::begin();
     let peer = Peer::listen().await.unwrap();
-    let (uri, brief) = (peer.uri(), Duration::from_millis(1));
+    let uri = peer.uri();
     let _calls = play(peer, &[Act::Fail(Code::Unavailable), Act::Answer]);
-    let policy = RetryPolicy::new(3, [Code::Unavailable]).initial_backoff(brief).max_backoff(brief);
-    let pool = ChannelPool::builder(uri).retry_policy(MethodName::all(), policy).build().unwrap();
+    let pool = ChannelPool::builder(uri).retry_policy(MethodName::all(), brief(3)).build().unwrap();
     soon(call(&pool)).await.unwrap();
     let call = traces.only(UNARY);
     assert_eq!(attribute(&call, "attempts"), "2");
@@ -179,19 +184,23 @@ async fn what_carries_the_trace_is_asked_for_within_the_calls_span() {
     let traces = Traces::begin();
     let peer = Peer::listen().await.unwrap();
     let uri = peer.uri();
-    let mut calls = play(peer, &[Act::Answer]);
+    let mut calls = play(peer, &[Act::Fail(Code::Unavailable), Act::Answer]);
     let pool = ChannelPool::builder(uri)
+        .retry_policy(MethodName::all(), brief(2))
         .propagate(|headers| {
             let context = Span::current().context();
             let span = context.span().span_context().span_id();
             headers.insert("x-span", span.to_string().parse().unwrap());
+            panic!("which fails no call");
         })
         .build()
         .unwrap();
     soon(call(&pool).instrument(info_span!("request"))).await.unwrap();
-    let seen = soon(calls.recv()).await.unwrap();
     let span = traces.only(UNARY).span_context.span_id();
-    assert_eq!(seen.header("x-span"), Some(&*span.to_string()));
+    for _attempt in 0..2 {
+        let seen = soon(calls.recv()).await.unwrap();
+        assert_eq!(seen.header("x-span"), Some(&*span.to_string()));
+    }
 }
 
 #[tokio::test]
