@@ -163,8 +163,15 @@ function tileList(history, pool, status) {
     ["Wait, 99th", seconds(history.wait(0.99, RECENT)), ""],
   );
   else tiles.push(["Wait, mean", seconds(history.meanWait(RECENT)), ""]);
+  if (pool.dedicated) tiles.push(dedicatedTile(pool.dedicated.status, history));
   if (grpc) tiles.unshift(["State", stateWord(pool.state), "", pool.state === "transient_failure"]);
   return tiles;
+}
+
+// Of the connections that carry one call at a time.
+function dedicatedTile({ in_use, max_size, waiting }, history) {
+  const small = `of ${figure(max_size)}, ${waiting === 1 ? "1 waits" : figure(waiting) + " wait"}`;
+  return ["Dedicated", figure(in_use), small, waiting > 0 && history.mean("dedicated_waiting", 4) >= 0.5];
 }
 
 // What a narrow screen has no room for.
