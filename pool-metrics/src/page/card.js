@@ -64,14 +64,7 @@ class Card {
 
   show(now) {
     const { history } = this, { pool } = history;
-    const found = verdict(history);
-    this.level = found.level;
-    for (const element of [this.root, this.link]) element.className = (element === this.root ? "pool " : "") + found.level;
-    this.verdict.className = "verdict " + found.level;
-    say(this.chip, found.word);
-    say(this.linkChip, found.word);
-    say(this.what, found.what);
-    say(this.todo, found.todo);
+    this.judge(verdict(history));
     this.showTiles(pool);
     for (const chart of this.charts) chart.draw(history.points, now);
     if (this.connections) {
@@ -80,6 +73,25 @@ class Card {
     }
     if (this.numbers) fill(this.numbers, pool.numbers.map(numberRow), 0, "No numbers.");
     if (this.events) this.showEvents();
+  }
+
+  judge({ level, word, what, todo }) {
+    this.level = level;
+    for (const element of [this.root, this.link]) element.className = (element === this.root ? "pool " : "") + level;
+    this.verdict.className = "verdict " + level;
+    say(this.chip, word);
+    say(this.linkChip, word);
+    say(this.what, what);
+    say(this.todo, todo);
+  }
+
+  // What is below it may be from before.
+  fail(error) {
+    this.judge({
+      level: "warn", word: "Not shown",
+      what: `The page cannot show what came of this pool: ${error}.`,
+      todo: "It is a fault of the page, and says nothing of the pool: see /metrics for its numbers.",
+    });
   }
 
   showTiles(pool) {

@@ -114,8 +114,10 @@ const verdicts = {
   shop: ["Numbers", /^A source of the program's own/],
 };
 for (const [name, verdict] of Object.entries(verdicts)) await says(page, name, verdict);
+// Of a pool whose card fails, which none does by itself.
+const notShown = ["Not shown", /^The page cannot show what came of this pool: TypeError: .*It is a fault of the page/];
 const known = [...(await page.locator("script").textContent()).matchAll(/word: "([^"]+)"/g)].map(([, word]) => word);
-assert.deepEqual(known.filter(word => !Object.values(verdicts).some(([shown]) => shown === word)), [], "verdicts that no pool here has");
+assert.deepEqual(known.filter(word => ![...Object.values(verdicts), notShown].some(([shown]) => shown === word)), [], "verdicts that no pool here has");
 
 // The numbers are those of the process. What moves is compared by its bounds.
 const orders = (await pools()).pools.find(pool => pool.name === "orders");
@@ -232,6 +234,22 @@ await says(page, "catalog", ["Dedicated full", /^2 callers wait .*, and 9 have b
 change = ofCatalog({ size: 3, in_use: 3 });
 await says(page, "catalog", ["Healthy", /^[0-2] calls? on 1 connection, which can carry 20, 3 dedicated connections are in use, and nobody waits\.$/]);
 
+// A card that fails says so, is reported, and keeps no other from being shown.
+const before = await page.evaluate(() => Object.fromEntries([...document.querySelectorAll("section.pool")].filter(card => card.querySelector("path.area"))
+  .map(card => [card.querySelector("h2").textContent, card.querySelector("path.area").getAttribute("d").match(/[\d.]+/g).length])));
+change = answer => ({ ...answer, pools: answer.pools.map(pool => pool.name === "archive" ? { ...pool, events: [null] } : pool) });
+await says(page, "archive", notShown);
+for (const gone of ["archive", "import"]) delete before[gone];
+assert.ok(Object.keys(before).length >= 20, Object.keys(before).join());
+await shows(page, "the other cards", before => [...document.querySelectorAll("section.pool")].every(card => {
+  const length = before[card.querySelector("h2").textContent];
+  return length === undefined || card.querySelector("path.area").getAttribute("d").match(/[\d.]+/g).length > length;
+}), before);
+change = answer => answer;
+await says(page, "archive", verdicts.archive);
+const reported = complaints.splice(0);
+assert.ok(reported.length > 0 && reported.every(text => /^desk light: TypeError/.test(text)), reported.join("\n"));
+
 // A pool that is gone is forgotten after as long as charts reach back.
 change = answer => ({ ...answer, uptime_ms: answer.uptime_ms + 400_000, pools: answer.pools.filter(pool => pool.name !== "audit") });
 await says(page, "audit", ["Gone", /^This pool was dropped/]);
@@ -245,8 +263,17 @@ await shows(page, "the process that follows", card => !card.isConnected, ofBefor
 await says(page, "orders", verdicts.orders);
 await page.unroute("**/pools");
 
-// When the process has ended, the page says so.
+// What answers in its place is not taken for it.
 for (const page of Object.values(pages)) page.stopped = true;
+for (const [answer, text] of [[{ status: 503 }, "its address answers with HTTP 503"], [{ body: "<html>" }, "what answers at its address is something else"],
+  [{ status: 404 }, "its address answers with HTTP 404"], [{ json: {} }, "what answers at its address is something else"]]) {
+  await page.route("**/pools", route => route.fulfill(answer));
+  await shows(page, text, text => document.body.className === "lost" && document.getElementById("banner").textContent.includes(`: ${text}.`), text);
+  await page.unroute("**/pools");
+}
+await shows(page, "the process again", () => document.body.className === "live" && document.getElementById("banner").hidden);
+
+// When the process has ended, the page says so.
 process.kill(Number(pid));
 await shows(page, "that the process is gone", () => !document.getElementById("banner").hidden && /has not answered since/.test(document.getElementById("banner").textContent));
 await fits(page, "gone");
