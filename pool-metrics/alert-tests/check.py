@@ -36,6 +36,7 @@ EXPECTED = {
     ("GrpcPoolDown", "down"),
     ("GrpcPoolEndpointsDown", "partly down"),
     ("GrpcPoolStreamsAtCapacity", "at capacity"),
+    ("GrpcPoolDedicatedSaturated", "dedicated"),
     ("GrpcPoolCallsFailing", "down"),
     ("GrpcPoolConnectionsLost", "cut"),
     ("GrpcPoolGoawayStorm", "leaving"),

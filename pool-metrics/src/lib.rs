@@ -70,7 +70,9 @@
 //!
 //! It is one file and needs nothing from elsewhere, neither a Prometheus nor the network; its policy allows the browser
 //! nothing else. Its history is what it has seen itself, of five minutes at most. It says when the process does not answer
-//! any more, and when a pool was closed or dropped. `cargo run -p examples --bin page` shows it with pools in trouble.
+//! any more, or something else does in its place, and when a pool was closed or dropped. It is of one process: behind a
+//! Service with several replicas it shows whichever of them answers, and begins anew with each that does; look at one of
+//! them by itself (`kubectl port-forward pod/NAME 9000`). `cargo run -p examples --bin page` shows it with pools in trouble.
 //!
 //! # What there is
 //!

@@ -35,7 +35,7 @@ const PAGE: &str = concat!(
 
 /// Of its one script and its one style, by their hashes; the numbers from where it came; and nothing else.
 const POLICY: &str = "default-src 'none'; connect-src 'self'; img-src data:; \
-    script-src 'sha256-td95vJJyCPdfIfi6CoXCf07l594AWpNzgwVksEKGoj0='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
+    script-src 'sha256-6Ezu/xfApWXfHDOkGDJpaIJMQJMmhIWS+KolF6KX0Mw='; style-src 'sha256-+PwCd4GKHyHSfOqn3zNb+FQ/6KlbbyTeBnptgjHlJBc='; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// When this process was first asked.

@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use pool_tonic::resolve::{Endpoints, Resolve, ResolveError, ResolveTarget};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder, MethodName, PooledChannel, RetryPolicy};
+use pool_tonic::{
+    ChannelPool, ChannelPoolBuilder, Dedicated, MethodName, PooledChannel, RetryPolicy,
+};
 use pool_tonic_testing::EchoServer;
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
 use tokio::net::TcpSocket;
 use tokio::time::sleep;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::Failure;
 use crate::generic::Kept;
@@ -29,12 +31,21 @@ fn pool(name: &str, builder: ChannelPoolBuilder) -> Result<ChannelPool, Failure>
 
 /// A caller: one call after the other.
 fn calls(pool: &ChannelPool, r#do: Do) {
+    calls_with(pool, r#do, None);
+}
+
+/// The same, each on a connection of its own if they are `dedicated`.
+fn calls_with(pool: &ChannelPool, r#do: Do, dedicated: Option<Dedicated>) {
     let mut client: EchoClient<PooledChannel> = EchoClient::new(pool.channel());
     tokio::spawn(async move {
         loop {
             let ask = Ask { text: "hello".to_owned(), r#do: r#do.into(), answers: 1 };
+            let mut call = Request::new(ask);
+            if let Some(dedicated) = dedicated {
+                call.extensions_mut().insert(dedicated);
+            }
             // What becomes of it is in the pool's numbers.
-            let _ = client.unary(ask).await;
+            let _ = client.unary(call).await;
             sleep(PAUSE).await;
         }
     });
@@ -81,6 +92,11 @@ pub(crate) async fn faults() -> Result<Vec<Kept>, Failure> {
     let capacity = pool("at capacity", ChannelPool::builder(few.uri()).max_connections(1))?;
     (0..8).for_each(|_| calls(&capacity, Do::Hang));
     kept.push(Box::new((few, capacity)));
+
+    let builder = ChannelPool::builder(server.uri()).max_dedicated_connections(1);
+    let dedicated = pool("dedicated", builder)?;
+    (0..3).for_each(|_| calls_with(&dedicated, Do::Hang, Some(Dedicated)));
+    kept.push(Box::new(dedicated));
 
     let short_lived = EchoServer::start_with(SocketAddr::from(ANY), |server| {
         server.max_connection_age(Duration::from_millis(200))

@@ -64,14 +64,7 @@ class Card {
 
   show(now) {
     const { history } = this, { pool } = history;
-    const found = verdict(history);
-    this.level = found.level;
-    for (const element of [this.root, this.link]) element.className = (element === this.root ? "pool " : "") + found.level;
-    this.verdict.className = "verdict " + found.level;
-    say(this.chip, found.word);
-    say(this.linkChip, found.word);
-    say(this.what, found.what);
-    say(this.todo, found.todo);
+    this.judge(verdict(history));
     this.showTiles(pool);
     for (const chart of this.charts) chart.draw(history.points, now);
     if (this.connections) {
@@ -80,6 +73,25 @@ class Card {
     }
     if (this.numbers) fill(this.numbers, pool.numbers.map(numberRow), 0, "No numbers.");
     if (this.events) this.showEvents();
+  }
+
+  judge({ level, word, what, todo }) {
+    this.level = level;
+    for (const element of [this.root, this.link]) element.className = (element === this.root ? "pool " : "") + level;
+    this.verdict.className = "verdict " + level;
+    say(this.chip, word);
+    say(this.linkChip, word);
+    say(this.what, what);
+    say(this.todo, todo);
+  }
+
+  // What is below it may be from before.
+  fail(error) {
+    this.judge({
+      level: "warn", word: "Not shown",
+      what: `The page cannot show what came of this pool: ${error}.`,
+      todo: "It is a fault of the page, and says nothing of the pool: see /metrics for its numbers.",
+    });
   }
 
   showTiles(pool) {
@@ -163,8 +175,15 @@ function tileList(history, pool, status) {
     ["Wait, 99th", seconds(history.wait(0.99, RECENT)), ""],
   );
   else tiles.push(["Wait, mean", seconds(history.meanWait(RECENT)), ""]);
+  if (pool.dedicated) tiles.push(dedicatedTile(pool.dedicated.status, history));
   if (grpc) tiles.unshift(["State", stateWord(pool.state), "", pool.state === "transient_failure"]);
   return tiles;
+}
+
+// Of the connections that carry one call at a time.
+function dedicatedTile({ in_use, max_size, waiting }, history) {
+  const small = `of ${figure(max_size)}, ${waiting === 1 ? "1 waits" : figure(waiting) + " wait"}`;
+  return ["Dedicated", figure(in_use), small, waiting > 0 && history.mean("dedicated_waiting", 4) >= 0.5];
 }
 
 // What a narrow screen has no room for.

@@ -25,6 +25,7 @@ class History {
       for (const key of ["idle", "lent", "in_use", "creating", "waiting", "draining", "places"]) point[key] = status[key];
       point.max = status.max_size;
     }
+    if (pool.dedicated) point.dedicated_waiting = pool.dedicated.status.waiting;
     if (before) {
       const span = point.t - before.t;
       const rate = key => Math.max(0, point.counts[key] - before.counts[key]) / span;
@@ -98,7 +99,7 @@ class History {
 
 // What is counted, of gets or of calls.
 function counts(pool) {
-  const { counters, calls } = pool;
+  const { counters, calls, dedicated } = pool;
   if (!counters) return {};
   const sum = values => values.reduce((a, b) => a + b, 0);
   const refused = counters.gets_timeout + counters.gets_error + counters.gets_rejected + counters.gets_shed +
@@ -110,6 +111,11 @@ function counts(pool) {
     broken: counters.ended.broken + counters.ended.check_failed, ended: sum(Object.values(counters.ended)),
     bins: pool.wait && pool.wait.buckets,
   };
+  if (dedicated) {
+    const { gets_timeout, gets_rejected, gets_shed } = dedicated.counters;
+    all.dedicated_timeout = gets_timeout;
+    all.dedicated_lost = gets_timeout + gets_rejected + gets_shed;
+  }
   if (calls) {
     all.ok = calls.ended.OK;
     all.failed = sum(Object.entries(calls.ended).filter(([code]) => code !== "OK" && code !== "CANCELLED").map(([, n]) => n));

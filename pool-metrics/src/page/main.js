@@ -6,6 +6,9 @@ const at = id => document.getElementById(id);
 const shown = new Map();
 let stands = false, source = null, heard = null, timer = null, asking = false;
 
+const OTHER = "what answers at its address is something else";
+const REASONS = { AbortError: "it takes too long to answer", SyntaxError: OTHER };
+
 async function ask() {
   clearTimeout(timer);
   if (asking) return;
@@ -14,12 +17,13 @@ async function ask() {
   const patience = setTimeout(() => control.abort(), PATIENCE);
   try {
     const response = await fetch(base + "pools", { signal: control.signal, cache: "no-store" });
-    if (!response.ok) throw new Error("HTTP " + response.status);
+    if (!response.ok) return lose("its address answers with HTTP " + response.status);
     const answer = await response.json();
+    if (!Array.isArray(answer?.pools)) return lose(OTHER);
     // What goes wrong there is the page's own fault, and not the process's.
-    try { take(answer); } catch (error) { reportError(error); }
+    attempt(() => take(answer));
   } catch (error) {
-    lose(error);
+    lose(REASONS[error.name] || "it has ended, or cannot be reached");
   } finally {
     clearTimeout(patience);
     asking = false;
@@ -32,31 +36,40 @@ function next() {
   if (!stands) timer = setTimeout(ask, document.hidden ? HIDDEN : EVERY);
 }
 
+// Does what may fail without keeping what follows from being done; answers with what went wrong.
+function attempt(what) {
+  try { what(); } catch (error) {
+    reportError(error);
+    return error;
+  }
+  return null;
+}
+
 function take(answer) {
   if (source !== null && source !== answer.process) {
     for (const card of shown.values()) remove(card);
     shown.clear();
   }
   source = answer.process;
-  heard = Date.now();
-  document.body.className = "live";
-  at("banner").hidden = true;
   const there = new Set();
   for (const pool of answer.pools) {
     const key = pool.number + " " + pool.name;
     there.add(key);
     let card = shown.get(key);
-    if (!card) {
-      card = new Card(new History(pool));
-      shown.set(key, card);
-    }
-    card.history.gone = null;
-    card.history.add(pool, answer);
+    const wrong = attempt(() => {
+      if (!card) shown.set(key, card = new Card(new History(pool)));
+      card.history.gone = null;
+      card.history.add(pool, answer);
+    });
+    if (card) card.wrong = wrong;
   }
   const now = answer.uptime_ms / 1000;
   for (const [key, card] of shown) if (!there.has(key)) card.history.gone ??= now;
   forget(now);
   show(now, answer.ready);
+  heard = Date.now();
+  document.body.className = "live";
+  at("banner").hidden = true;
 }
 
 // Of pools that are gone the latest stay for as long as their charts would say something.
@@ -74,7 +87,10 @@ const ORDER = ["bad", "warn", "busy", "ok", "off"];
 
 function show(now, ready) {
   const all = [...shown.values()];
-  for (const card of all) card.show(now);
+  for (const card of all) {
+    card.wrong ??= attempt(() => card.show(now));
+    if (card.wrong) card.fail(card.wrong);
+  }
   all.sort((a, b) => (a.history.gone !== null) - (b.history.gone !== null) || (a.history.name < b.history.name ? -1 : 1));
   order(at("pools"), all.map(card => card.root));
   const bySeverity = [...all].sort((a, b) => ORDER.indexOf(a.level) - ORDER.indexOf(b.level));
@@ -104,9 +120,8 @@ function remove(card) {
   if (card.item) card.item.remove();
 }
 
-function lose(error) {
+function lose(why) {
   document.body.className = "lost";
-  const why = error.name === "AbortError" ? "it takes too long to answer" : "it has ended, or cannot be reached";
   const since = heard === null ? "The process does not answer: " : `The process has not answered since ${ofDay(heard)}: `;
   say(at("banner"), since + why + (heard === null ? "." : ". What is shown below is from then."));
   at("banner").hidden = false;

@@ -15,7 +15,7 @@ function verdict(history) {
   if (!pool.status) return {
     level: "off", word: "Numbers", what: "A source of the program's own: its numbers, as they are.", todo: "",
   };
-  const found = [closed, paused, unreachable, waiting, endpoints, refused, failing, leaking, breaking, resolving, busy, idle]
+  const found = [closed, paused, unreachable, waiting, dedicated, endpoints, refused, failing, leaking, breaking, resolving, busy, idle]
     .map(rule => rule(history, pool, pool.status)).find(Boolean);
   return found || {
     level: "ok", word: "Healthy",
@@ -24,7 +24,11 @@ function verdict(history) {
 }
 
 function inUse(pool, status) {
-  if (pool.kind === "grpc") return `${many(status.in_use, "call")} on ${many(status.idle + status.lent, "connection")}, which can carry ${figure(status.places)}`;
+  if (pool.kind === "grpc") {
+    const own = pool.dedicated.status.in_use;
+    return `${many(status.in_use, "call")} on ${many(status.idle + status.lent, "connection")}, which can carry ${figure(status.places)}` +
+      (own ? `, ${many(own, "dedicated connection is", "dedicated connections are")} in use` : "");
+  }
   if (pool.kind === "shared") return `${many(status.in_use, "lease")} of ${figure(status.places)} places are out`;
   return `${figure(status.in_use)} of at most ${figure(status.max_size)} are in use`;
 }
@@ -60,25 +64,60 @@ function unreachable(history, pool, status) {
 function waiting(history, pool, status) {
   const average = history.mean("waiting", 4);
   if (average < 0.5) return null;
-  const who = pool.kind === "grpc" ? "call" : "caller";
-  const wait = `${many(Math.round(average), who)} ${Math.round(average) === 1 ? "waits" : "wait"}`;
-  if ((pool.last_error || history.grown("create_failed", RECENT) > 0) && status.size < status.max_size) return {
-    level: "bad", word: "Short: the peer",
-    what: `${wait}, with ${figure(status.size)} of at most ${figure(status.max_size)} connections, and new ones fail` + (pool.last_error ? `: ${pool.last_error}.` : "."),
-    todo: "It is the peer that takes no more connections: see its limits and its log. A larger pool would not help.",
-  };
-  if (status.size < status.max_size) return {
-    level: "warn", word: "Growing",
-    what: `${wait} while ${many(status.creating, "connection is", "connections are")} being created, at ${figure(status.size)} of at most ${figure(status.max_size)}.`,
-    todo: "Normal for a moment. If each rise of the load looks like this, keep more connections ready: a minimum, or more creations at a time.",
-  };
+  const wait = waits(average, pool.kind === "grpc" ? "call" : "caller");
+  if (status.size < status.max_size) {
+    return growing(pool, status, wait, pool.last_error || history.grown("create_failed", RECENT) > 0,
+      "If each rise of the load looks like this, keep more connections ready: a minimum, or more creations at a time.");
+  }
   const lost = history.grown("timeout", RECENT) + history.grown("rejected", RECENT);
   return {
     level: lost ? "bad" : "warn", word: "Saturated",
-    what: `${wait}: ${taken(status.places, pool.kind === "exclusive" ? "connection" : "place")}` +
-      (lost ? `, and ${figure(lost)} have been turned away in the last minute.` : "."),
+    what: `${wait}: ${taken(status.places, pool.kind === "exclusive" ? "connection" : "place")}` + turnedAway(lost),
     todo: advice(history, pool, status, average),
   };
+}
+
+function waits(average, who) {
+  const number = Math.round(average);
+  return `${many(number, who)} ${number === 1 ? "waits" : "wait"}`;
+}
+
+function turnedAway(lost) {
+  return lost ? `, and ${figure(lost)} have been turned away in the last minute.` : ".";
+}
+
+// Some wait, and there may be more connections.
+function growing(pool, status, wait, fails, otherwise) {
+  return fails ? {
+    level: "bad", word: "Short: the peer",
+    what: `${wait}, with ${figure(status.size)} of at most ${figure(status.max_size)} connections, and new ones fail` + (pool.last_error ? `: ${pool.last_error}.` : "."),
+    todo: "It is the peer that takes no more connections: see its limits and its log. A larger pool would not help.",
+  } : {
+    level: "warn", word: "Growing",
+    what: `${wait} while ${many(status.creating, "connection is", "connections are")} being created, at ${figure(status.size)} of at most ${figure(status.max_size)}.`,
+    todo: "Normal for a moment. " + otherwise,
+  };
+}
+
+// The same of the connections that carry one call at a time.
+function dedicated(history, pool) {
+  if (!pool.dedicated) return null;
+  const average = history.mean("dedicated_waiting", 4);
+  if (average < 0.5) return null;
+  const { status } = pool.dedicated;
+  const wait = waits(average, "caller") + " for a connection of " + (Math.round(average) === 1 ? "its" : "their") + " own";
+  if (status.size < status.max_size) return growing(pool, status, wait, pool.last_error, "They are made when they are wanted, and kept for a while.");
+  const lost = history.grown("dedicated_lost", RECENT);
+  return {
+    level: lost ? "bad" : "warn", word: "Dedicated full",
+    what: `${wait}: ${taken(status.max_size, "dedicated connection")}` + turnedAway(lost),
+    todo: raiseDedicated(status, Math.ceil(status.in_use + average)),
+  };
+}
+
+function raiseDedicated(status, needed) {
+  return `It is the pool's limit: raise max_dedicated_connections from ${figure(status.max_size)} to about ${figure(Math.max(needed, status.max_size + 1))}, ` +
+    "if the server can take that; or see what holds them: a dedicated call until it ends, an exclusive connection until it is dropped.";
 }
 
 // More of them, or shorter use?
@@ -115,6 +154,12 @@ function endpoints(history, pool) {
 }
 
 function refused(history, pool) {
+  const own = pool.dedicated ? history.grown("dedicated_timeout", RECENT) : 0;
+  if (own) return {
+    level: "warn", word: "Was short",
+    what: `${many(own, "caller")} waited in vain for a dedicated connection in the last minute.`,
+    todo: "It is over for now. If it comes again: " + raiseDedicated(pool.dedicated.status, 0),
+  };
   const timeouts = history.grown("timeout", RECENT), all = history.grown("refused", RECENT);
   if (!all || (pool.kind === "grpc" && !timeouts)) return null;
   return {
@@ -173,7 +218,8 @@ function busy(history, pool, status) {
 }
 
 function idle(history, pool, status) {
-  return status.in_use === 0 && history.grown("ok", RECENT) === 0 && history.last().t - history.points[0].t > 10 && {
+  const own = pool.dedicated ? pool.dedicated.status.in_use : 0;
+  return status.in_use + own === 0 && history.grown("ok", RECENT) === 0 && history.last().t - history.points[0].t > 10 && {
     level: "ok", word: "Idle", what: `Nobody has used it lately; ${many(status.idle, "connection")} ${status.idle === 1 ? "is" : "are"} ready.`, todo: "",
   };
 }

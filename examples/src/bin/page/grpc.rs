@@ -11,7 +11,7 @@ use examples::proto::{Number, Text};
 use examples::service::DemoService;
 use pool_metrics::Readiness;
 use pool_tonic::resolve::{Endpoint, Endpoints, Resolve, ResolveError, ResolveTarget};
-use pool_tonic::{ChannelPool, FailurePercentage, OutlierDetection};
+use pool_tonic::{ChannelPool, Dedicated, FailurePercentage, OutlierDetection};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -71,12 +71,21 @@ fn wrong_calls(tasks: &mut JoinSet<()>, pool: &ChannelPool, rest: u64) {
     });
 }
 
-/// Calls that do not end.
-fn long_calls(tasks: &mut JoinSet<()>, pool: &ChannelPool, callers: u32) {
+/// Calls that do not end, each on a connection of its own if they are `dedicated`.
+fn long_calls(
+    tasks: &mut JoinSet<()>,
+    pool: &ChannelPool,
+    callers: u32,
+    dedicated: Option<Dedicated>,
+) {
     for _ in 0..callers {
         let mut client = DemoClient::new(pool.channel());
+        let mut call = Request::new(tokio_stream::pending());
+        if let Some(dedicated) = dedicated {
+            call.extensions_mut().insert(dedicated);
+        }
         tasks.spawn(async move {
-            let answers = client.chat(tokio_stream::pending()).await;
+            let answers = client.chat(call).await;
             pending::<()>().await;
             drop(answers);
         });
@@ -120,7 +129,16 @@ pub(crate) async fn in_trouble(tasks: &mut JoinSet<()>) -> Result<(), Failure> {
         .wait_timeout(FOREVER)
         .build()?;
     pool_metrics::register("quotes", &quotes)?;
-    long_calls(tasks, &quotes, STREAMS + 3);
+    long_calls(tasks, &quotes, STREAMS + 3, None);
+
+    // More calls that want a connection of their own than may have one; the others do well.
+    let feeds = ChannelPool::builder(url(server(None).await?))
+        .max_dedicated_connections(2)
+        .wait_timeout(FOREVER)
+        .build()?;
+    pool_metrics::register("feeds", &feeds)?;
+    calls(tasks, &feeds, 1, 20);
+    long_calls(tasks, &feeds, 5, Some(Dedicated));
 
     let pricing = ChannelPool::builder(url(server(None).await?)).build()?;
     pool_metrics::register("pricing", &pricing)?;

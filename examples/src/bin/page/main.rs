@@ -3,7 +3,7 @@
 //!
 //! One of each case that the page has words for: pools that are too small, pools that are well, pools whose peer is
 //! down or refuses some of them, pools that are closed, paused or dropped, gRPC pools of which a server is missing or
-//! fails, and one with a name and errors that would do harm on a careless page. It ends by itself after a while
+//! fails or whose dedicated connections are taken, and one with a name and errors that would do harm on a careless page. It ends by itself after a while
 //! (`page 90`: after 90 seconds), or with Ctrl-C.
 
 mod grpc;
