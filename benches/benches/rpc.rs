@@ -111,7 +111,7 @@ impl Row {
 
     /// The bars, with the client on `threads` threads.
     fn bars(&self, threads: usize) -> Vec<Bar> {
-        let bar = |unit, bound| Bar { system: POOL, baseline: BASELINE, unit, bound };
+        let bar = |unit, bound| Bar { system: POOL, baseline: Some(BASELINE), unit, bound };
         let (unit, _) = rate(&self.scenario.call);
         let calls = self.calls.map(|calls| bar(unit, Bound::AtLeast(calls[threads - 1])));
         let cpu = self.cpu.map(|cpu| bar(CPU, Bound::AtMost(cpu)));
