@@ -60,7 +60,12 @@ const SHARING: &[Entry<Measure>] =
 
 /// A ratio of this project's pool to `baseline`, at most.
 const fn bar(baseline: &'static str, at_most: f64) -> Bar {
-    Bar { system: PoolCore::NAME, baseline, unit: UNIT, bound: Bound::AtMost(at_most) }
+    Bar {
+        system: PoolCore::NAME,
+        baseline: Some(baseline),
+        unit: UNIT,
+        bound: Bound::AtMost(at_most),
+    }
 }
 
 /// The scenarios, each with the bars that it holds systems to.

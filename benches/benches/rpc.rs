@@ -41,6 +41,8 @@ const BASELINE: &str = <Clients<OneChannel>>::NAME;
 const CALLS: &str = "calls/s";
 const MIB: &str = "MiB/s";
 const CPU: &str = "us CPU/call";
+/// Of the stream beside the calls.
+const BESIDE: &str = "stream MiB/s";
 
 /// What a round measures, in this order.
 const SYSTEMS: &[Entry<Measure>] = &[
@@ -87,14 +89,15 @@ impl Row {
     }
 
     /// One stream after the other.
-    fn stream(title: &str, kind: Kind, calls: Option<[f64; 2]>) -> Self {
+    fn stream(title: &str, kind: Kind) -> Self {
         let row = Self::unary(1, Connections::Unset, [1.0; 2], 1.0);
         let title = title.to_owned();
         let scenario = Scenario { title, call: Call::stream(kind, 125), ..row.scenario };
-        Self { scenario, calls, cpu: None }
+        Self { scenario, calls: row.calls, cpu: None }
     }
 
-    /// Unary calls, and one stream after the other.
+    /// Unary calls, and one stream after the other. They have the same processor: where more is streamed fewer calls
+    /// are made, so neither has a bar by itself.
     fn beside() -> Self {
         let row = Self::unary(16, Connections::Unset, [1.0; 2], 1.0);
         let title = "16 concurrent beside a server stream of 64 MiB".to_owned();
@@ -111,7 +114,7 @@ impl Row {
 
     /// The bars, with the client on `threads` threads.
     fn bars(&self, threads: usize) -> Vec<Bar> {
-        let bar = |unit, bound| Bar { system: POOL, baseline: BASELINE, unit, bound };
+        let bar = |unit, bound| Bar { system: POOL, baseline: Some(BASELINE), unit, bound };
         let (unit, _) = rate(&self.scenario.call);
         let calls = self.calls.map(|calls| bar(unit, Bound::AtLeast(calls[threads - 1])));
         let cpu = self.cpu.map(|cpu| bar(CPU, Bound::AtMost(cpu)));
@@ -132,9 +135,9 @@ fn rows() -> Vec<Row> {
     rows.push(Row::slow("at most 8 connections", Connections::AtMost(8)));
     rows.push(Row::slow("nothing set", Connections::Unset).unset());
     rows.push(Row::beside());
-    rows.push(Row::stream("server stream of 125 MiB", Kind::ServerStream, Some([1.0; 2])));
-    rows.push(Row::stream("client stream of 125 MiB", Kind::ClientStream, Some([1.0; 2])));
-    rows.push(Row::stream("bidirectional stream of 125 MiB each way", Kind::Bidi, None));
+    rows.push(Row::stream("server stream of 125 MiB", Kind::ServerStream));
+    rows.push(Row::stream("client stream of 125 MiB", Kind::ClientStream));
+    rows.push(Row::stream("bidirectional stream of 125 MiB each way", Kind::Bidi));
     rows
 }
 
@@ -204,12 +207,12 @@ fn run(options: &Options) -> Result<(), Failure> {
                 }
             }
             let baseline = options.baseline(BASELINE);
-            let figures = figures(&threaded, &row.scenario.call, baseline, &samples);
+            let figures = figures(&threaded, &row.scenario, baseline, &samples);
             print!("{}", report::table(&figures, &row.bars(threads)));
             all.extend(figures);
         }
     }
-    report::write(env!("CARGO_TARGET_TMPDIR"), "rpc", &all, options, &[CALLS, MIB])?;
+    report::write(env!("CARGO_TARGET_TMPDIR"), "rpc", &all, options, &[CALLS, MIB, BESIDE])?;
     if failed.contains(&POOL) {
         return Err(format!("calls of {POOL} failed").into());
     }
@@ -221,8 +224,13 @@ fn plural(threads: usize) -> &'static str {
 }
 
 /// The figures of one scenario, a unit after the other.
-fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples<Sample>) -> Vec<Figure> {
-    let (unit, each) = rate(call);
+fn figures(
+    title: &str,
+    scenario: &Scenario,
+    baseline: &str,
+    samples: &Samples<Sample>,
+) -> Vec<Figure> {
+    let (unit, each) = rate(&scenario.call);
     let rounds = |unit, figure: &dyn Fn(&Sample) -> f64| {
         let rounds = |samples: &Vec<Sample>| samples.iter().map(figure).collect();
         let samples = samples.iter().map(|(system, samples)| (*system, rounds(samples))).collect();
@@ -231,8 +239,10 @@ fn figures(title: &str, call: &Call, baseline: &str, samples: &Samples<Sample>) 
     // All of them count, not those of the middle round.
     let failed = |samples: &Vec<Sample>| samples.iter().map(|sample| sample.failed).sum::<usize>();
     let failed = samples.iter().map(|(system, samples)| (*system, vec![failed(samples) as f64]));
+    let beside = scenario.beside.map(|_| rounds(BESIDE, &|sample| sample.beside));
     [
         rounds(unit, &|sample| sample.rate * each),
+        beside.unwrap_or_default(),
         rounds("us p50", &|sample| sample.p50),
         rounds("us p99", &|sample| sample.p99),
         rounds(CPU, &|sample| sample.cpu),

@@ -29,20 +29,20 @@ pub struct Figure {
     pub baseline: String,
 }
 
-/// A ratio that a system is held to.
+/// What a system is held to.
 #[derive(Clone, Copy, Debug)]
 pub struct Bar {
     /// The system held to it.
     pub system: &'static str,
-    /// The system that the ratio refers to.
-    pub baseline: &'static str,
+    /// The system to whose figure the ratio is bound; the figure itself is, if there is none.
+    pub baseline: Option<&'static str>,
     /// The unit of the figures that it is about.
     pub unit: &'static str,
-    /// What the ratio may be.
+    /// What the ratio, or the figure, may be.
     pub bound: Bound,
 }
 
-/// Which ratios pass.
+/// Which values pass.
 #[derive(Clone, Copy, Debug)]
 pub enum Bound {
     /// For what is better when lower.
@@ -52,10 +52,10 @@ pub enum Bound {
 }
 
 impl Bound {
-    fn holds(self, ratio: f64) -> bool {
+    fn holds(self, value: f64) -> bool {
         match self {
-            Self::AtMost(most) => ratio <= most,
-            Self::AtLeast(least) => ratio >= least,
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
         }
     }
 }
@@ -130,22 +130,24 @@ pub fn table(figures: &[Figure], bars: &[Bar]) -> String {
         }
         out.push('\n');
         for bar in bars.iter().filter(|bar| bar.system == line.system) {
-            let Some(ratio) = ratio(figures, bar) else { continue };
-            let verdict = if bar.bound.holds(ratio) { "held" } else { "NOT HELD" };
+            let Some(value) = value(figures, bar) else { continue };
+            let verdict = if bar.bound.holds(value) { "held" } else { "NOT HELD" };
             let Bar { baseline, unit, bound, .. } = bar;
-            let _ = writeln!(out, "    {verdict}: {ratio:.2} of {baseline} in {unit}, {bound}");
+            let of = baseline.map_or_else(String::new, |baseline| format!("of {baseline} in "));
+            let _ = writeln!(out, "    {verdict}: {value:.2} {of}{unit}, {bound}");
         }
     }
     out
 }
 
-/// What a bar is about, if both of its systems were measured.
-fn ratio(figures: &[Figure], bar: &Bar) -> Option<f64> {
+/// What a bar is about, if its systems were measured.
+fn value(figures: &[Figure], bar: &Bar) -> Option<f64> {
     let median = |system: &str| {
         let is_it = |figure: &&Figure| figure.system == system && figure.unit == bar.unit;
         figures.iter().find(is_it).map(|figure| figure.median)
     };
-    Some(quotient(median(bar.system)?, median(bar.baseline)?))
+    let figure = median(bar.system)?;
+    bar.baseline.map_or(Some(figure), |baseline| Some(quotient(figure, median(baseline)?)))
 }
 
 /// The ratio, in which nothing is as much as nothing.
@@ -173,7 +175,8 @@ pub fn exit_code<E: fmt::Display>(name: &str, done: Result<(), E>) -> ExitCode {
 ///
 /// # Errors
 ///
-/// When the folder cannot be created or a file cannot be written.
+/// When nothing was measured, since no scenario is what `--only` and `--system` say; when the folder cannot be
+/// created or a file cannot be written.
 pub fn write(
     tmpdir: &str,
     name: &str,
@@ -191,6 +194,9 @@ pub fn write(
 }
 
 fn write_json(tmpdir: &str, name: &str, figures: &[Figure]) -> io::Result<PathBuf> {
+    if figures.is_empty() {
+        return Err(io::Error::other("there is no such scenario: nothing was measured"));
+    }
     let target = Path::new(tmpdir).parent().unwrap_or(Path::new(tmpdir));
     let folder = target.join("bench");
     fs::create_dir_all(&folder)?;
@@ -227,7 +233,7 @@ mod tests {
     #[test]
     fn a_table_says_which_bar_is_missed() {
         let figures = figures("s", "ns", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
-        let bar = |bound| Bar { system: "a", baseline: "b", unit: "ns", bound };
+        let bar = |bound| Bar { system: "a", baseline: Some("b"), unit: "ns", bound };
         let said = |bound| table(&figures, &[bar(bound)]);
         assert!(said(Bound::AtMost(0.8)).contains("  held: 0.75 of b in ns, at most 0.80"));
         assert!(said(Bound::AtMost(0.7)).contains("  NOT HELD: 0.75 of b in ns, at most 0.70"));
@@ -236,16 +242,33 @@ mod tests {
     }
 
     #[test]
+    fn a_bar_without_a_baseline_is_about_the_figure_itself() {
+        let figures = figures("s", "bytes", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
+        let bar = |bound| Bar { system: "a", baseline: None, unit: "bytes", bound };
+        let said = |bound| table(&figures, &[bar(bound)]);
+        assert!(said(Bound::AtMost(3.0)).contains("  held: 3.00 bytes, at most 3.00"));
+        assert!(said(Bound::AtMost(2.0)).contains("  NOT HELD: 3.00 bytes, at most 2.00"));
+    }
+
+    #[test]
     fn a_system_has_one_line_for_all_of_its_units() {
         let mut both = figures("s", "calls/s", "b", vec![("a", vec![3.0]), ("b", vec![4.0])]);
         both.extend(figures("s", "us", "b", vec![("a", vec![6.0]), ("b", vec![4.0])]));
-        let bar = Bar { system: "a", baseline: "b", unit: "us", bound: Bound::AtMost(2.0) };
+        let bar = Bar { system: "a", baseline: Some("b"), unit: "us", bound: Bound::AtMost(2.0) };
         let table = table(&both, &[bar]);
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 5, "{table}");
         assert!(lines[2].contains("3.0 calls/s  0.75"), "{table}");
         assert!(lines[2].contains("6.0 us  1.50"), "{table}");
         assert!(lines[3].contains("held: 1.50 of b in us"), "{table}");
+    }
+
+    #[test]
+    fn to_have_measured_nothing_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let tmpdir = folder.path().join("tmp");
+        assert!(write_json(tmpdir.to_str().unwrap(), "checkout", &[]).is_err());
+        assert!(!folder.path().join("bench").exists(), "what was measured before stays");
     }
 
     #[test]

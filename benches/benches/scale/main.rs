@@ -9,9 +9,10 @@
 //!
 //! As `checkout` does: all systems in one process and in turn, medians over the rounds, each pool with its own
 //! defaults. Waiters are polled by hand, so that no scheduler is measured; those pools take part that serve in order of
-//! arrival, since others do not say whose turn it is. A hand-off is from just before the return to the resumption of the
-//! task that waited. Bytes are counted by the allocator, which makes every allocation here a little dearer than elsewhere:
-//! for an idle resource without the resource, for a waiter with its future.
+//! arrival, since others do not say whose turn it is. Short queues are measured in many pools at once, since the clock
+//! takes as long as a waiter. A hand-off is from just before the return to the resumption of the task that waited. Bytes
+//! are counted by the allocator, which makes every allocation here a little dearer than elsewhere: for an idle resource
+//! without the resource, for a waiter with its future.
 //!
 //! The table goes to standard output, the figures to `bench/scale.json` in the target folder.
 
@@ -27,12 +28,18 @@ use benches::checkout::systems::{
     Bb8, Deadpool, FastPool, Mobc, Permits, PoolCore, PoolCoreShared, Stack,
 };
 use benches::checkout::{self, System};
-use benches::report::{self, Figure};
+use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{Failure, Server, serve};
 use clap::Parser;
 
 const BASELINE: &str = Deadpool::NAME;
+
+const BYTES: &str = "bytes";
+
+/// What the pool may keep for an idle resource, beside it.
+const IDLE_BAR: Bar =
+    Bar { system: PoolCore::NAME, baseline: None, unit: BYTES, bound: Bound::AtMost(64.0) };
 
 /// What one more of many costs.
 #[derive(Parser)]
@@ -73,6 +80,7 @@ fn compare<const UNITS: usize>(
     (title, many): (&str, usize),
     units: [&'static str; UNITS],
     systems: &[Entry<Measure<UNITS>>],
+    bars: &[Bar],
 ) -> Result<(), Failure> {
     let asked = options.systems(systems).unwrap_or_default();
     if !options.has(title) || asked.is_empty() {
@@ -90,7 +98,7 @@ fn compare<const UNITS: usize>(
         let baseline = options.baseline(systems[0].name);
         figures.extend(report::figures(title, unit, baseline, samples));
     }
-    print!("{}", report::table(&figures, &[]));
+    print!("{}", report::table(&figures, bars));
     all.extend(figures);
     Ok(())
 }
@@ -124,7 +132,7 @@ fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         ("get and return, size 4,096", 4_096),
         ("get and return, size 65,536", 65_536),
     ] {
-        compare(options, all, (title, size), ["ns"], SYSTEMS)?;
+        compare(options, all, (title, size), ["ns"], SYSTEMS, &[])?;
     }
     Ok(())
 }
@@ -146,7 +154,7 @@ fn queues(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         ("1,000,000 waiters", 1_000_000),
     ] {
         let many = (title, many);
-        compare(options, all, many, ["ns to join", "ns to leave", "ns to serve"], SYSTEMS)?;
+        compare(options, all, many, ["ns to join", "ns to leave", "ns to serve"], SYSTEMS, &[])?;
     }
     Ok(())
 }
@@ -166,18 +174,18 @@ fn handoffs(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
     for (title, threads) in
         [("hand-off among 16 tasks, 1 thread", 1), ("hand-off among 16 tasks, 2 threads", 2)]
     {
-        compare(options, all, (title, threads), ["ns p50", "ns p99"], SYSTEMS)?;
+        compare(options, all, (title, threads), ["ns p50", "ns p99"], SYSTEMS, &[])?;
     }
     Ok(())
 }
 
 fn bytes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
+    /// Those that keep as many as they may have.
     const IDLE: &[Entry<Measure<1>>] = &[
         entry(BASELINE, |many, _| [memory::per_idle::<Deadpool>(many)]),
         entry(PoolCore::NAME, |many, _| [memory::per_idle::<PoolCore>(many)]),
         entry(PoolCoreShared::NAME, |many, _| [memory::per_idle::<PoolCoreShared>(many)]),
         entry(Bb8::NAME, |many, _| [memory::per_idle::<Bb8>(many)]),
-        entry(FastPool::NAME, |many, _| [memory::per_idle::<FastPool>(many)]),
     ];
     const WAITING: &[Entry<Measure<1>>] = &[
         entry(BASELINE, |many, _| [memory::per_waiter::<Deadpool>(many)]),
@@ -187,9 +195,9 @@ fn bytes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         entry(Permits::NAME, |many, _| [memory::per_waiter::<Permits>(many)]),
     ];
     let idle = ("memory of each of 10,000 idle resources", 10_000);
-    compare(options, all, idle, ["bytes"], IDLE)?;
+    compare(options, all, idle, [BYTES], IDLE, &[IDLE_BAR])?;
     let waiting = ("memory of each of 10,000 waiters", 10_000);
-    compare(options, all, waiting, ["bytes"], WAITING)
+    compare(options, all, waiting, [BYTES], WAITING, &[])
 }
 
 fn many_connections(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {

@@ -8,8 +8,17 @@ use tokio::task::yield_now;
 use benches::checkout::System;
 use benches::rpc::runtime;
 
-/// Bytes that the pool keeps for each of so many idle resources, the resource itself not counted.
+/// So many resources that what a pool has without any is not in the difference: a log of events, say, which is full.
+const FEW: usize = 50;
+
+/// Bytes that the pool keeps for each of so many idle resources beyond a few, the resource itself not counted.
 pub(crate) fn per_idle<S: System>(resources: usize) -> f64 {
+    let more = kept::<S>(resources) - kept::<S>(FEW);
+    more as f64 / (resources - FEW) as f64 - size_of::<u64>() as f64
+}
+
+/// Bytes that a pool keeps that has so many idle resources.
+fn kept<S: System>(resources: usize) -> i64 {
     let runtime = runtime(1);
     let _inside = runtime.enter();
     let mut system = None;
@@ -28,9 +37,8 @@ pub(crate) fn per_idle<S: System>(resources: usize) -> f64 {
         });
         system = Some(new);
     });
-    let bytes = made.bytes_current as f64 / resources as f64 - size_of::<u64>() as f64;
     drop(system);
-    bytes
+    made.bytes_current
 }
 
 /// Bytes that are taken for each of so many that wait, its future among them.

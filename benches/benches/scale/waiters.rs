@@ -18,8 +18,12 @@ pub(crate) struct Costs {
     pub(crate) serve: f64,
 }
 
-/// One measurement with so many waiters, of which every other one gives up. Nobody is woken: each is polled when its turn
-/// has come.
+/// How many waiters there are at least, those of several pools if need be: the clock takes as long as one of them. No
+/// pool has had a waiter before, and what it makes for its first one is part of the figure.
+const WAITERS: usize = 1_000;
+
+/// One measurement with so many waiters of a pool, of which every other one gives up; one that is alone comes back to
+/// be served. Nobody is woken: each is polled when its turn has come.
 ///
 /// # Panics
 ///
@@ -27,34 +31,48 @@ pub(crate) struct Costs {
 pub(crate) fn measure<S: System>(waiters: usize) -> Costs {
     let runtime = runtime(1);
     let _inside = runtime.enter();
-    let system = S::new(1);
-    let mut lease = Some(runtime.block_on(system.get()));
-    let mut queue: Vec<_> = (0..waiters).map(|_| Some(Box::pin(system.get()))).collect();
+    let pools: Vec<_> = (0..WAITERS.div_ceil(waiters)).map(|_| S::new(1)).collect();
+    let mut leases: Vec<_> = pools.iter().map(|pool| Some(runtime.block_on(pool.get()))).collect();
+    let queue = |pool| (0..waiters).map(|_| Some(Box::pin(S::get(pool)))).collect();
+    let mut queues: Vec<Vec<_>> = pools.iter().map(queue).collect();
     let mut cx = Context::from_waker(Waker::noop());
 
     let start = Instant::now();
-    for waiter in queue.iter_mut().flatten() {
-        assert!(waiter.as_mut().poll(&mut cx).is_pending(), "everything is lent");
+    for waiter in queues.iter_mut().flatten().flatten() {
+        wait(waiter.as_mut(), &mut cx);
     }
-    let join = per(start, waiters);
+    let join = per(start, waiters * pools.len());
 
     // In an order that is neither that of the queue nor its reverse.
     let leaving = waiters.div_ceil(2);
     let step = coprime(leaving);
     let start = Instant::now();
-    for n in 0..leaving {
-        queue[n * step % leaving * 2] = None;
+    for queue in &mut queues {
+        for n in 0..leaving {
+            queue[n * step % leaving * 2] = None;
+        }
     }
-    let leave = per(start, leaving);
+    let leave = per(start, leaving * pools.len());
 
-    let staying = waiters - leaving;
-    let start = Instant::now();
-    for waiter in queue.iter_mut().flatten() {
-        drop(lease.take());
-        lease = Some(served(waiter.as_mut(), &mut cx));
+    if waiters == 1 {
+        for (queue, pool) in queues.iter_mut().zip(&pools) {
+            wait(queue[0].insert(Box::pin(pool.get())).as_mut(), &mut cx);
+        }
     }
-    let serve = if staying == 0 { 0.0 } else { per(start, staying) };
+    let staying = queues[0].iter().flatten().count();
+    let start = Instant::now();
+    for (queue, lease) in queues.iter_mut().zip(&mut leases) {
+        for waiter in queue.iter_mut().flatten() {
+            drop(lease.take());
+            *lease = Some(served(waiter.as_mut(), &mut cx));
+        }
+    }
+    let serve = per(start, staying * pools.len());
     Costs { join, leave, serve }
+}
+
+fn wait<F: Future>(waiter: Pin<&mut F>, cx: &mut Context<'_>) {
+    assert!(waiter.poll(cx).is_pending(), "everything is lent");
 }
 
 fn served<F: Future>(waiter: Pin<&mut F>, cx: &mut Context<'_>) -> F::Output {

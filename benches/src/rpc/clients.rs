@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pool_tonic::{ChannelPool, PooledChannel};
-use tonic::Streaming;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Streaming};
 
 use super::proto::Answer;
 use super::proto::echo_client::EchoClient;
@@ -148,7 +148,7 @@ impl<S: Stack> System for Clients<S> {
 }
 
 impl<S: Stack> Caller for Clients<S> {
-    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
+    async fn call(&mut self, call: &Call, read: &AtomicUsize) -> Result<(), Failure> {
         let client = match &mut self.clients[..] {
             [client] => client,
             clients => {
@@ -156,26 +156,32 @@ impl<S: Stack> Caller for Clients<S> {
                 &mut clients[turn % clients.len()]
             }
         };
-        client.call(call).await
+        client.call(call, read).await
     }
 }
 
 impl<T: Transport> Caller for EchoClient<T> {
-    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
+    async fn call(&mut self, call: &Call, read: &AtomicUsize) -> Result<(), Failure> {
         let asks = || tokio_stream::iter(std::iter::repeat_n(call.ask(), call.asks()));
+        let one = |answer: Response<Answer>| {
+            let bytes = answer.into_inner().payload.len();
+            read.fetch_add(bytes, Ordering::Relaxed);
+            bytes
+        };
         let bytes = match call.kind {
-            Kind::Unary => self.unary(call.ask()).await?.into_inner().payload.len(),
-            Kind::ServerStream => count(self.server_stream(call.ask()).await?.into_inner()).await?,
-            Kind::ClientStream => self.client_stream(asks()).await?.into_inner().payload.len(),
-            Kind::Bidi => count(self.bidi(asks()).await?.into_inner()).await?,
+            Kind::Unary => one(self.unary(call.ask()).await?),
+            Kind::ServerStream => all(self.server_stream(call.ask()).await?, read).await?,
+            Kind::ClientStream => one(self.client_stream(asks()).await?),
+            Kind::Bidi => all(self.bidi(asks()).await?, read).await?,
         };
         call.expect(bytes)
     }
 }
 
-async fn count(mut answers: Streaming<Answer>) -> Result<usize, Failure> {
-    let mut bytes = 0;
+async fn all(answers: Response<Streaming<Answer>>, read: &AtomicUsize) -> Result<usize, Failure> {
+    let (mut answers, mut bytes) = (answers.into_inner(), 0);
     while let Some(answer) = answers.message().await? {
+        read.fetch_add(answer.payload.len(), Ordering::Relaxed);
         bytes += answer.payload.len();
     }
     Ok(bytes)

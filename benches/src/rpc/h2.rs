@@ -64,12 +64,12 @@ impl System for H2 {
 }
 
 impl Caller for H2 {
-    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
+    async fn call(&mut self, call: &Call, read: &AtomicUsize) -> Result<(), Failure> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let mut sender = self.connections[turn].clone().ready().await?;
         let request = self.requests[call.kind as usize].clone();
         let (response, stream) = sender.send_request(request, false)?;
-        let ((), bytes) = tokio::try_join!(send(stream, call), receive(response))?;
+        let ((), bytes) = tokio::try_join!(send(stream, call), receive(response, read))?;
         let answer = PREFIX + Answer { payload: call.ask().payload }.encoded_len();
         call.expect(bytes / answer * call.size)
     }
@@ -99,13 +99,14 @@ async fn send(mut stream: SendStream<Bytes>, call: &Call) -> Result<(), Failure>
     Ok(stream.send_data(Bytes::new(), true)?)
 }
 
-/// The bytes of the answers.
-async fn receive(response: ResponseFuture) -> Result<usize, Failure> {
+/// The bytes of the answers, with what precedes each.
+async fn receive(response: ResponseFuture, read: &AtomicUsize) -> Result<usize, Failure> {
     let mut body = response.await?.into_body();
     let mut bytes = 0;
     while let Some(data) = body.data().await {
         let length = data?.len();
         body.flow_control().release_capacity(length)?;
+        read.fetch_add(length, Ordering::Relaxed);
         bytes += length;
     }
     let trailers = body.trailers().await?.unwrap_or_default();

@@ -12,6 +12,7 @@ mod server;
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use cpu_time::ProcessTime;
@@ -37,8 +38,12 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What makes calls; clones share its connections.
 pub trait Caller: Clone + Send + Sync + 'static {
-    /// Makes a call, and reads its answer to the end.
-    fn call(&mut self, call: &Call) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// Makes a call, and reads its answer to the end. The bytes of each message are added to `read` as it comes.
+    fn call(
+        &mut self,
+        call: &Call,
+        read: &AtomicUsize,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// A client as the benchmark sees it. One more client to compare with is one more implementation.
@@ -177,7 +182,7 @@ pub struct Scenario {
     pub call: Call,
     /// How many of them are made at a time.
     pub concurrent: usize,
-    /// What runs beside them, one after the other, and is not measured.
+    /// What runs beside them, one after the other. Of it only the bytes are measured.
     pub beside: Option<Call>,
     /// What the client is told.
     pub connections: Connections,
@@ -221,6 +226,8 @@ pub struct Sample {
     pub p99: f64,
     /// The processor time of this process per call, in microseconds.
     pub cpu: f64,
+    /// The MiB per second that was read of what ran beside them; none if nothing did.
+    pub beside: f64,
     /// Calls that failed, also those before the clock started.
     pub failed: usize,
     /// Why one of them did.
@@ -264,13 +271,14 @@ pub async fn load<C: Caller>(caller: &C, scenario: &Scenario, until: Until) -> S
         Until::Time(time) => (usize::MAX, Some(clock + time)),
         Until::Calls(calls) => (calls / scenario.concurrent, None),
     };
-    let stop = Arc::new(());
+    let (stop, read) = (Arc::new(()), Arc::new(AtomicUsize::new(0)));
     let beside = scenario.beside.map(|call| {
         let (mut caller, stopped) = (caller.clone(), Arc::downgrade(&stop));
+        let read = Arc::clone(&read);
         tokio::spawn(async move {
             let mut seen = Seen::default();
             while stopped.strong_count() > 0 {
-                seen.note(caller.call(&call).await.map(|()| Duration::ZERO));
+                seen.note(caller.call(&call, &read).await.map(|()| Duration::ZERO));
             }
             seen
         })
@@ -281,6 +289,8 @@ pub async fn load<C: Caller>(caller: &C, scenario: &Scenario, until: Until) -> S
     }
     let seen = callers.join_all().await;
     let (wall, cpu) = (clock.elapsed(), cpu.elapsed());
+    // What comes later has the connection to itself.
+    let read = read.load(Ordering::Relaxed);
     drop(stop);
     let mut all = Seen::default();
     for seen in seen {
@@ -293,18 +303,18 @@ pub async fn load<C: Caller>(caller: &C, scenario: &Scenario, until: Until) -> S
         all.failed += seen.failed;
         all.failure = all.failure.or(seen.failure);
     }
-    all.sample(wall, cpu)
+    all.sample(wall, cpu, read)
 }
 
 /// One caller: a call after the other.
 async fn call_on<C: Caller>(mut caller: C, call: Call, calls: usize, end: Option<Instant>) -> Seen {
-    let mut seen = Seen::default();
+    let (mut seen, read) = (Seen::default(), AtomicUsize::new(0));
     for _ in 0..calls {
         let begun = Instant::now();
         if end.is_some_and(|end| begun >= end) {
             break;
         }
-        seen.note(caller.call(&call).await.map(|()| begun.elapsed()));
+        seen.note(caller.call(&call, &read).await.map(|()| begun.elapsed()));
     }
     seen
 }
@@ -324,7 +334,8 @@ impl Seen {
         }
     }
 
-    fn sample(mut self, wall: Duration, cpu: Duration) -> Sample {
+    /// With the bytes `read` of what ran beside.
+    fn sample(mut self, wall: Duration, cpu: Duration, read: usize) -> Sample {
         self.latencies.sort_unstable();
         let calls = self.latencies.len();
         let micros = |time: Duration| time.as_secs_f64() * 1e6;
@@ -336,6 +347,7 @@ impl Seen {
             p50: at(calls / 2),
             p99: at(calls * 99 / 100),
             cpu: micros(cpu) / calls as f64,
+            beside: read as f64 / f64::from(1 << 20) / wall.as_secs_f64(),
             failed: self.failed,
             failure: self.failure,
         }

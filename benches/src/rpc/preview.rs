@@ -1,5 +1,7 @@
 //! The preview of the `grpc` crate, without the code that its generator would write: that takes a `protoc`.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::{Buf, Bytes};
 use grpc::client::{
     CallOptions, Channel, ChannelOptions, Invoke as _, RecvStream as _, ResponseStreamItem,
@@ -28,7 +30,7 @@ impl System for Grpc {
 }
 
 impl Caller for Grpc {
-    async fn call(&mut self, call: &Call) -> Result<(), Failure> {
+    async fn call(&mut self, call: &Call, read: &AtomicUsize) -> Result<(), Failure> {
         let headers = RequestHeaders::new().with_method_name(call.kind.path());
         let (mut sender, mut receiver) = self.0.invoke(headers, CallOptions::new()).await;
         let send = async {
@@ -43,7 +45,7 @@ impl Caller for Grpc {
             }
         };
         let receive = async {
-            let mut answered = Answered::default();
+            let mut answered = Answered { bytes: 0, read };
             loop {
                 match receiver.recv(&mut answered).await {
                     ResponseStreamItem::Headers(_) | ResponseStreamItem::Message => {}
@@ -68,15 +70,16 @@ impl SendMessage for Asked {
     }
 }
 
-#[derive(Default)]
-struct Answered {
+struct Answered<'a> {
     bytes: usize,
+    read: &'a AtomicUsize,
 }
 
-impl RecvMessage for Answered {
+impl RecvMessage for Answered<'_> {
     fn decode(&mut self, data: &mut dyn Buf) -> Result<(), String> {
         let answer = Answer::decode(data).map_err(|error| error.to_string())?;
         self.bytes += answer.payload.len();
+        self.read.fetch_add(answer.payload.len(), Ordering::Relaxed);
         Ok(())
     }
 }
