@@ -4,8 +4,9 @@ use std::array;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Upper bounds in nanoseconds. Three to a power of ten at the short end and where timeouts are, which the last ones reach.
-const BOUNDS: [u64; 16] = [
+/// Upper bounds in nanoseconds. The last but one is the longest timeout that is a default, and what ends by that is a
+/// little longer.
+const BOUNDS: [u64; 17] = [
     100_000,
     500_000,
     1_000_000,
@@ -22,6 +23,7 @@ const BOUNDS: [u64; 16] = [
     5_000_000_000,
     10_000_000_000,
     30_000_000_000,
+    60_000_000_000,
 ];
 
 /// One more than there are bounds: for what is longer than all of them.
@@ -120,20 +122,20 @@ mod tests {
         let recorder = Recorder::default();
         recorder.record(Duration::from_millis(1), 1);
         recorder.record(Duration::from_nanos(1_000_001), 2);
-        recorder.record(Duration::from_secs(31), 16);
+        recorder.record(Duration::from_secs(61), 16);
         let histogram = recorder.read();
         let some: Vec<_> = histogram.buckets().filter(|(_, count)| *count > 0).collect();
         let bound = |micros| Some(Duration::from_micros(micros));
         assert_eq!(some, [(bound(1000), 1), (bound(2500), 2), (None, 16)]);
         assert_eq!(histogram.count(), 19);
-        let sum = Duration::from_nanos(1_000_000 + 2 * 1_000_001) + 16 * Duration::from_secs(31);
+        let sum = Duration::from_nanos(1_000_000 + 2 * 1_000_001) + 16 * Duration::from_secs(61);
         assert_eq!(histogram.sum(), sum);
     }
 
     #[test]
-    fn bounds_ascend_and_reach_the_timeouts() {
+    fn bounds_ascend_and_reach_beyond_the_timeouts() {
         assert!(Histogram::bounds().is_sorted_by(|a, b| a < b));
-        assert_eq!(Histogram::bounds().last(), Some(Duration::from_secs(30)));
+        assert_eq!(Histogram::bounds().last(), Some(Duration::from_secs(60)));
         assert_eq!(Histogram::bounds().len() + 1, Histogram::default().counts().len());
     }
 

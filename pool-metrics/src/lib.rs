@@ -103,7 +103,7 @@
 //! and, without that label, `pool_scrape_duration_seconds`, a gauge: how long it took to collect all that.
 //!
 //! At every scrape `pool_acquires_started_total` is the sum of `pool_acquires_total` over all outcomes and of
-//! `pool_acquires_pending`. All histograms have the same bounds, from a tenth of a millisecond to 30 seconds. Wait times are
+//! `pool_acquires_pending`. All histograms have the same bounds, from a tenth of a millisecond to a minute. Wait times are
 //! exact while waits are few, and a weighted sample of one in sixteen where more than eight in ten milliseconds begin: see
 //! [`Timings`](pool_core::Timings).
 //!

@@ -173,7 +173,8 @@ fn put_status(sample: &mut Sample, status: &Status) {
     sample.set(&WAITERS, status.waiting as u64);
 }
 
-fn put_counters(sample: &mut Sample, counters: &Counters) {
+/// By how many gets ended in each way.
+pub(crate) fn put_outcomes(sample: &mut Sample, family: &'static Labelled, counters: &Counters) {
     for (outcome, number) in [
         ("ok", counters.gets_ok),
         ("timeout", counters.gets_timeout),
@@ -184,8 +185,12 @@ fn put_counters(sample: &mut Sample, counters: &Counters) {
         ("shed", counters.gets_shed),
         ("paused", counters.gets_paused),
     ] {
-        sample.set_by(&ACQUIRES, outcome, number);
+        sample.set_by(family, outcome, number);
     }
+}
+
+fn put_counters(sample: &mut Sample, counters: &Counters) {
+    put_outcomes(sample, &ACQUIRES, counters);
     sample.set(&ACQUIRES_STARTED, counters.gets_started);
     sample.set(&ACQUIRES_PENDING, counters.gets_pending());
     sample.set(&ACQUIRE_WAITS, counters.waits);

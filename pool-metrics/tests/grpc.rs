@@ -226,6 +226,8 @@ async fn a_connection_of_ones_own_shows_among_the_dedicated_ones_and_how_it_ende
     let queued =
         |of| value(&scrape, &format!("grpc_pool_{of}queue_time_seconds_count{{pool=\"p\"}}"));
     assert_eq!((queued("dedicated_"), queued("")), (1, 0));
+    let ok = |of| value(&scrape, &format!("{of}acquires_total{{pool=\"p\",outcome=\"ok\"}}"));
+    assert_eq!((ok("grpc_pool_dedicated_"), ok("pool_")), (1, 0));
     drop(own);
     timeout(SOON, pool.close(Duration::from_secs(1))).await.expect("nothing is in its way");
     let scrape = registry.render();

@@ -132,7 +132,7 @@ fn a_pool_has_all_of_its_series_from_the_beginning() {
     by("pool_info", "version", &format!("{}\",manager=\"Numbers", env!("CARGO_PKG_VERSION")));
     let bounds = [
         "0.0001", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25",
-        "0.5", "1", "2.5", "5", "10", "30", "+Inf",
+        "0.5", "1", "2.5", "5", "10", "30", "60", "+Inf",
     ];
     for bound in bounds {
         by("pool_wait_time_seconds_bucket", "le", bound);

@@ -4,6 +4,7 @@ use pool_core::{GroupStatus, Timings};
 use pool_tonic::{AddressStatus, ChannelCounters, ChannelPool, ChannelSnapshot};
 
 use crate::family::{Family, Labelled};
+use crate::pool::put_outcomes;
 use crate::sample::Sample;
 
 // The next four are gRFC A94's.
@@ -65,6 +66,12 @@ static DEDICATED_QUEUED: Family = Family::gauge(
     "grpc_pool_dedicated_queued_calls",
     "Calls, and others, that wait for a connection for themselves.",
 );
+
+static DEDICATED_ACQUIRES: Labelled = Family::counter(
+    "grpc_pool_dedicated_acquires_total",
+    "Calls, and others, that asked for a connection for themselves, by outcome.",
+)
+.by("outcome");
 
 static UPDATES: Labelled = Family::counter(
     "grpc_pool_resolver_updates_total",
@@ -170,6 +177,7 @@ fn put_dedicated(sample: &mut Sample, now: &ChannelSnapshot) {
     sample.set(&DEDICATED_MAX, status.max_connections as u64);
     sample.set(&DEDICATED_STREAMS, status.in_use as u64);
     sample.set(&DEDICATED_QUEUED, status.waiting as u64);
+    put_outcomes(sample, &DEDICATED_ACQUIRES, &now.dedicated_counters);
 }
 
 fn put_streams(sample: &mut Sample, pool: &ChannelPool) {
