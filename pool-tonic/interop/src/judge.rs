@@ -56,6 +56,10 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
         if goaways == 0 {
             fault("the server did not find pings too many".to_owned());
         }
+        let (failed, most) = (run.calls.failures.len(), run.case.callers);
+        if failed > most {
+            fault(format!("{failed} calls failed, of {most} that may have been on a connection"));
+        }
         if !is_asked(before, ASKED_AFTER) || !is_asked(after, 2 * ASKED_AFTER) {
             fault(format!("asked after {before:?}, and then after {after:?}"));
         }
@@ -107,6 +111,7 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
     }
     match run.incident {
         Incident::Stopped if is_answered_by_stopping(run, failure) => None,
+        Incident::Calmed { .. } if is_lost_with_its_connection(failure) => None,
         Incident::None
         | Incident::Stopped
         | Incident::NotServing { .. }
@@ -134,6 +139,12 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         }
         Incident::Killed { .. } | Incident::Frozen { .. } | Incident::Silent { .. } => None,
     }
+}
+
+/// Was it on a connection that its server closed when it complained? That closes at once, and a call that it has just
+/// read, and begun no handler for, is one of which its GOAWAY says that it may have been processed.
+fn is_lost_with_its_connection(failure: &Failure) -> bool {
+    failure.code == "UNAVAILABLE" && failure.message.contains("was lost") && !failure.begun
 }
 
 /// Is this how a server of this kind answers while it stops?
@@ -167,7 +178,7 @@ mod tests {
             Failure { id, began, took, code, message, begun: false }
         };
         let failures: Vec<_> = codes.iter().enumerate().map(failure).collect();
-        let calls = Calls { made: 10, failures, ..Calls::default() };
+        let calls = Calls { made: 10 + codes.len(), failures, ..Calls::default() };
         let case = case("freeze");
         let (client, connections, resent) = (Client::Pool, None, None);
         let (begun, seen, left) = (Some((1, 1)), 10, 0);
@@ -240,15 +251,28 @@ mod tests {
 
     #[test]
     fn after_a_complaint_pings_are_half_as_many_and_no_call_fails() {
-        let faults = |goaways, after: u32, codes: &[&str]| {
+        let of = |goaways, after: u32, codes: &[&str], message: &str, begun| {
             let (before, after) = (Some(ASKED_AFTER), Some(after * ASKED_AFTER));
             let incident = Incident::Calmed { goaways, before, after };
-            faults(&run(Peer::GrpcGo, incident, Instant::now(), codes)).len()
+            let mut run = run(Peer::GrpcGo, incident, Instant::now(), codes);
+            for failure in &mut run.calls.failures {
+                message.clone_into(&mut failure.message);
+                failure.begun = begun;
+            }
+            faults(&run).len()
         };
+        let faults = |goaways, after, codes: &[&str]| of(goaways, after, codes, "reset", false);
         assert_eq!(faults(1, 2, &[]), 0);
         assert_eq!(faults(0, 2, &[]), 1);
         assert_eq!(faults(1, 1, &[]), 1);
         assert_eq!(faults(1, 2, &["UNAVAILABLE"]), 1);
+        // But for those that it had read when it closed the connection.
+        assert_eq!(of(1, 2, &["UNAVAILABLE"], "the connection was lost", false), 0);
+        assert_eq!(of(1, 2, &["UNAVAILABLE"], "the connection was lost", true), 1);
+        assert_eq!(of(1, 2, &["UNKNOWN"], "the connection was lost", false), 1);
+        let callers = case("freeze").callers;
+        let all = vec!["UNAVAILABLE"; callers + 1];
+        assert_eq!(of(1, 2, &all, "the connection was lost", false), 1);
     }
 
     #[test]
