@@ -147,7 +147,11 @@ impl Line {
     }
 
     /// Adds one at the end, or in front. Says where it stands, and whether it is odd.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "each wait does it once, and what else there is of such rings decided it"
+    )]
     pub(super) fn push(
         &mut self,
         waker: Waker,
@@ -201,7 +205,11 @@ impl Line {
     }
 
     /// Takes the first one out.
-    #[inline]
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "each wait does it once, and what else there is of such rings decided it"
+    )]
     pub(super) fn pop(&mut self) -> Option<Gone> {
         let Entry { waker, deadline, stand, odd, .. } = self.ring.pop_front()?;
         if self.gaps > 0 {
