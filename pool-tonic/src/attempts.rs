@@ -1,13 +1,14 @@
 //! The attempts of a call, told to whom it bears.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tonic::Code;
+
+use crate::user::contain;
 
 /// Is told of the attempts of calls: each time that one is given to a connection, and how that ended. For metrics by
 /// method, as those of gRFC A66 (attempts) and A96 (retries).
@@ -75,7 +76,7 @@ impl ObserveAttempts {
     }
 
     fn tell(&self, what: impl FnOnce(&dyn AttemptObserver)) {
-        let _ = catch_unwind(AssertUnwindSafe(|| what(&*self.0)));
+        contain(|| what(&*self.0));
     }
 }
 

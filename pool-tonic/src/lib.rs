@@ -178,6 +178,7 @@ mod state_watch;
 mod stats;
 mod trace;
 mod transport;
+mod user;
 
 pub use attempts::{AttemptObserver, ObserveAttempts, Retries};
 pub use balance::{

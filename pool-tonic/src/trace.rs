@@ -14,9 +14,6 @@
 //! A subscriber that panics when it is told of an event, or of a span's begin or end, does so alone.
 
 #[cfg(feature = "tracing")]
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
-#[cfg(feature = "tracing")]
 mod events;
 #[cfg(not(feature = "tracing"))]
 mod off;
@@ -30,9 +27,3 @@ pub(crate) use self::{
     events::{endpoint, state},
     spans::{CallSpan, ConnectSpan, Propagate},
 };
-
-/// The code of a user, who may panic where nobody is to get the panic.
-#[cfg(feature = "tracing")]
-fn contain<T>(tell: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(tell)).ok()
-}

@@ -1,7 +1,6 @@
 //! Events of endpoints.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use pool_core::RecentEvents;
 
 use super::outlier::EjectedBy;
 use crate::trace;
+use crate::user::contain;
 
 /// Is told what becomes of endpoints, after it was done and outside every lock, so it may call back into the pool. A
 /// panic in it is contained.
@@ -107,7 +107,7 @@ impl Observed {
     pub(crate) fn tell(&self, recent: &RecentEvents<EndpointEvent>, event: EndpointEvent) {
         trace::endpoint(&self.pool, &event);
         if let Some(observer) = &self.observer {
-            let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&event)));
+            contain(|| observer.event(&event));
         }
         recent.add(event.cut_short());
     }

@@ -29,7 +29,6 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -49,6 +48,7 @@ use crate::connectivity::ConnectivityState;
 use crate::error::ConnectError;
 use crate::state_watch::StateWatch;
 use crate::stats::Totals;
+use crate::user::contain;
 
 /// How long a question may take to a source that is polled.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
@@ -286,12 +286,8 @@ impl Task {
         let source = self.source.as_mut().expect("bug: a task of a resolver without its source");
         let mut question = source.resolve(&self.target);
         let question = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| question.as_mut().poll(cx)));
-            polled.unwrap_or_else(|panic| {
-                // What a panic carries may panic when it is dropped.
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-                Poll::Ready(Err(ResolveError::new("its resolver panicked")))
-            })
+            let polled = contain(|| question.as_mut().poll(cx));
+            polled.unwrap_or_else(|| Poll::Ready(Err(ResolveError::new("its resolver panicked"))))
         });
         let mode = self.mode;
         let bounded = async {

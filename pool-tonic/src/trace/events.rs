@@ -2,9 +2,9 @@
 
 use tracing::{debug, warn};
 
-use super::contain;
 use crate::balance::EndpointEvent;
 use crate::connectivity::ConnectivityState;
+use crate::user::contain;
 
 /// What became of an endpoint.
 pub(crate) fn endpoint(pool: &str, event: &EndpointEvent) {

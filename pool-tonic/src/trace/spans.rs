@@ -9,11 +9,11 @@ use tracing::field::Empty;
 use tracing::instrument::Instrumented;
 use tracing::{Instrument, Span, debug, info_span};
 
-use super::contain;
 use crate::code::code_name;
 use crate::error::ConnectError;
 use crate::options::ServedBy;
 use crate::pool::CallConfig;
+use crate::user::contain;
 
 /// What OpenTelemetry's layer takes for the status of a span.
 const FAILED: &str = "ERROR";
