@@ -18,7 +18,9 @@
 //!
 //! Every client has its own defaults. In the scenarios that name connections the pool is told their number
 //! and the server allows 1,000 streams; each of these is there again with nothing set on either side, at 0.9
-//! of the bar. That of the calls that take 5 ms keeps its server's limit there, which is what it is about.
+//! of the bar. That of the calls that take 5 ms keeps its server's limit there, which is what it is about. Calls with
+//! a deadline are held to the bar of those without; raw h2 keeps none, and the preview takes none. Where much is
+//! streamed there is a `Channel` with larger windows as well.
 //!
 //! The table goes to standard output, the figures to `bench/rpc.json` in the target folder. A call of the
 //! pool that fails fails the benchmark.
@@ -29,8 +31,8 @@ use std::time::Duration;
 use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, Samples, rotate};
 use benches::rpc::{
-    Balanced, Call, Clients, Connections, Failure, Grpc, H2, InTurn, Kind, OneChannel, Pooled,
-    Sample, Scenario, Server, System, Until, measure, runtime, serve,
+    Balanced, Call, Clients, Connections, Failure, Grpc, H2, InTurn, Kind, LargeWindows,
+    OneChannel, Pooled, Sample, Scenario, Server, System, Until, measure, runtime, serve,
 };
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -45,9 +47,10 @@ const CPU: &str = "us CPU/call";
 const BESIDE: &str = "stream MiB/s";
 
 /// What a round measures, in this order.
-const SYSTEMS: &[Entry<Measure>] = &[
+const SYSTEMS: &[Entry<Client>] = &[
     entry::<Clients<Pooled>>(),
     entry::<Clients<OneChannel>>(),
+    entry::<Clients<LargeWindows>>(),
     entry::<Clients<InTurn>>(),
     entry::<Clients<Balanced>>(),
     entry::<H2>(),
@@ -86,6 +89,13 @@ impl Row {
         row.scenario.call = Call::unary(Duration::from_millis(5));
         row.scenario.limit = Some(100);
         row
+    }
+
+    /// Each with a deadline that none of them comes to.
+    fn timed(mut self) -> Self {
+        self.scenario.title += ", with a deadline";
+        self.scenario.call.timeout = Some(Duration::from_secs(10));
+        self
     }
 
     /// One stream after the other.
@@ -134,6 +144,7 @@ fn rows() -> Vec<Row> {
     }
     rows.push(Row::slow("at most 8 connections", Connections::AtMost(8)));
     rows.push(Row::slow("nothing set", Connections::Unset).unset());
+    rows.push(Row::unary(16, Connections::Unset, [1.6, 1.5], 0.78).unset().timed());
     rows.push(Row::beside());
     rows.push(Row::stream("server stream of 125 MiB", Kind::ServerStream));
     rows.push(Row::stream("client stream of 125 MiB", Kind::ClientStream));
@@ -146,12 +157,17 @@ fn rate(call: &Call) -> (&'static str, f64) {
     call.mib().map_or((CALLS, 1.0), |mib| (MIB, mib))
 }
 
-/// What measures a system once, after a warm-up of some time.
-type Measure = fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>;
+/// A system without its type.
+#[derive(Clone, Copy)]
+struct Client {
+    sits_out: fn(&Scenario) -> bool,
+    /// Measures it once, after a warm-up of some time.
+    measure: fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>,
+}
 
-/// One that is told a number of connections takes part where there is one.
-const fn entry<S: System>() -> Entry<Measure> {
-    Entry { name: S::NAME, always: !S::COUNTED, measure: measure::<S> }
+const fn entry<S: System>() -> Entry<Client> {
+    let measure = Client { sits_out: S::sits_out, measure: measure::<S> };
+    Entry { name: S::NAME, always: true, measure }
 }
 
 /// Calls, side by side.
@@ -188,7 +204,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for row in rows() {
         let mut systems = asked.clone();
-        systems.retain(|entry| entry.always || row.scenario.connections != Connections::Unset);
+        systems.retain(|entry| !(entry.measure.sits_out)(&row.scenario));
         for threads in [1, 2] {
             let threaded = format!("{}, {threads} {}", row.scenario.title, plural(threads));
             if systems.is_empty() || !options.has(&threaded) {
@@ -196,8 +212,8 @@ fn run(options: &Options) -> Result<(), Failure> {
             }
             let server = Server::start(row.scenario.limit)?;
             let runtime = runtime(threads);
-            let samples = rotate(&systems, options.rounds(3), |measure| {
-                measure(&runtime, &row.scenario, server.uri(), time / 3, Until::Time(time))
+            let samples = rotate(&systems, options.rounds(3), |client| {
+                (client.measure)(&runtime, &row.scenario, server.uri(), time / 3, Until::Time(time))
             })?;
             for (system, samples) in &samples {
                 let mut failures = samples.iter().filter_map(|sample| sample.failure.as_ref());
@@ -257,7 +273,7 @@ fn only_calls(options: &Options, calls: usize) -> Result<(), Failure> {
     let server = Server::start(row.scenario.limit)?;
     for system in options.systems(SYSTEMS)? {
         let until = Until::Calls(calls);
-        let measure = system.measure;
+        let Client { measure, .. } = system.measure;
         let sample = measure(&runtime(1), &row.scenario, server.uri(), Duration::ZERO, until)?;
         if let Some(failure) = sample.failure {
             return Err(failure);

@@ -331,14 +331,27 @@ async fn requests_carry_the_origin() {
 
 #[tokio::test]
 async fn the_server_is_told_the_settings() {
+    let unset = |builder: ChannelPoolBuilder| builder;
+    let defaults = [(0x4, 2 << 20), (0x5, 32 << 10), (0x6, 16 << 10)];
+    assert_told(unset, defaults, 5 << 20).await;
+    let set = |builder: ChannelPoolBuilder| {
+        builder
+            .initial_stream_window_size(70_000)
+            .initial_connection_window_size(1 << 20)
+            .max_frame_size(1 << 16)
+            .http2_max_header_list_size(9_000)
+    };
+    assert_told(set, [(0x4, 70_000), (0x5, 1 << 16), (0x6, 9_000)], 1 << 20).await;
+}
+
+/// A server reads these settings, and that the connection has this window.
+async fn assert_told(
+    set: impl FnOnce(ChannelPoolBuilder) -> ChannelPoolBuilder,
+    expected: [(u8, u32); 3],
+    window: u32,
+) {
     let peer = peer::Peer::listen().await.unwrap();
-    let pool = ChannelPool::builder(peer.uri())
-        .initial_stream_window_size(70_000)
-        .initial_connection_window_size(1 << 20)
-        .max_frame_size(1 << 15)
-        .http2_max_header_list_size(9_000)
-        .build()
-        .unwrap();
+    let pool = set(ChannelPool::builder(peer.uri())).build().unwrap();
     let call = tokio::spawn({
         let mut client = client(&pool);
         async move { client.unary(ask(Do::Echo)).await }
@@ -353,14 +366,14 @@ async fn the_server_is_told_the_settings() {
     soon(stream.read_exact(&mut settings)).await.unwrap();
     let settings: Vec<_> =
         settings.chunks(6).map(|s| (s[1], u32::from_be_bytes([s[2], s[3], s[4], s[5]]))).collect();
-    for expected in [(0x4, 70_000), (0x5, 1 << 15), (0x6, 9_000)] {
+    for expected in expected {
         assert!(settings.contains(&expected), "{expected:?} in {settings:?}");
     }
     let mut update = [0; 13];
     soon(stream.read_exact(&mut update)).await.unwrap();
     assert_eq!(update[3], 8, "then comes WINDOW_UPDATE");
     let added = u32::from_be_bytes([update[9], update[10], update[11], update[12]]);
-    assert_eq!(added, (1 << 20) - 65_535);
+    assert_eq!(added, window - 65_535);
     call.abort();
 }
 

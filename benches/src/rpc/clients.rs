@@ -12,7 +12,7 @@ use tonic::{Response, Streaming};
 
 use super::proto::Answer;
 use super::proto::echo_client::EchoClient;
-use super::{Call, Caller, Connections, Failure, Kind, System};
+use super::{Call, Caller, Connections, Failure, Kind, Scenario, System};
 
 /// What a generated client runs on: the bounds of generated clients under one name.
 pub trait Transport:
@@ -46,8 +46,10 @@ pub trait Stack: Clone + Send + Sync + 'static {
     /// As [`System::NAME`].
     const NAME: &'static str;
 
-    /// As [`System::COUNTED`].
-    const COUNTED: bool = false;
+    /// As [`System::sits_out`].
+    fn sits_out(_: &Scenario) -> bool {
+        false
+    }
 
     /// What a client runs on.
     type Transport: Transport;
@@ -97,15 +99,40 @@ impl Stack for OneChannel {
     }
 }
 
+/// One `Channel` with the setting that makes its streams faster, and calls beside them slower: larger windows than its
+/// defaults, which are the pool's, too.
+#[derive(Clone, Debug)]
+pub struct LargeWindows;
+
+impl Stack for LargeWindows {
+    const NAME: &'static str = "channel, large windows";
+
+    type Transport = Channel;
+
+    fn sits_out(scenario: &Scenario) -> bool {
+        !scenario.streams()
+    }
+
+    fn transports(uri: &str, _: Connections) -> Result<Vec<Channel>, Failure> {
+        let endpoint = Endpoint::from_shared(uri.to_owned())?
+            .initial_stream_window_size(16 << 20)
+            .initial_connection_window_size(16 << 20);
+        Ok(vec![endpoint.connect_lazy()])
+    }
+}
+
 /// As many `Channel`s as there are to be connections, in turn.
 #[derive(Clone, Debug)]
 pub struct InTurn;
 
 impl Stack for InTurn {
     const NAME: &'static str = "channels in turn";
-    const COUNTED: bool = true;
 
     type Transport = Channel;
+
+    fn sits_out(scenario: &Scenario) -> bool {
+        scenario.connections == Connections::Unset
+    }
 
     fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?;
@@ -119,9 +146,12 @@ pub struct Balanced;
 
 impl Stack for Balanced {
     const NAME: &'static str = "balance_list";
-    const COUNTED: bool = true;
 
     type Transport = Channel;
+
+    fn sits_out(scenario: &Scenario) -> bool {
+        scenario.connections == Connections::Unset
+    }
 
     fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?;
@@ -139,7 +169,10 @@ pub struct Clients<S: Stack> {
 
 impl<S: Stack> System for Clients<S> {
     const NAME: &'static str = S::NAME;
-    const COUNTED: bool = S::COUNTED;
+
+    fn sits_out(scenario: &Scenario) -> bool {
+        S::sits_out(scenario)
+    }
 
     async fn connect(uri: &str, connections: Connections) -> Result<Self, Failure> {
         let clients = S::transports(uri, connections)?.into_iter().map(EchoClient::new).collect();
@@ -169,7 +202,7 @@ impl<T: Transport> Caller for EchoClient<T> {
             bytes
         };
         let bytes = match call.kind {
-            Kind::Unary => one(self.unary(call.ask()).await?),
+            Kind::Unary => one(self.unary(call.request()).await?),
             Kind::ServerStream => all(self.server_stream(call.ask()).await?, read).await?,
             Kind::ClientStream => one(self.client_stream(asks()).await?),
             Kind::Bidi => all(self.bidi(asks()).await?, read).await?,

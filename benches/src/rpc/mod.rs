@@ -19,8 +19,9 @@ use cpu_time::ProcessTime;
 use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
+use tonic::Request;
 
-pub use clients::{Balanced, Clients, InTurn, OneChannel, Pooled, Stack, Transport};
+pub use clients::{Balanced, Clients, InTurn, LargeWindows, OneChannel, Pooled, Stack, Transport};
 pub use h2::H2;
 pub use preview::Grpc;
 pub use server::{Server, serve};
@@ -51,9 +52,10 @@ pub trait System: Caller {
     /// The name in the table and in the file.
     const NAME: &'static str;
 
-    /// Is it one only with a number of connections? If so, the system is left out of the scenarios that
-    /// give none.
-    const COUNTED: bool = false;
+    /// Is it left out of this scenario?
+    fn sits_out(_: &Scenario) -> bool {
+        false
+    }
 
     /// A client of the server at `uri`, with its own defaults but for the number of connections.
     fn connect(
@@ -119,17 +121,19 @@ pub struct Call {
     pub messages: u32,
     /// How long the server takes for an answer, if unary.
     pub delay: Duration,
+    /// How long it may take, if unary.
+    pub timeout: Option<Duration>,
 }
 
 impl Call {
     /// A unary call of 100 bytes that is answered after `delay`.
     pub const fn unary(delay: Duration) -> Self {
-        Self { kind: Kind::Unary, size: 100, messages: 1, delay }
+        Self { kind: Kind::Unary, size: 100, messages: 1, delay, timeout: None }
     }
 
     /// A call that streams `mib` MiB, in messages of 64 KiB.
     pub const fn stream(kind: Kind, mib: u32) -> Self {
-        Self { kind, size: 64 * 1024, messages: mib * 16, delay: Duration::ZERO }
+        Self { kind, size: 64 * 1024, messages: mib * 16, ..Self::unary(Duration::ZERO) }
     }
 
     /// How many messages the client sends.
@@ -166,6 +170,15 @@ impl Call {
         Err(format!("{bytes} bytes were answered, not {}", answers * self.size).into())
     }
 
+    /// The same with its deadline in the request's metadata, if it has one.
+    fn request(&self) -> Request<Ask> {
+        let mut request = Request::new(self.ask());
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
     /// The MiB that it streams one way; `None` if it is unary.
     pub fn mib(&self) -> Option<f64> {
         let bytes = f64::from(self.messages) * self.size as f64;
@@ -188,6 +201,13 @@ pub struct Scenario {
     pub connections: Connections,
     /// The server's limit of streams on a connection, if it has one.
     pub limit: Option<u32>,
+}
+
+impl Scenario {
+    /// Does it stream, if only beside its calls?
+    pub fn streams(&self) -> bool {
+        self.beside.unwrap_or(self.call).kind != Kind::Unary
+    }
 }
 
 /// A runtime for a client.

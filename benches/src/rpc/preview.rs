@@ -12,7 +12,7 @@ use grpc::credentials::LocalChannelCredentials;
 use prost::Message as _;
 
 use super::proto::{Answer, Ask};
-use super::{Call, Caller, Connections, Failure, System};
+use super::{Call, Caller, Connections, Failure, Scenario, System};
 
 /// One `grpc::client::Channel`, which has one connection to a server. It leaves Nagle's algorithm on, and has no
 /// setting for that: where few calls run, each waits some 40 ms for the acknowledgement of what was sent before.
@@ -21,6 +21,11 @@ pub struct Grpc(Channel);
 
 impl System for Grpc {
     const NAME: &'static str = "grpc";
+
+    /// It takes no deadline.
+    fn sits_out(scenario: &Scenario) -> bool {
+        scenario.call.timeout.is_some()
+    }
 
     async fn connect(uri: &str, _: Connections) -> Result<Self, Failure> {
         let target = format!("dns:///{}", uri.trim_start_matches("http://"));

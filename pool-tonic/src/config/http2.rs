@@ -17,7 +17,7 @@ pub(super) fn check(http2: &Http2) -> Result<(), ConfigError> {
     for (setting, value, (min, max)) in [
         ("initial_stream_window_size", http2.stream_window, (1, MAX_WINDOW)),
         ("initial_connection_window_size", http2.connection_window, connection),
-        ("max_frame_size", http2.max_frame_size.unwrap_or(FRAME_SIZES.0), FRAME_SIZES),
+        ("max_frame_size", http2.max_frame_size, FRAME_SIZES),
         ("http2_max_header_list_size", http2.max_header_list_size, (1, u32::MAX)),
     ] {
         if !(min..=max).contains(&value) {
@@ -43,9 +43,11 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// The largest frame that the server may send, in bytes. `None` is the default of HTTP/2, 16 KiB.
+    /// The largest frame that the server may send, in bytes (RFC 9113, section 6.5.2). `None` is the default, 32 KiB:
+    /// streams are faster than with the 16 KiB that HTTP/2 begins with, and calls beside them are, too.
     pub fn max_frame_size(mut self, size: impl Into<Option<u32>>) -> Self {
-        self.transport.http2.max_frame_size = size.into();
+        self.transport.http2.max_frame_size =
+            size.into().unwrap_or(Http2::default().max_frame_size);
         self
     }
 
