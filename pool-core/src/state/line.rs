@@ -4,6 +4,7 @@
 //! the position follows from it, afterwards it is searched for. When one has left, its stand may come to
 //! another one that joins in front: the mailbox tells them apart.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::task::Waker;
 use std::time::Duration;
@@ -18,13 +19,15 @@ pub(super) struct Line {
     /// The stand of the next that joins at the end. Numbers begin in the middle, since some join in front.
     next: u64,
     gaps: usize,
-    /// The stand of the first regular one, or of the next one to join.
-    regular: u64,
+    /// No regular one stands before this. It is sought from here on when it is asked for, so that those who are served
+    /// need not look at the one behind them, whose entry another thread has written.
+    regular: Cell<u64>,
     /// The deadline of the last regular one.
     last_regular: Moment,
 }
 
-/// One that waits, or the gap that it has left.
+/// One that waits, or the gap that it has left. It lies in one line of the cache.
+#[repr(align(64))]
 pub(super) struct Entry {
     /// `None` for a gap.
     waker: Option<Waker>,
@@ -74,7 +77,7 @@ impl Default for Line {
             ring: VecDeque::new(),
             next: FIRST_STAND,
             gaps: 0,
-            regular: FIRST_STAND,
+            regular: Cell::new(FIRST_STAND),
             last_regular: Moment::default(),
         }
     }
@@ -113,8 +116,19 @@ impl Line {
         self.next
     }
 
+    /// The regular ones stand in the order of their deadlines, so this one's is the nearest. Each entry is passed once.
     pub(super) fn first_regular(&self) -> Option<&Entry> {
-        self.ring.get(self.find(self.regular)?)
+        let regular = self.regular.get();
+        let first = self.first()?.stand;
+        let from = if regular <= first {
+            0
+        } else {
+            let behind = || self.ring.partition_point(|entry| entry.stand < regular);
+            self.find(regular).unwrap_or_else(behind)
+        };
+        let found = self.ring.range(from..).find(|entry| entry.waits() && !entry.odd);
+        self.regular.set(found.map_or(self.next, |entry| entry.stand));
+        found
     }
 
     /// All, in their order.
@@ -180,11 +194,6 @@ impl Line {
         let deadline = if odd { deadline } else { deadline.max(last) };
         if !odd {
             self.last_regular = deadline;
-            if self.ring.is_empty() {
-                self.regular = stand;
-            }
-        } else if self.regular == stand {
-            self.regular = self.next;
         }
         self.ring.push_back(Entry { deadline, stand, odd, ..entry });
         (stand, odd)
@@ -195,7 +204,7 @@ impl Line {
         let regular = self.first_regular().map(|regular| regular.deadline);
         let odd = regular.is_some_and(|deadline| deadline < entry.deadline);
         if !odd {
-            self.regular = stand;
+            self.regular.set(stand);
             let is_empty = self.ring.is_empty();
             self.last_regular =
                 if is_empty { entry.deadline } else { self.last_regular.max(entry.deadline) };
@@ -215,12 +224,6 @@ impl Line {
         if self.gaps > 0 {
             self.drop_gaps_in_front();
         }
-        match self.ring.front() {
-            // The one that was first is gone, regular or not, and this one comes next.
-            Some(first) if !first.odd => self.regular = first.stand,
-            _ if stand == self.regular => self.seek_regular(0),
-            _ => {}
-        }
         Some(Gone { waker: waker?, deadline, stand, odd })
     }
 
@@ -237,9 +240,6 @@ impl Line {
         let waker = entry.waker.take()?;
         let gone = Gone { waker, deadline: entry.deadline, stand, odd: entry.odd };
         self.gaps += 1;
-        if stand == self.regular {
-            self.seek_regular(position + 1);
-        }
         while self.ring.back().is_some_and(|last| !last.waits()) {
             self.ring.pop_back();
             self.gaps -= 1;
@@ -257,14 +257,6 @@ impl Line {
             self.ring.pop_front();
             self.gaps -= 1;
         }
-    }
-
-    /// Finds the first regular one from here on: the regular ones behind the first stand behind it, so every
-    /// entry is passed once.
-    fn seek_regular(&mut self, from: usize) {
-        let mut behind = self.ring.range(from.min(self.ring.len())..);
-        let regular = behind.find(|entry| entry.waits() && !entry.odd);
-        self.regular = regular.map_or(self.next, |entry| entry.stand);
     }
 
     fn find(&self, stand: u64) -> Option<usize> {
