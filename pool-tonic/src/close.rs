@@ -14,8 +14,8 @@ impl ChannelPool {
     /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones have
     /// until `grace` to finish, and so have the holders of [exclusive](Self::exclusive) connections, who may go on making
     /// calls until then, and each of whom counts as a call. Then they are cut: calls end with `UNAVAILABLE`, and their servers see the connection
-    /// end, by which they cancel what still runs. Returns when no socket and no timer is left; the pool's tasks
-    /// have ended then, or are about to.
+    /// end, by which they cancel what still runs. Returns when no socket and no timer is left, but
+    /// [those](CloseReport::connections_left) that nobody drives; the pool's tasks have ended then, or are about to.
     ///
     /// # Panics
     ///
@@ -53,7 +53,8 @@ impl ChannelPool {
             let _ = timeout(CUT_TIMEOUT, register.empty()).await;
             shared.leases + dedicated.leases
         };
-        CloseReport { calls_cut, waited: started.elapsed() }
+        let connections_left = register.len();
+        CloseReport { calls_cut, connections_left, waited: started.elapsed() }
     }
 
     /// Closes the pool at once: calls that wait, new and running ones fail with `UNAVAILABLE`.

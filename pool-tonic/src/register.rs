@@ -83,12 +83,17 @@ impl Register {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows().rows.len()
+    }
+
     /// Waits until nothing is left.
     pub(crate) async fn empty(&self) {
         loop {
             // From here on no leaving is missed.
             let left = self.left.notified();
-            if self.rows().rows.is_empty() {
+            if self.len() == 0 {
                 return;
             }
             left.await;

@@ -13,7 +13,8 @@ use memory::{eventually, in_memory, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
-use tokio::task::JoinHandle;
+use tokio::runtime;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -251,6 +252,7 @@ async fn connections_of_all_kinds_and_at_all_stages_end_with_the_pool() {
     let mut mute = Raw::mute(network.arrival().await).await.unwrap();
 
     let report = eventually(pool.close(10 * SECOND)).await;
+    assert_eq!(report.connections_left, 0);
     assert_eq!(report.calls_cut, 3, "two calls, and one who has a connection for itself");
     assert!((10..=11).contains(&report.waited.as_secs()), "{report:?}");
     for call in [call, running, dialling] {
@@ -266,4 +268,28 @@ async fn connections_of_all_kinds_and_at_all_stages_end_with_the_pool() {
     drop(client);
     assert!(pool.connection_list().is_empty());
     until(|| tasks() == before).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_drives_is_left_and_counted() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.build().unwrap();
+    // Connections live in the runtime of the first call: one that runs only while a thread waits in it.
+    let elsewhere = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let connecting = spawn_blocking({
+        let pool = pool.clone();
+        move || {
+            elsewhere.block_on(pool.wait_ready(Instant::now() + 60 * SECOND)).unwrap();
+            elsewhere
+        }
+    });
+    let mut peer = network.accept(100).await;
+    let elsewhere = connecting.await.unwrap();
+    let report = pool.close(10 * SECOND).await;
+    assert_eq!((report.calls_cut, report.connections_left), (0, 1));
+    assert!((15..=16).contains(&report.waited.as_secs()), "{report:?}");
+    // Driven on, it goes.
+    let closing = spawn_blocking(move || elsewhere.block_on(pool.close(10 * SECOND)));
+    assert_eq!(closing.await.unwrap().connections_left, 0);
+    eventually(peer.closed()).await;
 }
