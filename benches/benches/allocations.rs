@@ -104,7 +104,7 @@ const fn get<S: Pool>() -> Entry<Measure> {
             checkout::measure::<S>(&runtime, &scenario);
         }))
     }
-    Entry { name: S::NAME, always: true, measure: run::<S> }
+    Entry { name: S::NAME, measure: run::<S> }
 }
 
 const fn call<S: System>() -> Entry<Measure> {
@@ -132,7 +132,7 @@ const fn call<S: System>() -> Entry<Measure> {
             None => Ok(counted),
         }
     }
-    Entry { name: S::NAME, always: true, measure: run::<S> }
+    Entry { name: S::NAME, measure: run::<S> }
 }
 
 /// Allocations, side by side.

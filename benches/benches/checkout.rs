@@ -40,7 +40,7 @@ const BASELINE: &str = Deadpool::NAME;
 const UNIT: &str = "ns";
 
 /// What a round measures, in this order.
-const SYSTEMS: &[Entry<Measure>] = &[
+const SYSTEMS: &[Entry<Contender>] = &[
     entry::<PoolCore>(),
     entry::<PoolCoreOwned>(),
     entry::<Deadpool>(),
@@ -55,7 +55,7 @@ const SYSTEMS: &[Entry<Measure>] = &[
 ];
 
 /// The same where one resource is shared: no other pool does that, so it is compared with what one would write.
-const SHARING: &[Entry<Measure>] =
+const SHARING: &[Entry<Contender>] =
     &[entry::<PoolCorePlaces>(), entry::<SharedPermits>(), entry::<Permits>(), entry::<Shared>()];
 
 /// A ratio of this project's pool to `baseline`, at most.
@@ -174,12 +174,17 @@ const SHARED: &[Scenario] = &[
     },
 ];
 
-/// What measures a system once.
-type Measure = fn(&Runtime, &Scenario) -> f64;
+/// What is done with a system.
+#[derive(Clone, Copy)]
+struct Contender {
+    /// One that does not wait takes part where nobody has to.
+    waits: bool,
+    /// Measures it once.
+    measure: fn(&Runtime, &Scenario) -> f64,
+}
 
-/// One that does not wait takes part where nobody has to.
-const fn entry<S: System>() -> Entry<Measure> {
-    Entry { name: S::NAME, always: S::WAITS, measure: measure::<S> }
+const fn entry<S: System>() -> Entry<Contender> {
+    Entry { name: S::NAME, measure: Contender { waits: S::WAITS, measure: measure::<S> } }
 }
 
 /// Getting and returning, side by side.
@@ -211,12 +216,12 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
 fn compare(
     options: &Options,
     scenario: &Scenario,
-    systems: &[Entry<Measure>],
+    systems: &[Entry<Contender>],
     baseline: &str,
     bars: &[Bar],
 ) -> Result<Vec<Figure>, Infallible> {
     let mut systems = options.systems(systems).unwrap_or_default();
-    systems.retain(|entry| entry.always || !scenario.contended());
+    systems.retain(|entry| entry.measure.waits || !scenario.contended());
     if systems.is_empty() || !options.has(scenario.title) {
         return Ok(Vec::new());
     }
@@ -225,8 +230,8 @@ fn compare(
         scenario.gets /= 4;
     }
     let runtime = scenario.runtime();
-    let samples = rotate(&systems, options.rounds(5), |measure| {
-        Ok::<_, Infallible>(measure(&runtime, &scenario))
+    let samples = rotate(&systems, options.rounds(5), |contender| {
+        Ok::<_, Infallible>((contender.measure)(&runtime, &scenario))
     })?;
     let figures = report::figures(scenario.title, UNIT, options.baseline(baseline), samples);
     print!("{}", report::table(&figures, bars));

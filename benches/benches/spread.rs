@@ -50,7 +50,7 @@ const SYSTEMS: &[Entry<System>] = &[
 ];
 
 const fn entry(name: &'static str, system: System) -> Entry<System> {
-    Entry { name, always: true, measure: system }
+    Entry { name, measure: system }
 }
 
 /// The calls of a server, by its number.

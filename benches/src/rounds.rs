@@ -79,8 +79,6 @@ impl Options {
 pub struct Entry<M> {
     /// Its name.
     pub name: &'static str,
-    /// Does it take part in every scenario?
-    pub always: bool,
     /// What measures it.
     pub measure: M,
 }
@@ -125,7 +123,7 @@ mod tests {
     }
 
     const fn entry(name: &'static str) -> Entry<&'static str> {
-        Entry { name, always: true, measure: name }
+        Entry { name, measure: name }
     }
 
     #[test]

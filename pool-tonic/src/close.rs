@@ -14,8 +14,9 @@ impl ChannelPool {
     /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones have
     /// until `grace` to finish, and so have the holders of [exclusive](Self::exclusive) connections, who may go on making
     /// calls until then, and each of whom counts as a call. Then they are cut: calls end with `UNAVAILABLE`, and their servers see the connection
-    /// end, by which they cancel what still runs. Returns when no socket and no timer is left, but
-    /// [those](CloseReport::connections_left) that nobody drives; the pool's tasks have ended then, or are about to.
+    /// end, by which they cancel what still runs. Returns when no socket and no timer is left; the pool's
+    /// tasks have ended then, or are about to. Where nobody drives the runtime that the connections live in, it returns
+    /// five seconds after the grace, and [says](CloseReport::connections_left) how many are left.
     ///
     /// # Panics
     ///

@@ -234,8 +234,8 @@ pub struct ConnectionStatus {
 pub struct CloseReport {
     /// Calls that were still running when the grace was over, and were ended with `UNAVAILABLE`.
     pub calls_cut: usize,
-    /// Connections whose sockets were still open five seconds after they were cut: none, but where nobody drives the
-    /// runtime that they live in, that of the first call.
+    /// Connections, and attempts to connect, that were not gone five seconds after the grace: none, unless nobody drives
+    /// the runtime that they live in.
     pub connections_left: usize,
     /// How long it took.
     pub waited: Duration,

@@ -107,7 +107,7 @@ const fn entry<const UNITS: usize>(
     name: &'static str,
     measure: Measure<UNITS>,
 ) -> Entry<Measure<UNITS>> {
-    Entry { name, always: true, measure }
+    Entry { name, measure }
 }
 
 fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {

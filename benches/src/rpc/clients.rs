@@ -99,7 +99,7 @@ impl Stack for OneChannel {
     }
 }
 
-/// One `Channel` with the setting that makes its streams faster, and calls beside them slower: larger windows than its
+/// One `Channel` with settings that make its streams faster, and calls beside them slower: larger windows than its
 /// defaults, which are the pool's, too.
 #[derive(Clone, Debug)]
 pub struct LargeWindows;

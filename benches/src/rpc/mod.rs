@@ -57,7 +57,7 @@ pub trait System: Caller {
         false
     }
 
-    /// A client of the server at `uri`, with its own defaults but for the number of connections.
+    /// A client of the server at `uri`, with its own defaults but for the number of connections and what its name says.
     fn connect(
         uri: &str,
         connections: Connections,
@@ -154,6 +154,15 @@ impl Call {
         }
     }
 
+    /// The same with its deadline in the request's metadata, if it has one.
+    fn request(&self) -> Request<Ask> {
+        let mut request = Request::new(self.ask());
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        request
+    }
+
     /// Is this how many bytes the answers have to have, taken together?
     ///
     /// # Errors
@@ -168,15 +177,6 @@ impl Call {
             return Ok(());
         }
         Err(format!("{bytes} bytes were answered, not {}", answers * self.size).into())
-    }
-
-    /// The same with its deadline in the request's metadata, if it has one.
-    fn request(&self) -> Request<Ask> {
-        let mut request = Request::new(self.ask());
-        if let Some(timeout) = self.timeout {
-            request.set_timeout(timeout);
-        }
-        request
     }
 
     /// The MiB that it streams one way; `None` if it is unary.

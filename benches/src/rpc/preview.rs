@@ -10,9 +10,10 @@ use grpc::client::{
 use grpc::core::{RecvMessage, RequestHeaders, SendMessage};
 use grpc::credentials::LocalChannelCredentials;
 use prost::Message as _;
+use tokio::time::Instant;
 
 use super::proto::{Answer, Ask};
-use super::{Call, Caller, Connections, Failure, Scenario, System};
+use super::{Call, Caller, Connections, Failure, System};
 
 /// One `grpc::client::Channel`, which has one connection to a server. It leaves Nagle's algorithm on, and has no
 /// setting for that: where few calls run, each waits some 40 ms for the acknowledgement of what was sent before.
@@ -21,11 +22,6 @@ pub struct Grpc(Channel);
 
 impl System for Grpc {
     const NAME: &'static str = "grpc";
-
-    /// It takes no deadline.
-    fn sits_out(scenario: &Scenario) -> bool {
-        scenario.call.timeout.is_some()
-    }
 
     async fn connect(uri: &str, _: Connections) -> Result<Self, Failure> {
         let target = format!("dns:///{}", uri.trim_start_matches("http://"));
@@ -37,7 +33,11 @@ impl System for Grpc {
 impl Caller for Grpc {
     async fn call(&mut self, call: &Call, read: &AtomicUsize) -> Result<(), Failure> {
         let headers = RequestHeaders::new().with_method_name(call.kind.path());
-        let (mut sender, mut receiver) = self.0.invoke(headers, CallOptions::new()).await;
+        let mut options = CallOptions::new();
+        if let Some(timeout) = call.timeout {
+            options.set_deadline((Instant::now() + timeout).into());
+        }
+        let (mut sender, mut receiver) = self.0.invoke(headers, options).await;
         let send = async {
             let asks = call.asks();
             let message = Asked(call.ask());

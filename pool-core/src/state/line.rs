@@ -26,7 +26,8 @@ pub(super) struct Line {
     last_regular: Moment,
 }
 
-/// One that waits, or the gap that it has left. It lies in one line of the cache.
+/// One that waits, or the gap that it has left. It lies in one line of the cache, since threads join and are served
+/// beside each other.
 #[repr(align(64))]
 pub(super) struct Entry {
     /// `None` for a gap.
@@ -53,6 +54,8 @@ impl Entry {
         self.waker.is_some()
     }
 }
+
+const _: () = assert!(size_of::<Entry>() == 64, "an entry is more than a line of the cache");
 
 /// What there is to say about one that has left the ring.
 pub(super) struct Gone {
@@ -116,7 +119,8 @@ impl Line {
         self.next
     }
 
-    /// The regular ones stand in the order of their deadlines, so this one's is the nearest. Each entry is passed once.
+    /// The regular ones stand in the order of their deadlines, so this one's is the nearest. What is passed on the way is
+    /// not passed again, unless a regular one joins in front.
     pub(super) fn first_regular(&self) -> Option<&Entry> {
         let regular = self.regular.get();
         let first = self.first()?.stand;

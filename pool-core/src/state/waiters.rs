@@ -19,7 +19,7 @@
 //! Deadlines: most waiters share one timeout, so that their deadlines grow along the ring and the first
 //! of them is the nearest. Those are *regular*; a waiter with a nearer deadline than a regular one in
 //! front of it is *odd*, and stands in an ordered set beside the ring. The nearest deadline is thus
-//! found in O(1), and one timer serves the whole queue. Nearer by less than a timer can tell is not nearer.
+//! found in amortised O(1), when somebody looks for it, and one timer serves the whole queue. Nearer by less than a timer can tell is not nearer.
 
 mod bound;
 mod ending;

@@ -129,7 +129,8 @@ impl Slot {
     }
 }
 
-/// The sending side of a request that is with h2 as a whole, and that the flow control windows had no room for.
+/// The sending side of a request that is with h2 as a whole, and that the flow control windows, or what h2 buffers of a
+/// stream, had no room for.
 /// Dropped, it resets what was not sent.
 ///
 /// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early

@@ -43,8 +43,9 @@ impl ChannelPoolBuilder {
         self
     }
 
-    /// The largest frame that the server may send, in bytes (RFC 9113, section 6.5.2). `None` is the default, 32 KiB:
-    /// streams are faster than with the 16 KiB that HTTP/2 begins with, and calls beside them are, too.
+    /// The largest frame that the server may send, from 16,384 to 16,777,215 bytes (RFC 9113, section 6.5.2). `None` is
+    /// the default, 32 KiB: streams are faster than with the 16 KiB that HTTP/2 begins with, and calls beside them
+    /// are, too.
     pub fn max_frame_size(mut self, size: impl Into<Option<u32>>) -> Self {
         self.transport.http2.max_frame_size =
             size.into().unwrap_or(Http2::default().max_frame_size);

@@ -77,8 +77,8 @@ impl Default for Http2 {
             // connection.
             stream_window: 2 << 20,
             connection_window: 5 << 20,
-            // A frame is what is read with one system call, and lies in one piece of memory. With HTTP/2's own 16 KiB a
-            // stream is a quarter slower; with more than this, calls beside a stream are.
+            // Each frame is read with system calls of its own, into memory of its own. With HTTP/2's own 16 KiB a stream
+            // is a quarter slower; with more than this, calls beside a stream are slower.
             max_frame_size: 32 << 10,
             // As in hyper's clients. h2's own, 16 MiB, is what a bad server could make every call hold.
             max_header_list_size: 16 << 10,

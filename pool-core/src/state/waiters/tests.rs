@@ -122,3 +122,43 @@ fn order_and_deadlines_are_those_of_a_plain_list() {
         }
     }
 }
+
+/// The nearest deadline is sought when it is asked for: here after long whiles, in which gaps were closed and whole
+/// rings were served.
+#[test]
+fn the_nearest_deadline_is_found_after_whiles_in_which_nobody_has_looked() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    for _ in 0..200 {
+        let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
+        let mut list: Vec<(Ticket, Moment)> = Vec::new();
+        for turn in 0..60 {
+            for _ in 0..rng.usize(..100) {
+                let again = rng.u8(..16) == 0;
+                // Most deadlines grow with time. Behind one that is far off the next are odd, and so is itself in front of
+                // nearer ones.
+                let far = if rng.u8(..if again { 2 } else { 100 }) == 0 { 1_000 } else { 0 };
+                let deadline = Moment::from_bits((turn + far + rng.u64(..3)) * MILLISECOND);
+                let ask = Ask { again, ..Ask::one(deadline) };
+                let joined = waiters.join(Moment::default(), ask, Waker::noop().clone(), None);
+                let ticket = joined.expect("there are few");
+                list.insert(if again { 0 } else { list.len() }, (ticket, deadline));
+            }
+            // So many at times that gaps are closed.
+            let leave = if rng.bool() { 20 } else { list.len() * 9 / 10 };
+            for _ in 0..leave.min(list.len()) {
+                let (gone, _) = list.remove(rng.usize(..list.len()));
+                assert!(matches!(waiters.leave(gone), Left::Waiting(..)));
+            }
+            let serve = if rng.u8(..4) == 0 { rng.usize(..60) } else { 0 };
+            for _ in 0..serve.min(list.len()) {
+                let (served, _) = list.remove(0);
+                assert!(matches!(waiters.grant(Box::new(())), Granted::Served(_)));
+                assert!(matches!(waiters.leave(served), Left::Settled(_)));
+            }
+            if rng.u8(..4) == 0 {
+                let nearest = list.iter().map(|(_, deadline)| *deadline).min();
+                assert_eq!(waiters.next_deadline(), nearest.unwrap_or(Moment::NEVER));
+            }
+        }
+    }
+}
