@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{all_slots_free, soon, until};
 use kinds::{Asks, KINDS, Kind, STREAMED, ask, open};
-use pool_tonic::ChannelPool;
+use pool_tonic::{ChannelPool, MethodName, RetryPolicy};
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
 use pool_tonic_testing::raw::{Heard, Raw, code, message};
@@ -256,12 +256,22 @@ async fn an_answer_before_a_request_that_is_sent_but_for_the_window_ends_it() {
 /// h2 remembers the streams that this side has reset, so as to pass over what comes late for them, but only so many.
 #[tokio::test]
 async fn calls_that_are_complete_are_not_remembered_like_cancelled_ones() {
-    const MANY: usize = 1100;
+    const MANY: u32 = 1100;
     /// More than a window.
     const LARGE: usize = 70 << 10;
-    for (kind, size) in [(Kind::ClientStream, 5), (Kind::Unary, 20 << 10), (Kind::Unary, LARGE)] {
+    /// Streams below this are first attempts.
+    const FAIL: u32 = 2 * MANY;
+    let again = RetryPolicy::new(2, [Code::Unavailable]).initial_backoff(Duration::from_millis(1));
+    for (kind, size, fails) in [
+        (Kind::ClientStream, 5, false),
+        (Kind::Unary, 20 << 10, false),
+        (Kind::Unary, LARGE, false),
+        (Kind::Unary, LARGE, true),
+    ] {
         let peer = Peer::listen().await.unwrap();
-        let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+        let builder = ChannelPool::builder(peer.uri()).max_connections(1);
+        let builder = builder.retry_policy(MethodName::all(), again.clone());
+        let pool = builder.build().unwrap();
         let calls: Vec<_> =
             (0..MANY).map(|_| kind.spawn(&pool, ask(Do::Echo, "x".repeat(size)))).collect();
         let mut raw = soon(peer.accept_raw(u32::MAX)).await.unwrap();
@@ -272,6 +282,10 @@ async fn calls_that_are_complete_are_not_remembered_like_cancelled_ones() {
                     for stream in [stream, 0] {
                         raw.window_update(stream, 1 << 17).await.unwrap();
                     }
+                }
+                // All calls have begun before any is answered.
+                Heard::End(stream) if fails && stream < FAIL => {
+                    raw.trailers_only(stream, "14").await.unwrap();
                 }
                 Heard::End(stream) => {
                     raw.answer(stream).await.unwrap();
@@ -294,6 +308,6 @@ async fn calls_that_are_complete_are_not_remembered_like_cancelled_ones() {
             raw.ping(ping).await.unwrap();
             soon(raw.ponged()).await.unwrap();
         }
-        assert_eq!(raw.kept(), [], "{kind:?} of {size} bytes: it is passed over");
+        assert_eq!(raw.kept(), [], "{kind:?} of {size} bytes, {fails}: it is passed over");
     }
 }

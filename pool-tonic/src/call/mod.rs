@@ -324,23 +324,19 @@ impl Call {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
                 let slot = Slot::Shared(lease);
-                return Ok((response, Held { pump: Some(pump), upload: None, slot }));
+                return Ok((response, Held { pump: Some(pump), _upload: None, slot }));
             }
         }
         let mut upload = None;
         if let Payload::Whole(Some(data)) = &self.payload {
             upload = Upload::send(send, data.clone());
         }
-        Ok((response, Held { pump: None, upload, slot: Slot::Own(lease) }))
+        Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
     }
 
     /// Makes the caller's answer of h2's: the request will not be sent again.
     fn respond(&mut self, mut response: http::Response<RecvStream>, mut held: Held) -> Answer {
         held.commit();
-        if held.upload.is_some() {
-            // It looks whether anybody else has the data.
-            self.payload = Payload::Lost;
-        }
         self.extensions.insert::<ServedBy>(held.slot.lease().served_by().clone());
         *response.extensions_mut() = std::mem::take(&mut self.extensions);
         let Some(outcome) = self.outcome.take() else { unreachable!("bug: a second answer") };

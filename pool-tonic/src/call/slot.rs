@@ -1,8 +1,8 @@
 //! What a call holds of a connection.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -130,8 +130,7 @@ impl Slot {
 }
 
 /// The sending side of a request that is with h2 as a whole, and that the flow control windows, or what h2 buffers of a
-/// stream, had no room for.
-/// Dropped, it resets what was not sent.
+/// stream, had no room for. Dropped, it resets what was not sent.
 ///
 /// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early
 /// may never give the window for the rest, and the next call would find the slot taken. But one that has been sent
@@ -139,8 +138,20 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Upload {
     send: SendStream<Bytes>,
-    /// The data's end, which nobody else has any more when h2 has sent it.
-    rest: Bytes,
+    /// Alive until h2 has sent all of it.
+    unsent: Weak<()>,
+}
+
+/// The data of a request as h2 has it, whoever else keeps it to send it again.
+struct Unsent {
+    data: Bytes,
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Unsent {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
 }
 
 impl Upload {
@@ -155,16 +166,20 @@ impl Upload {
             return None;
         }
         send.reserve_capacity(data.len());
-        let is_stuck = send.capacity() < data.len();
-        let rest = data.slice(data.len() - 1..);
-        let _ = send.send_data(data, true);
-        is_stuck.then(|| Box::new(Self { send, rest }))
+        if send.capacity() >= data.len() {
+            let _ = send.send_data(data, true);
+            return None;
+        }
+        let alive = Arc::new(());
+        let unsent = Arc::downgrade(&alive);
+        let _ = send.send_data(Bytes::from_owner(Unsent { data, _alive: alive }), true);
+        Some(Box::new(Self { send, unsent }))
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.rest.is_unique() {
+        if self.unsent.strong_count() > 0 {
             self.send.send_reset(Reason::CANCEL);
         }
     }
@@ -174,7 +189,7 @@ impl Drop for Upload {
 /// request is over when the slot is free.
 pub(super) struct Held {
     pub(super) pump: Option<PumpHandle>,
-    pub(super) upload: Option<Box<Upload>>,
+    pub(super) _upload: Option<Box<Upload>>,
     pub(super) slot: Slot,
 }
 
