@@ -49,13 +49,13 @@ const BESIDE: &str = "stream MiB/s";
 
 /// What a round measures, in this order.
 const SYSTEMS: &[Entry<Client>] = &[
-    entry::<Clients<Pooled>>(),
-    entry::<Clients<OneChannel>>(),
-    entry::<Clients<LargeWindows>>(),
-    entry::<Clients<InTurn>>(),
-    entry::<Clients<Balanced>>(),
-    entry::<H2>(),
-    entry::<Grpc>(),
+    entry::<Clients<Pooled>>(Part::Always),
+    entry::<Clients<OneChannel>>(Part::Always),
+    entry::<Clients<LargeWindows>>(Part::Streams),
+    entry::<Clients<InTurn>>(Part::Connections),
+    entry::<Clients<Balanced>>(Part::Connections),
+    entry::<H2>(Part::Always),
+    entry::<Grpc>(Part::Always),
 ];
 
 /// How much less of a bar is enough for the pool when it is told nothing.
@@ -160,18 +160,36 @@ fn rate(call: &Call) -> (&'static str, f64) {
     call.mib().map_or((CALLS, 1.0), |mib| (MIB, mib))
 }
 
+/// Which scenarios a client takes part in.
+#[derive(Clone, Copy)]
+enum Part {
+    Always,
+    /// Where it is told a number of connections.
+    Connections,
+    /// Where something is streamed.
+    Streams,
+}
+
+impl Part {
+    fn has(self, scenario: &Scenario) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Connections => scenario.connections != Connections::Unset,
+            Self::Streams => scenario.beside.unwrap_or(scenario.call).kind != Kind::Unary,
+        }
+    }
+}
+
 /// What is done with a client.
 #[derive(Clone, Copy)]
 struct Client {
-    /// Says whether it is left out of a scenario.
-    sits_out: fn(&Scenario) -> bool,
+    part: Part,
     /// Measures it once, after a warm-up of some time.
     measure: fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>,
 }
 
-const fn entry<S: System>() -> Entry<Client> {
-    let measure = Client { sits_out: S::sits_out, measure: measure::<S> };
-    Entry { name: S::NAME, measure }
+const fn entry<S: System>(part: Part) -> Entry<Client> {
+    Entry { name: S::NAME, measure: Client { part, measure: measure::<S> } }
 }
 
 /// Calls, side by side.
@@ -208,7 +226,7 @@ fn run(options: &Options) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for row in rows() {
         let mut systems = asked.clone();
-        systems.retain(|entry| !(entry.measure.sits_out)(&row.scenario));
+        systems.retain(|entry| entry.measure.part.has(&row.scenario));
         for threads in [1, 2] {
             let threaded = format!("{}, {threads} {}", row.scenario.title, plural(threads));
             if systems.is_empty() || !options.has(&threaded) {

@@ -13,8 +13,8 @@ use memory::{eventually, in_memory, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
 use pool_tonic_testing::raw::{Heard, Raw};
-use tokio::runtime;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
@@ -270,26 +270,26 @@ async fn connections_of_all_kinds_and_at_all_stages_end_with_the_pool() {
     until(|| tasks() == before).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_nobody_drives_is_left_and_counted() {
-    let (pool, mut network) = in_memory();
-    let pool = pool.build().unwrap();
-    // Connections live in the runtime of the first call: one that runs only while a thread waits in it.
-    let elsewhere = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let connecting = spawn_blocking({
-        let pool = pool.clone();
-        move || {
-            elsewhere.block_on(pool.wait_ready(Instant::now() + 60 * SECOND)).unwrap();
-            elsewhere
-        }
+#[test]
+fn what_nobody_drives_is_left_and_counted() {
+    // Connections live in the runtime of the first call, which runs only while somebody waits in it.
+    let (elsewhere, here) = (paused(), paused());
+    let (pool, mut peer) = elsewhere.block_on(async {
+        let (pool, mut network) = in_memory();
+        let pool = pool.min_connections(1).build().unwrap();
+        let peer = network.accept(100).await;
+        until(|| pool.status().ready == 1).await;
+        (pool, peer)
     });
-    let mut peer = network.accept(100).await;
-    let elsewhere = connecting.await.unwrap();
-    let report = pool.close(10 * SECOND).await;
+    let report = here.block_on(pool.close(10 * SECOND));
     assert_eq!((report.calls_cut, report.connections_left), (0, 1));
     assert!((15..=16).contains(&report.waited.as_secs()), "{report:?}");
-    // Driven on, it goes.
-    let closing = spawn_blocking(move || elsewhere.block_on(pool.close(10 * SECOND)));
-    assert_eq!(closing.await.unwrap().connections_left, 0);
-    eventually(peer.closed()).await;
+    elsewhere.block_on(async {
+        assert_eq!(pool.close(10 * SECOND).await.connections_left, 0, "driven on, it goes");
+        eventually(peer.closed()).await;
+    });
+}
+
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
 }

@@ -12,7 +12,7 @@ use tonic::{Response, Streaming};
 
 use super::proto::Answer;
 use super::proto::echo_client::EchoClient;
-use super::{Call, Caller, Connections, Failure, Kind, Scenario, System};
+use super::{Call, Caller, Connections, Failure, Kind, System};
 
 /// What a generated client runs on: the bounds of generated clients under one name.
 pub trait Transport:
@@ -45,11 +45,6 @@ impl<T> Transport for T where
 pub trait Stack: Clone + Send + Sync + 'static {
     /// As [`System::NAME`].
     const NAME: &'static str;
-
-    /// As [`System::sits_out`].
-    fn sits_out(_: &Scenario) -> bool {
-        false
-    }
 
     /// What a client runs on.
     type Transport: Transport;
@@ -109,10 +104,6 @@ impl Stack for LargeWindows {
 
     type Transport = Channel;
 
-    fn sits_out(scenario: &Scenario) -> bool {
-        !scenario.streams()
-    }
-
     fn transports(uri: &str, _: Connections) -> Result<Vec<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?
             .initial_stream_window_size(16 << 20)
@@ -130,10 +121,6 @@ impl Stack for InTurn {
 
     type Transport = Channel;
 
-    fn sits_out(scenario: &Scenario) -> bool {
-        scenario.connections == Connections::Unset
-    }
-
     fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?;
         Ok((0..connections.fixed()).map(|_| endpoint.connect_lazy()).collect())
@@ -148,10 +135,6 @@ impl Stack for Balanced {
     const NAME: &'static str = "balance_list";
 
     type Transport = Channel;
-
-    fn sits_out(scenario: &Scenario) -> bool {
-        scenario.connections == Connections::Unset
-    }
 
     fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
         let endpoint = Endpoint::from_shared(uri.to_owned())?;
@@ -169,10 +152,6 @@ pub struct Clients<S: Stack> {
 
 impl<S: Stack> System for Clients<S> {
     const NAME: &'static str = S::NAME;
-
-    fn sits_out(scenario: &Scenario) -> bool {
-        S::sits_out(scenario)
-    }
 
     async fn connect(uri: &str, connections: Connections) -> Result<Self, Failure> {
         let clients = S::transports(uri, connections)?.into_iter().map(EchoClient::new).collect();

@@ -52,11 +52,6 @@ pub trait System: Caller {
     /// The name in the table and in the file.
     const NAME: &'static str;
 
-    /// Is it left out of this scenario?
-    fn sits_out(_: &Scenario) -> bool {
-        false
-    }
-
     /// A client of the server at `uri`, with its own defaults but for the number of connections and what its name says.
     fn connect(
         uri: &str,
@@ -201,13 +196,6 @@ pub struct Scenario {
     pub connections: Connections,
     /// The server's limit of streams on a connection, if it has one.
     pub limit: Option<u32>,
-}
-
-impl Scenario {
-    /// Does it stream, if only beside its calls?
-    pub fn streams(&self) -> bool {
-        self.beside.unwrap_or(self.call).kind != Kind::Unary
-    }
 }
 
 /// A runtime for a client.
