@@ -270,28 +270,35 @@ async fn calls_that_are_complete_are_not_remembered_like_cancelled_ones() {
     ] {
         let peer = Peer::listen().await.unwrap();
         let builder = ChannelPool::builder(peer.uri()).max_connections(1);
-        let builder = builder.retry_policy(MethodName::all(), again.clone());
-        let pool = builder.build().unwrap();
+        let builder = builder.max_streams_per_connection(MANY as usize);
+        let pool = builder.retry_policy(MethodName::all(), again.clone()).build().unwrap();
         let calls: Vec<_> =
             (0..MANY).map(|_| kind.spawn(&pool, ask(Do::Echo, "x".repeat(size)))).collect();
         let mut raw = soon(peer.accept_raw(u32::MAX)).await.unwrap();
-        let mut answered = 0;
+        let (mut opened, mut answered) = (0, 0);
+        let mut ended = Vec::new();
         while answered < MANY {
             match soon(raw.hear()).await {
                 Heard::Open(stream) => {
+                    opened += 1;
                     for stream in [stream, 0] {
                         raw.window_update(stream, 1 << 17).await.unwrap();
                     }
                 }
-                // All calls have begun before any is answered.
-                Heard::End(stream) if fails && stream < FAIL => {
+                Heard::End(stream) => ended.push(stream),
+                heard => assert!(matches!(heard, Heard::Data(..)), "{heard:?}"),
+            }
+            // All calls begin before any is answered.
+            if opened < MANY {
+                continue;
+            }
+            for stream in ended.drain(..) {
+                if fails && stream < FAIL {
                     raw.trailers_only(stream, "14").await.unwrap();
-                }
-                Heard::End(stream) => {
+                } else {
                     raw.answer(stream).await.unwrap();
                     answered += 1;
                 }
-                heard => assert!(matches!(heard, Heard::Data(..)), "{heard:?}"),
             }
         }
         for call in calls {
