@@ -7,7 +7,6 @@ mod common;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -18,10 +17,9 @@ use http::Uri;
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::proto::Do;
 use pool_tonic_testing::{Accepted, EchoServer, peer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -67,71 +65,6 @@ async fn calls_run_over_streams_in_memory() {
     let mut answers = soon(client(&pool).server_stream(ask(Do::Echo))).await.unwrap().into_inner();
     while soon(answers.message()).await.unwrap().is_some() {}
     assert_eq!(server.books().now().calls, 21);
-}
-
-/// Counts the writes to a stream.
-struct Counted {
-    stream: DuplexStream,
-    writes: Arc<AtomicUsize>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn calls_that_begin_together_are_written_together() {
-    const CALLS: usize = 64;
-    let (memory, server) = in_memory();
-    let writes = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&writes);
-    let connector = service_fn(move |_: Uri| {
-        let (connected, writes) = (memory.connect(), Arc::clone(&counter));
-        async move { Ok::<_, io::Error>(Counted { stream: connected?, writes }) }
-    });
-    let builder = ChannelPool::builder("http://orders:50051").connector(connector);
-    let pool = builder.max_connections(1).build().unwrap();
-    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
-    let before = writes.load(Ordering::SeqCst);
-    // From a worker, as a server's handlers call.
-    let calls = tokio::spawn(async move {
-        let calls: JoinSet<_> = (0..CALLS)
-            .map(|_| {
-                let mut client = client(&pool);
-                async move { client.unary(ask(Do::Echo)).await.map(drop) }
-            })
-            .collect();
-        calls.join_all().await
-    });
-    soon(calls).await.unwrap().into_iter().for_each(Result::unwrap);
-    let written = writes.load(Ordering::SeqCst) - before;
-    assert!(written <= CALLS / 4, "{written} writes for {CALLS} calls");
-    assert_eq!(server.books().now().calls, 1 + CALLS);
 }
 
 /// Fails to become ready the first time, and to connect the second.

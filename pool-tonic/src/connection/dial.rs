@@ -20,7 +20,7 @@ use super::control::Control;
 use super::fresh::Fresh;
 use super::keepalive::KeepaliveConfig;
 use super::priming::Priming;
-use super::watched::Watched;
+use super::wire::{GATHERED, wire};
 use crate::address::Target;
 use crate::address_book::{Dial, Live, Side};
 use crate::error::ConnectError;
@@ -40,11 +40,11 @@ const NO_SETTINGS_YET: usize = (1 << 40) + 1;
 #[cfg(not(target_pointer_width = "64"))]
 const NO_SETTINGS_YET: usize = (1 << 31) + 1;
 
-/// Bytes of a stream that wait in h2 for the socket before the request body has to wait: what is enough to keep the
-/// driver writing. More gains nothing, since what is under way to the peer is in the socket's own buffer, and costs
+/// Bytes of a stream that wait in h2 for the socket before the request body has to wait: what is enough for one write.
+/// More gains nothing, since what is under way to the peer is in the socket's own buffer, and costs
 /// much: a megabyte, as in hyper, that comes and goes at once is beyond the caches, and the allocator gives
 /// it back to the system and fetches it again, page by page.
-const SEND_BUFFER: usize = 128 << 10;
+const SEND_BUFFER: usize = GATHERED;
 
 /// Streams reset by this side that are remembered, for h2's second, so that frames still on their way to them
 /// are ignored. What comes for a forgotten one costs a reset by the library.
@@ -265,7 +265,7 @@ async fn handshake<I>(io: I, http2: &Http2) -> Result<Option<Fresh<I>>, h2::Erro
 where
     I: AsyncRead + AsyncWrite + Unpin,
 {
-    let (io, traffic) = Watched::new(io);
+    let (io, outbox, traffic) = wire(io);
     let (sender, mut connection) = client::Builder::new()
         .initial_max_send_streams(NO_SETTINGS_YET)
         .initial_window_size(http2.stream_window)
@@ -289,5 +289,5 @@ where
         polled.map_ok(|()| false)
     })
     .await?;
-    Ok(settled.then_some(Fresh { sender, connection, traffic, health: None }))
+    Ok(settled.then_some(Fresh { sender, connection, outbox, traffic, health: None }))
 }

@@ -37,7 +37,7 @@
 //! 2. The address counts the connection until it is closing or has ended, whatever ends the task: what the
 //!    pool has let go of is not READY. The [register](crate::register) knows it until its socket is closed.
 //! 3. A cut is written down before the calls learn of it, so that they can say why.
-//! 4. One poll of h2 per wake, no clock but for a timer that fired or a silence that ended.
+//! 4. One poll of h2 per wake (one more for an error of sending), no clock but for a timer that fired or a silence that ended.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -56,7 +56,7 @@ use super::control::{Control, CutBy};
 use super::health::HealthWatch;
 use super::places::Places;
 use super::pulse::{Pulse, Silent};
-use super::watched::Watched;
+use super::wire::{Outbox, Wire};
 use crate::address_book::Live;
 use crate::disconnect::DisconnectError;
 use crate::stats::Totals;
@@ -81,8 +81,9 @@ pub(super) enum Gathering {
 
 /// See the module.
 pub(super) struct Driver<I> {
-    /// First, so that the socket is closed when the register forgets the connection.
-    pub(super) connection: client::Connection<Watched<I>, Bytes>,
+    /// First, with its outbox, so that the socket is closed when the register forgets the connection.
+    pub(super) connection: client::Connection<Wire<I>, Bytes>,
+    pub(super) outbox: Outbox<I>,
     /// Present while open.
     pub(super) probe: Option<client::SendRequest<Bytes>>,
     pub(super) control: Arc<Control>,
@@ -335,9 +336,14 @@ where
             Gathering::Done => this.gathering = Gathering::Due,
             Gathering::Due | Gathering::Never => {}
         }
-        if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
-            this.ended(result, cx);
-            return Poll::Ready(());
+        loop {
+            if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
+                this.ended(result, cx);
+                return Poll::Ready(());
+            }
+            if this.outbox.send(cx) {
+                break;
+            }
         }
         this.observe_limit();
         this.observe_goaway(cx);

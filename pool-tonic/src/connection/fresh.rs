@@ -19,7 +19,7 @@ use super::driver::{Driver, Gathering};
 use super::health::{Health, HealthWatch};
 use super::places::Places;
 use super::pulse::Pulse;
-use super::watched::{Traffic, Watched};
+use super::wire::{Outbox, Traffic, Wire};
 use crate::error::ConnectError;
 use crate::options::ServedBy;
 use crate::transport::Attempt;
@@ -27,7 +27,8 @@ use crate::transport::Attempt;
 /// A connection whose server has sent its settings.
 pub(super) struct Fresh<I> {
     pub(super) sender: client::SendRequest<Bytes>,
-    pub(super) connection: client::Connection<Watched<I>, Bytes>,
+    pub(super) connection: client::Connection<Wire<I>, Bytes>,
+    pub(super) outbox: Outbox<I>,
     pub(super) traffic: Traffic,
     pub(super) health: Option<HealthWatch>,
 }
@@ -98,7 +99,7 @@ where
     where
         I: Send + 'static,
     {
-        let Self { sender, mut connection, traffic, health } = self;
+        let Self { sender, mut connection, outbox, traffic, health } = self;
         let Starting { mut live, control, handle, config, totals, generation } = starting;
         let monitor = live.monitor();
         let places = Arc::new(Places::new(handle, config.max_streams, monitor.clone()));
@@ -111,8 +112,10 @@ where
             keepalive.time = live.keepalive_time(keepalive.time);
             Some(Pulse::new(keepalive, traffic.clone(), connection.ping_pong()?))
         });
+        outbox.gather();
         let mut driver = Driver {
             connection,
+            outbox,
             probe: Some(sender.clone()),
             control: Arc::clone(&control),
             close_timeout: None,

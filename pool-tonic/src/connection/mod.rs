@@ -4,8 +4,8 @@
 //! - `fresh.rs`: from there to one that is lent: priming call, first word of the server's health
 //! - `driver.rs`: the task that runs it and tells the pool what happens to it
 //! - `control.rs`: what the pool tells that task
-//! - `keepalive.rs`, `pulse.rs`, `watched.rs`: is anybody there? the decisions, the timer and the ping, the
-//!   flag that something was read (and the count of what was written)
+//! - `wire.rs`: what it reads and writes, whose writes are gathered and counted
+//! - `keepalive.rs`, `pulse.rs`: is anybody there? the decisions, the timer and the ping
 //! - `health.rs`, `priming.rs`, `own_call.rs`: what servers are asked by the pool itself
 //! - `places.rs`: how many streams it takes
 
@@ -19,7 +19,7 @@ mod own_call;
 mod places;
 mod priming;
 mod pulse;
-mod watched;
+mod wire;
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ use crate::options::ServedBy;
 use crate::stats::Totals;
 use control::Hold;
 use places::Places;
-use watched::Traffic;
+use wire::Traffic;
 
 pub(crate) use control::{Control, CutBy};
 pub(crate) use dial::{DialConfig, Http2, Start, Upkeep, dial, establish};

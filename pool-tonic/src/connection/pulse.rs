@@ -8,7 +8,7 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::keepalive::{Keepalive, KeepaliveConfig, Next};
-use super::watched::Traffic;
+use super::wire::Traffic;
 
 /// The keepalive of a connection that is driven.
 pub(super) struct Pulse {
