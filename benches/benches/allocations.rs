@@ -25,7 +25,7 @@ use benches::report::{self, Bar, Bound};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{
     self, Balanced, Call, Clients, Connections, Failure, Grpc, H2, OneChannel, Pooled, Server,
-    System, Until, runtime, serve,
+    Serving, Setup, System, Until, runtime, serve,
 };
 use clap::Parser;
 
@@ -41,7 +41,7 @@ const fn none(system: &'static str) -> Bar {
 }
 
 /// What is done, with the server where it takes one, so often.
-type Measure = fn(&checkout::Scenario, &str, usize) -> Result<AllocationInfo, Failure>;
+type Measure = fn(&checkout::Scenario, &Server, usize) -> Result<AllocationInfo, Failure>;
 
 const GETS: &[Entry<Measure>] = &[
     get::<Deadpool>(),
@@ -95,7 +95,7 @@ const fn get<S: Pool>() -> Entry<Measure> {
     )]
     fn run<S: Pool>(
         scenario: &checkout::Scenario,
-        _: &str,
+        _: &Server,
         gets: usize,
     ) -> Result<AllocationInfo, Failure> {
         let scenario = checkout::Scenario { gets, ..*scenario };
@@ -110,7 +110,7 @@ const fn get<S: Pool>() -> Entry<Measure> {
 const fn call<S: System>() -> Entry<Measure> {
     fn run<S: System>(
         scenario: &checkout::Scenario,
-        uri: &str,
+        server: &Server,
         calls: usize,
     ) -> Result<AllocationInfo, Failure> {
         let scenario = rpc::Scenario {
@@ -119,13 +119,14 @@ const fn call<S: System>() -> Entry<Measure> {
             concurrent: scenario.tasks,
             beside: None,
             connections: Connections::Exactly(scenario.size),
+            setup: Setup::Plain,
             limit: None,
         };
         let runtime = runtime(1);
         let mut sample = None;
         let counted = measure(|| {
             let until = Until::Calls(calls);
-            sample = Some(rpc::measure::<S>(&runtime, &scenario, uri, Duration::ZERO, until));
+            sample = Some(rpc::measure::<S>(&runtime, &scenario, server, Duration::ZERO, until));
         });
         match sample.transpose()?.and_then(|sample| sample.failure) {
             Some(failure) => Err(failure),
@@ -143,20 +144,22 @@ struct Arguments {
 
     /// Be the server.
     #[arg(long, hide = true)]
-    serve: bool,
+    serve: Option<Serving>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done =
-        if arguments.serve { serve(None).map_err(Into::into) } else { run(&arguments.options) };
+    let done = match arguments.serve {
+        Some(serving) => serve(serving),
+        None => run(&arguments.options),
+    };
     report::exit_code("allocations", done)
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
     let known = [GETS, CALLS].concat();
     options.systems(&known)?;
-    let server = Server::start(None)?;
+    let server = Server::start(None, Setup::Plain)?;
     let mut all = Vec::new();
     for (scenario, systems) in [(HIT, GETS), (WAIT, GETS), (CALL, CALLS)] {
         let asked = options.systems(systems).unwrap_or_default();
@@ -164,8 +167,8 @@ fn run(options: &Options) -> Result<(), Failure> {
             continue;
         }
         let samples = rotate(&asked, options.rounds_or(1, 3), |counted| {
-            let short = counted(&scenario, server.uri(), scenario.gets)?;
-            let long = counted(&scenario, server.uri(), 3 * scenario.gets)?;
+            let short = counted(&scenario, &server, scenario.gets)?;
+            let long = counted(&scenario, &server, 3 * scenario.gets)?;
             Ok::<_, Failure>(per_each(&scenario, &short, &long))
         })?;
         let mut figures = Vec::new();

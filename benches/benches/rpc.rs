@@ -20,7 +20,9 @@
 //! streamed. In the scenarios that name connections the pool is told their number
 //! and the server allows 1,000 streams; each of these is there again with nothing set on either side, at 0.9
 //! of the bar. That of the calls that take 5 ms keeps its server's limit there, which is what it is about. Calls with
-//! a deadline are held to the bar of those without; raw h2 has none, and the preview does not keep it. Raw h2 has the
+//! a deadline are held to the bar of those without; raw h2 has none, and the preview does not keep it. So are those that are
+//! guarded (with a deadline, a retry policy and its budget, the server's health watched, keepalive, and a maximum age,
+//! where a `Channel` has the deadline and keepalive), and those over TLS. Raw h2 has the
 //! windows of a `Channel` and frames and buffers of its own, so where much is streamed it is no floor.
 //!
 //! The table goes to standard output, the figures to `bench/rpc.json` in the target folder. A call of the
@@ -33,7 +35,8 @@ use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, Samples, rotate};
 use benches::rpc::{
     Balanced, Call, Clients, Connections, Failure, Grpc, H2, InTurn, Kind, LargeWindows,
-    OneChannel, Pooled, Sample, Scenario, Server, System, Until, measure, runtime, serve,
+    OneChannel, Pooled, Sample, Scenario, Server, Serving, Setup, System, Until, measure, runtime,
+    serve,
 };
 use clap::Parser;
 use tokio::runtime::Runtime;
@@ -54,8 +57,8 @@ const SYSTEMS: &[Entry<Client>] = &[
     entry::<Clients<LargeWindows>>(Part::Streams),
     entry::<Clients<InTurn>>(Part::Connections),
     entry::<Clients<Balanced>>(Part::Connections),
-    entry::<H2>(Part::Always),
-    entry::<Grpc>(Part::Always),
+    entry::<H2>(Part::Plain),
+    entry::<Grpc>(Part::Plain),
 ];
 
 /// How much less of a bar is enough for the pool when it is told nothing.
@@ -79,7 +82,9 @@ impl Row {
         };
         let title = format!("{concurrent} concurrent{told}");
         let call = Call::unary(Duration::ZERO);
-        let scenario = Scenario { title, call, concurrent, beside: None, connections, limit };
+        let setup = Setup::Plain;
+        let scenario =
+            Scenario { title, call, concurrent, beside: None, connections, setup, limit };
         Self { scenario, calls: Some(calls), cpu: Some(cpu) }
     }
 
@@ -96,6 +101,20 @@ impl Row {
     fn timed(mut self) -> Self {
         self.scenario.title += ", with a deadline";
         self.scenario.call.timeout = Some(Duration::from_secs(10));
+        self
+    }
+
+    /// Over TLS.
+    fn encrypted(mut self) -> Self {
+        self.scenario.title += ", over TLS";
+        self.scenario.setup = Setup::Tls;
+        self
+    }
+
+    /// With all that looks after calls and connections.
+    fn guarded(mut self) -> Self {
+        self.scenario.title += ", retries, health, keepalive and ages";
+        self.scenario.setup = Setup::Guarded;
         self
     }
 
@@ -143,7 +162,10 @@ fn rows() -> Vec<Row> {
         rows.push(Row::unary(concurrent, two, calls, cpu));
         rows.push(Row::unary(concurrent, Connections::Unset, calls, cpu).unset());
         if concurrent == 16 {
-            rows.push(Row::unary(concurrent, Connections::Unset, calls, cpu).unset().timed());
+            let unset = || Row::unary(concurrent, Connections::Unset, calls, cpu).unset();
+            rows.push(unset().timed());
+            rows.push(unset().timed().guarded());
+            rows.push(unset().encrypted());
         }
     }
     rows.push(Row::slow("at most 8 connections", Connections::AtMost(8)));
@@ -164,6 +186,8 @@ fn rate(call: &Call) -> (&'static str, f64) {
 #[derive(Clone, Copy)]
 enum Part {
     Always,
+    /// Where nothing but calls is asked for.
+    Plain,
     /// Where it is told a number of connections.
     Connections,
     /// Where something is streamed.
@@ -174,6 +198,7 @@ impl Part {
     fn has(self, scenario: &Scenario) -> bool {
         match self {
             Self::Always => true,
+            Self::Plain => scenario.setup == Setup::Plain,
             Self::Connections => scenario.connections != Connections::Unset,
             Self::Streams => scenario.beside.unwrap_or(scenario.call).kind != Kind::Unary,
         }
@@ -185,7 +210,7 @@ impl Part {
 struct Client {
     part: Part,
     /// Measures it once, after a warm-up of some time.
-    measure: fn(&Runtime, &Scenario, &str, Duration, Until) -> Result<Sample, Failure>,
+    measure: fn(&Runtime, &Scenario, &Server, Duration, Until) -> Result<Sample, Failure>,
 }
 
 const fn entry<S: System>(part: Part) -> Entry<Client> {
@@ -203,16 +228,15 @@ struct Arguments {
     #[arg(long, requires = "system")]
     calls: Option<usize>,
 
-    /// Be the server, with this limit of streams on a connection.
+    /// Be the server.
     #[arg(long, hide = true)]
-    #[expect(clippy::option_option, reason = "the option is there or not, and so is its value")]
-    serve: Option<Option<u32>>,
+    serve: Option<Serving>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match (arguments.serve, arguments.calls) {
-        (Some(limit), _) => serve(limit).map_err(Failure::from),
+        (Some(serving), _) => serve(serving),
         (_, Some(calls)) => only_calls(&arguments.options, calls),
         _ => run(&arguments.options),
     };
@@ -232,10 +256,10 @@ fn run(options: &Options) -> Result<(), Failure> {
             if systems.is_empty() || !options.has(&threaded) {
                 continue;
             }
-            let server = Server::start(row.scenario.limit)?;
+            let server = Server::start(row.scenario.limit, row.scenario.setup)?;
             let runtime = runtime(threads);
             let samples = rotate(&systems, options.rounds(3), |client| {
-                (client.measure)(&runtime, &row.scenario, server.uri(), time / 3, Until::Time(time))
+                (client.measure)(&runtime, &row.scenario, &server, time / 3, Until::Time(time))
             })?;
             for (system, samples) in &samples {
                 let mut failures = samples.iter().filter_map(|sample| sample.failure.as_ref());
@@ -292,11 +316,11 @@ fn figures(
 /// A number of calls of one system, without a clock.
 fn only_calls(options: &Options, calls: usize) -> Result<(), Failure> {
     let row = Row::unary(16, Connections::Exactly(2), [1.0; 2], 1.0);
-    let server = Server::start(row.scenario.limit)?;
+    let server = Server::start(row.scenario.limit, row.scenario.setup)?;
     for system in options.systems(SYSTEMS)? {
         let until = Until::Calls(calls);
         let Client { measure, .. } = system.measure;
-        let sample = measure(&runtime(1), &row.scenario, server.uri(), Duration::ZERO, until)?;
+        let sample = measure(&runtime(1), &row.scenario, &server, Duration::ZERO, until)?;
         if let Some(failure) = sample.failure {
             return Err(failure);
         }

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use benches::report::{self, Figure, median};
 use benches::rounds::{Entry, Options, Samples, rotate};
-use benches::rpc::{Failure, Sample, runtime, serve};
+use benches::rpc::{Failure, Sample, Serving, runtime, serve};
 use benches::spread::{SERVERS, Scenario, Spread, System, Trouble, measure};
 use clap::Parser;
 use pool_tonic::{Balance, PeakEwma};
@@ -95,16 +95,15 @@ struct Arguments {
     #[command(flatten)]
     options: Options,
 
-    /// Be a server, with this limit of streams on a connection.
+    /// Be a server.
     #[arg(long, hide = true)]
-    #[expect(clippy::option_option, reason = "the option is there or not, and so is its value")]
-    serve: Option<Option<u32>>,
+    serve: Option<Serving>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.serve {
-        Some(limit) => serve(limit).map_err(Failure::from),
+        Some(serving) => serve(serving),
         None => run(&arguments.options),
     };
     report::exit_code("spread", done)

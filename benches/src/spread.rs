@@ -3,7 +3,6 @@
 //! Each measurement has servers of its own, each of them a process, and a client of its own, of which all of them
 //! have got calls before the trouble begins and the clock starts. The servers count.
 
-use std::io;
 use std::time::Duration;
 
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
@@ -11,7 +10,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::rpc::proto::echo_client::EchoClient;
-use crate::rpc::{self, Call, Caller, Connections, Failure, Sample, Server, Until, load};
+use crate::rpc::{self, Call, Caller, Connections, Failure, Sample, Server, Setup, Until, load};
 
 /// How many servers there are.
 pub const SERVERS: usize = 3;
@@ -80,7 +79,8 @@ pub fn measure(
     warm_up: Duration,
     time: Duration,
 ) -> Result<Spread, Failure> {
-    let servers = (0..SERVERS).map(|_| Server::start(None)).collect::<io::Result<Vec<_>>>()?;
+    let start = |_| Server::start(None, Setup::Plain);
+    let servers = (0..SERVERS).map(start).collect::<Result<Vec<_>, _>>()?;
     let uris: Vec<_> = servers.iter().map(|server| server.uri().to_owned()).collect();
     runtime.block_on(async {
         match system {
@@ -111,6 +111,7 @@ async fn spread<C: Caller>(
         concurrent,
         beside: None,
         connections: Connections::Unset,
+        setup: Setup::Plain,
         limit: None,
     };
     let (failed, failure) = connect(&caller, &calls, &mut servers, warm_up).await?;

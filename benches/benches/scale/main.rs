@@ -30,7 +30,7 @@ use benches::checkout::systems::{
 use benches::checkout::{self, System};
 use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
-use benches::rpc::{Failure, Server, serve};
+use benches::rpc::{Failure, Server, Serving, Setup, serve};
 use clap::Parser;
 
 const BASELINE: &str = Deadpool::NAME;
@@ -49,13 +49,15 @@ struct Arguments {
 
     /// Be the server.
     #[arg(long, hide = true)]
-    serve: bool,
+    serve: Option<Serving>,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done =
-        if arguments.serve { serve(None).map_err(Into::into) } else { run(&arguments.options) };
+    let done = match arguments.serve {
+        Some(serving) => serve(serving),
+        None => run(&arguments.options),
+    };
     report::exit_code("scale", done)
 }
 
@@ -206,7 +208,7 @@ fn many_connections(options: &Options, all: &mut Vec<Figure>) -> Result<(), Fail
         if !options.has(title) {
             continue;
         }
-        let server = Server::start(None)?;
+        let server = Server::start(None, Setup::Plain)?;
         let rounds: Vec<_> = (0..options.rounds_or(1, 5))
             .map(|_| connections::measure(server.uri(), many))
             .collect::<Result<_, _>>()?;

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use pool_tonic::{ChannelPool, PooledChannel};
+use pool_tonic::{ChannelPool, MethodName, Pem, PooledChannel, RetryPolicy, TlsConfig};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::{Body as HttpBody, Bytes, StdError};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Streaming};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Response, Streaming};
 
 use super::proto::Answer;
 use super::proto::echo_client::EchoClient;
-use super::{Call, Caller, Connections, Failure, Kind, System};
+use super::{Call, Caller, Connections, Failure, Kind, Scenario, Server, Setup, System};
+
+/// How long nothing is read until the server is asked whether it is there, where connections are guarded.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// How old such connections may become, and how long be without calls.
+const AGE: Duration = Duration::from_secs(600);
 
 /// What a generated client runs on: the bounds of generated clients under one name.
 pub trait Transport:
@@ -54,7 +61,7 @@ pub trait Stack: Clone + Send + Sync + 'static {
     /// # Errors
     ///
     /// If the URI or the settings are refused.
-    fn transports(uri: &str, connections: Connections) -> Result<Vec<Self::Transport>, Failure>;
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Self::Transport>, Failure>;
 }
 
 /// This project's pool.
@@ -66,9 +73,24 @@ impl Stack for Pooled {
 
     type Transport = PooledChannel;
 
-    fn transports(uri: &str, connections: Connections) -> Result<Vec<PooledChannel>, Failure> {
-        let builder = ChannelPool::builder(uri);
-        let builder = match connections {
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<PooledChannel>, Failure> {
+        let builder = ChannelPool::builder(server.uri());
+        let builder = match (scenario.setup, server.certificate()) {
+            (Setup::Plain, _) => builder,
+            (Setup::Tls, certificate) => {
+                let ca = Pem::bytes(certificate.unwrap_or_default());
+                builder.tls_config(TlsConfig::new().ca_certificate(ca))
+            }
+            (Setup::Guarded, _) => builder
+                .health_check("")
+                .keepalive_time(KEEPALIVE)
+                .keepalive_without_calls(true)
+                .max_connection_age(AGE)
+                .idle_timeout(AGE)
+                .retry_policy(MethodName::all(), RetryPolicy::new(4, [Code::Unavailable]))
+                .retry_throttling(10, 0.1),
+        };
+        let builder = match scenario.connections {
             Connections::Unset => builder,
             Connections::Exactly(connections) => builder
                 .min_connections(connections)
@@ -80,6 +102,21 @@ impl Stack for Pooled {
     }
 }
 
+/// What every `Channel` is made of: beside TLS, it can guard its connections by keepalive.
+fn endpoint(server: &Server, scenario: &Scenario) -> Result<Endpoint, Failure> {
+    let endpoint = Endpoint::from_shared(server.uri().to_owned())?;
+    Ok(match (scenario.setup, server.certificate()) {
+        (Setup::Plain, _) => endpoint,
+        (Setup::Tls, certificate) => {
+            let ca = Certificate::from_pem(certificate.unwrap_or_default());
+            endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca))?
+        }
+        (Setup::Guarded, _) => {
+            endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_while_idle(true)
+        }
+    })
+}
+
 /// One `Channel`.
 #[derive(Clone, Debug)]
 pub struct OneChannel;
@@ -89,8 +126,8 @@ impl Stack for OneChannel {
 
     type Transport = Channel;
 
-    fn transports(uri: &str, _: Connections) -> Result<Vec<Channel>, Failure> {
-        Ok(vec![Endpoint::from_shared(uri.to_owned())?.connect_lazy()])
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
+        Ok(vec![endpoint(server, scenario)?.connect_lazy()])
     }
 }
 
@@ -104,8 +141,8 @@ impl Stack for LargeWindows {
 
     type Transport = Channel;
 
-    fn transports(uri: &str, _: Connections) -> Result<Vec<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())?
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
+        let endpoint = endpoint(server, scenario)?
             .initial_stream_window_size(16 << 20)
             .initial_connection_window_size(16 << 20);
         Ok(vec![endpoint.connect_lazy()])
@@ -121,9 +158,9 @@ impl Stack for InTurn {
 
     type Transport = Channel;
 
-    fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())?;
-        Ok((0..connections.fixed()).map(|_| endpoint.connect_lazy()).collect())
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
+        let endpoint = endpoint(server, scenario)?;
+        Ok((0..scenario.connections.fixed()).map(|_| endpoint.connect_lazy()).collect())
     }
 }
 
@@ -136,9 +173,9 @@ impl Stack for Balanced {
 
     type Transport = Channel;
 
-    fn transports(uri: &str, connections: Connections) -> Result<Vec<Channel>, Failure> {
-        let endpoint = Endpoint::from_shared(uri.to_owned())?;
-        let endpoints = std::iter::repeat_n(endpoint, connections.fixed());
+    fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
+        let endpoint = endpoint(server, scenario)?;
+        let endpoints = std::iter::repeat_n(endpoint, scenario.connections.fixed());
         Ok(vec![Channel::balance_list(endpoints)])
     }
 }
@@ -153,8 +190,9 @@ pub struct Clients<S: Stack> {
 impl<S: Stack> System for Clients<S> {
     const NAME: &'static str = S::NAME;
 
-    async fn connect(uri: &str, connections: Connections) -> Result<Self, Failure> {
-        let clients = S::transports(uri, connections)?.into_iter().map(EchoClient::new).collect();
+    async fn connect(server: &Server, scenario: &Scenario) -> Result<Self, Failure> {
+        let transports = S::transports(server, scenario)?;
+        let clients = transports.into_iter().map(EchoClient::new).collect();
         Ok(Self { clients, next: Arc::default() })
     }
 }

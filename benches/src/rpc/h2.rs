@@ -12,7 +12,7 @@ use prost::Message as _;
 use tokio::net::TcpStream;
 
 use super::proto::Answer;
-use super::{Call, Caller, Connections, Failure, Kind, System};
+use super::{Call, Caller, Failure, Kind, Scenario, Server, System};
 
 /// The windows that a `Channel` has.
 const STREAM_WINDOW: u32 = 2 << 20;
@@ -36,9 +36,10 @@ pub struct H2 {
 impl System for H2 {
     const NAME: &'static str = "h2";
 
-    async fn connect(uri: &str, connections: Connections) -> Result<Self, Failure> {
+    async fn connect(server: &Server, scenario: &Scenario) -> Result<Self, Failure> {
+        let uri = server.uri();
         let mut senders = Vec::new();
-        for _ in 0..connections.fixed() {
+        for _ in 0..scenario.connections.fixed() {
             let stream = TcpStream::connect(uri.trim_start_matches("http://")).await?;
             stream.set_nodelay(true)?;
             let (sender, connection) = h2::client::Builder::new()

@@ -24,7 +24,7 @@ use tonic::Request;
 pub use clients::{Balanced, Clients, InTurn, LargeWindows, OneChannel, Pooled, Stack, Transport};
 pub use h2::H2;
 pub use preview::Grpc;
-pub use server::{Server, serve};
+pub use server::{Server, Serving, serve};
 
 use proto::Ask;
 
@@ -52,10 +52,11 @@ pub trait System: Caller {
     /// The name in the table and in the file.
     const NAME: &'static str;
 
-    /// A client of the server at `uri`, with its own defaults but for the number of connections and what its name says.
+    /// A client of a server, with its own defaults but for the number of connections and what its name and the scenario
+    /// say.
     fn connect(
-        uri: &str,
-        connections: Connections,
+        server: &Server,
+        scenario: &Scenario,
     ) -> impl Future<Output = Result<Self, Failure>> + Send;
 }
 
@@ -78,6 +79,17 @@ impl Connections {
             Self::Exactly(connections) | Self::AtMost(connections) => connections,
         }
     }
+}
+
+/// What a client does beside calling, and its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setup {
+    /// Nothing.
+    Plain,
+    /// Everything goes over TLS.
+    Tls,
+    /// Each client looks after its calls and its connections as far as it can.
+    Guarded,
 }
 
 /// The four kinds of calls.
@@ -192,8 +204,10 @@ pub struct Scenario {
     pub concurrent: usize,
     /// What runs beside them, one after the other. Of it only the bytes are measured.
     pub beside: Option<Call>,
-    /// What the client is told.
+    /// How many connections the client is told to have.
     pub connections: Connections,
+    /// What else it is told.
+    pub setup: Setup,
     /// The server's limit of streams on a connection, if it has one.
     pub limit: Option<u32>,
 }
@@ -250,12 +264,12 @@ pub struct Sample {
 pub fn measure<S: System>(
     runtime: &Runtime,
     scenario: &Scenario,
-    uri: &str,
+    server: &Server,
     warm_up: Duration,
     until: Until,
 ) -> Result<Sample, Failure> {
     runtime.block_on(async {
-        let system = S::connect(uri, scenario.connections).await?;
+        let system = S::connect(server, scenario).await?;
         let before = load(&system, scenario, Until::Time(warm_up)).await;
         let mut sample = load(&system, scenario, until).await;
         sample.failed += before.failed;

@@ -13,7 +13,7 @@ use prost::Message as _;
 use tokio::time::Instant;
 
 use super::proto::{Answer, Ask};
-use super::{Call, Caller, Connections, Failure, System};
+use super::{Call, Caller, Failure, Scenario, Server, System};
 
 /// One `grpc::client::Channel`, which has one connection to a server. It leaves Nagle's algorithm on, and has no
 /// setting for that: where few calls run, each waits some 40 ms for the acknowledgement of what was sent before.
@@ -23,8 +23,8 @@ pub struct Grpc(Channel);
 impl System for Grpc {
     const NAME: &'static str = "grpc";
 
-    async fn connect(uri: &str, _: Connections) -> Result<Self, Failure> {
-        let target = format!("dns:///{}", uri.trim_start_matches("http://"));
+    async fn connect(server: &Server, _: &Scenario) -> Result<Self, Failure> {
+        let target = format!("dns:///{}", server.uri().trim_start_matches("http://"));
         let credentials = LocalChannelCredentials::new_arc();
         Ok(Self(Channel::new(target, credentials, ChannelOptions::default())))
     }

@@ -2,21 +2,43 @@
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use std::{env, thread};
 
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_stream::StreamExt as _;
 use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Failure;
 use super::proto::echo_server::{Echo, EchoServer};
 use super::proto::{Answer, Ask};
+use super::{Failure, Setup};
+
+/// How a server serves: what [`Server::start`] tells the process.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Serving {
+    /// Its limit of streams on a connection.
+    limit: Option<u32>,
+    /// Its certificate and key, in PEM, if it serves over TLS.
+    identity: Option<(String, String)>,
+    /// It says how its health is.
+    health: bool,
+}
+
+impl FromStr for Serving {
+    type Err = serde_json::Error;
+
+    fn from_str(told: &str) -> Result<Self, Self::Err> {
+        serde_json::from_str(told)
+    }
+}
 
 /// The handle of a server's process. Dropped, the process is killed.
 #[derive(Debug)]
@@ -24,31 +46,44 @@ pub struct Server {
     process: Child,
     says: BufReader<ChildStdout>,
     uri: String,
+    certificate: Option<String>,
 }
 
 impl Server {
-    /// Starts this program anew, as a server: with `--serve`, or `--serve=LIMIT`.
+    /// Starts this program anew, as a server: with `--serve=` and a [`Serving`] in JSON.
     ///
     /// # Errors
     ///
     /// If it cannot be started, or does not say where it listens.
-    pub fn start(limit: Option<u32>) -> io::Result<Self> {
-        let serve = limit.map_or_else(|| "--serve".to_owned(), |limit| format!("--serve={limit}"));
+    pub fn start(limit: Option<u32>, setup: Setup) -> Result<Self, Failure> {
+        let mut serving = Serving { limit, health: setup == Setup::Guarded, identity: None };
+        if setup == Setup::Tls {
+            let own = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()])?;
+            serving.identity = Some((own.cert.pem(), own.signing_key.serialize_pem()));
+        }
         let mut process = Command::new(env::current_exe()?)
-            .arg(serve)
+            .arg(format!("--serve={}", serde_json::to_string(&serving)?))
             // It ends when this pipe does: so in whatever way this process ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let says = process.stdout.take().ok_or_else(|| io::Error::other("it has no output"))?;
-        let mut server = Self { process, says: BufReader::new(says), uri: String::new() };
-        server.uri = format!("http://{}", server.line()?);
+        let certificate = serving.identity.map(|(certificate, _)| certificate);
+        let mut server =
+            Self { process, says: BufReader::new(says), uri: String::new(), certificate };
+        let scheme = if setup == Setup::Tls { "https" } else { "http" };
+        server.uri = format!("{scheme}://{}", server.line()?);
         Ok(server)
     }
 
     /// Where it listens.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// Its certificate, in PEM, if it serves over TLS.
+    pub fn certificate(&self) -> Option<&str> {
+        self.certificate.as_deref()
     }
 
     /// How many unary calls it has got since this was asked last.
@@ -117,8 +152,8 @@ impl Drop for Server {
 ///
 /// # Errors
 ///
-/// If it cannot listen.
-pub fn serve(limit: Option<u32>) -> io::Result<()> {
+/// If it cannot listen, or its certificate is none.
+pub fn serve(serving: Serving) -> Result<(), Failure> {
     let (ended, end) = oneshot::channel::<()>();
     let service = Service::default();
     let conduct = Arc::clone(&service.0);
@@ -132,14 +167,18 @@ pub fn serve(limit: Option<u32>) -> io::Result<()> {
             drop(ended);
         });
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let serving = tonic::transport::Server::builder()
-            .max_concurrent_streams(limit)
-            .add_service(EchoServer::new(service))
-            .serve_with_incoming(incoming);
-        tokio::select! {
-            served = serving => served.map_err(io::Error::other),
-            _ = end => Ok(()),
+        let mut server = tonic::transport::Server::builder().max_concurrent_streams(serving.limit);
+        if let Some((certificate, key)) = serving.identity {
+            let identity = Identity::from_pem(certificate, key);
+            server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
         }
+        let health = serving.health.then(|| tonic_health::server::health_reporter().1);
+        let services = server.add_service(EchoServer::new(service)).add_optional_service(health);
+        tokio::select! {
+            served = services.serve_with_incoming(incoming) => served?,
+            _ = end => {}
+        }
+        Ok(())
     })
 }
 
