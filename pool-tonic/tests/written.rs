@@ -7,20 +7,21 @@ mod kinds;
 #[path = "common/memory.rs"]
 mod memory;
 
-use std::future::ready;
+use std::future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use common::soon;
 use http::Uri;
 use kinds::{Kind, ask};
 use memory::{Peer, answer_all, eventually, in_memory_with};
-use pool_tonic::{ChannelPool, ChannelPoolBuilder};
+use pool_tonic::ChannelPool;
 use pool_tonic_testing::proto::Do;
-use pool_tonic_testing::raw::Raw;
+use pool_tonic_testing::raw::{Raw, setting};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,8 +33,11 @@ use tower::service_fn;
 #[derive(Debug, Default)]
 struct Wire {
     writes: AtomicUsize,
-    /// Nothing can be written to it any more, and what came can be read.
+    /// A write fails from now on, and what came before it can be read only then.
+    breaks: AtomicBool,
     is_broken: AtomicBool,
+    /// What is written is kept until it is flushed, for which it takes a second try.
+    is_lazy: bool,
 }
 
 impl Wire {
@@ -42,37 +46,59 @@ impl Wire {
     }
 }
 
-/// A connection whose writes are counted.
-struct Counted {
+/// A connection to which something happens.
+struct Wired {
     stream: DuplexStream,
     wire: Arc<Wire>,
+    kept: Vec<u8>,
+    is_asked: bool,
 }
 
-impl AsyncRead for Counted {
+impl AsyncRead for Wired {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let breaks = self.wire.breaks.load(Ordering::SeqCst);
+        if breaks && !self.wire.is_broken.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Counted {
+impl AsyncWrite for Wired {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.wire.writes.fetch_add(1, Ordering::SeqCst);
-        if self.wire.is_broken.load(Ordering::SeqCst) {
+        if self.wire.breaks.load(Ordering::SeqCst) {
+            self.wire.is_broken.store(true, Ordering::SeqCst);
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if self.wire.is_lazy {
+            self.kept.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
         }
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        if !this.kept.is_empty() {
+            this.is_asked = !this.is_asked;
+            if this.is_asked {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let written = ready!(Pin::new(&mut this.stream).poll_write(cx, &this.kept))?;
+            assert_eq!(written, this.kept.len(), "the stream has room for what a test sends");
+            this.kept.clear();
+        }
+        Pin::new(&mut this.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -80,36 +106,36 @@ impl AsyncWrite for Counted {
     }
 }
 
-/// A pool with one connection, what happens to that, and where it arrives.
-fn counted() -> (ChannelPoolBuilder, Arc<Wire>, mpsc::UnboundedReceiver<DuplexStream>) {
+/// A pool with one connection, to which something happens, and where that arrives.
+fn wired(wire: Wire) -> (ChannelPool, Arc<Wire>, mpsc::UnboundedReceiver<DuplexStream>) {
     let (send, arrivals) = mpsc::unbounded_channel();
-    let wire = Arc::new(Wire::default());
+    let wire = Arc::new(wire);
     let mine = Arc::clone(&wire);
     let connector = service_fn(move |_: Uri| {
         let (stream, far) = duplex(1 << 20);
+        let wire = Arc::clone(&mine);
         let sent = send.send(far).map_err(io::Error::other);
-        ready(sent.map(|()| Counted { stream, wire: Arc::clone(&mine) }))
+        future::ready(sent.map(|()| Wired { stream, wire, kept: Vec::new(), is_asked: false }))
     });
     let pool = ChannelPool::builder("http://memory").connector(connector).max_connections(1);
-    (pool, wire, arrivals)
+    (pool.build().unwrap(), wire, arrivals)
 }
 
 /// A call has been made over the pool's connection; this is its other end.
 async fn warm(pool: &ChannelPool, arrivals: &mut mpsc::UnboundedReceiver<DuplexStream>) -> Peer {
     let call = Kind::Unary.spawn(pool, ask(Do::Echo, "warm"));
     let mut peer = Raw::greet(arrivals.recv().await.unwrap(), 100).await.unwrap();
-    let (stream, _) = eventually(peer.request()).await;
+    let (stream, _) = peer.request().await;
     peer.answer(stream).await.unwrap();
-    eventually(call).await.unwrap().unwrap();
+    call.await.unwrap().unwrap();
     peer
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn calls_that_begin_together_are_written_together() {
     const CALLS: usize = 64;
-    let (pool, wire, mut arrivals) = counted();
-    let pool = pool.build().unwrap();
-    let peer = warm(&pool, &mut arrivals).await;
+    let (pool, wire, mut arrivals) = wired(Wire::default());
+    let peer = soon(warm(&pool, &mut arrivals)).await;
     let server = tokio::spawn(answer_all(peer));
     let before = wire.writes();
     // From a worker, as a server's handlers call.
@@ -117,60 +143,86 @@ async fn calls_that_begin_together_are_written_together() {
         let call = |_| Kind::Unary.call(pool.channel(), ask(Do::Echo, "hello"));
         (0..CALLS).map(call).collect::<JoinSet<_>>().join_all().await
     });
-    for answered in eventually(calls).await.unwrap() {
+    for answered in soon(calls).await.unwrap() {
         answered.unwrap();
     }
     let written = wire.writes() - before;
     assert!(written <= CALLS / 4, "{written} writes for {CALLS} calls");
-    eventually(server).await.unwrap();
+    soon(server).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_a_stream_has_to_send_is_written_at_once() {
     // As much as the window has room for; in frames of 16 KiB.
     const BYTES: usize = 60_000;
-    for kind in [Kind::Unary, Kind::ClientStream] {
-        let (pool, wire, mut arrivals) = counted();
-        let pool = pool.build().unwrap();
-        let mut peer = warm(&pool, &mut arrivals).await;
+    // A task of its own sends a stream's messages: its HEADERS may go before.
+    for (kind, most) in [(Kind::Unary, 1), (Kind::ClientStream, 2)] {
+        let (pool, wire, mut arrivals) = wired(Wire::default());
+        let mut peer = eventually(warm(&pool, &mut arrivals)).await;
         let before = wire.writes();
         let call = kind.spawn(&pool, ask(Do::Echo, "x".repeat(BYTES)));
         let (stream, request) = eventually(peer.request()).await;
         assert!(request.len() > BYTES);
         let written = wire.writes() - before;
-        // A task of its own sends a stream's messages: its HEADERS may go before.
-        assert!(written <= 2, "{kind:?}: {written} writes");
+        assert!(written <= most, "{kind:?}: {written} writes");
         peer.answer(stream).await.unwrap();
         eventually(call).await.unwrap().unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_connection_takes_little_by_little_is_whole() {
-    const CALLS: usize = 10;
-    let (pool, network) = in_memory_with(1000, Duration::ZERO);
-    let pool = pool.max_connections(1).build().unwrap();
-    let server = network.serve(100);
-    let call = |_| Kind::Unary.call(pool.channel(), ask(Do::Echo, "x".repeat(5000)));
-    let calls: JoinSet<_> = (0..CALLS).map(call).collect();
-    for answered in eventually(calls.join_all()).await {
-        answered.unwrap();
+async fn what_is_larger_than_one_write_arrives_whole() {
+    const WINDOW: u32 = 1 << 20;
+    const CALLS: usize = 3;
+    let text = |call: usize| format!("{call} ").repeat(200_000);
+    // Into a connection that takes little at a time, and one that takes it all.
+    for bytes in [1000, 1 << 20] {
+        let (pool, mut network) = in_memory_with(bytes, Duration::ZERO);
+        let pool = pool.max_connections(1).build().unwrap();
+        let calls: JoinSet<_> = (0..CALLS)
+            .map(|call| Kind::Unary.call(pool.channel(), ask(Do::Echo, text(call))))
+            .collect();
+        let mut peer = network.accept(100).await;
+        peer.settings(&[(setting::INITIAL_WINDOW_SIZE, WINDOW)]).await.unwrap();
+        peer.window_update(0, 4 * WINDOW).await.unwrap();
+        let mut arrived = Vec::new();
+        for _ in 0..CALLS {
+            let (stream, request) = eventually(peer.request()).await;
+            let request = String::from_utf8_lossy(&request);
+            arrived.extend((0..CALLS).find(|&call| request.contains(&text(call))));
+            peer.answer(stream).await.unwrap();
+        }
+        arrived.sort_unstable();
+        assert_eq!(arrived, (0..CALLS).collect::<Vec<_>>(), "{bytes}");
+        for answered in eventually(calls.join_all()).await {
+            answered.unwrap();
+        }
     }
-    server.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_written_is_flushed_until_it_is_out() {
+    let wire = Wire { is_lazy: true, ..Wire::default() };
+    let (pool, _, mut arrivals) = wired(wire);
+    let mut peer = eventually(warm(&pool, &mut arrivals)).await;
+    let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
+    let begun = Instant::now();
+    let (stream, _) = eventually(peer.request()).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    peer.answer(stream).await.unwrap();
+    eventually(call).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_before_a_write_fails_is_answered() {
-    let (pool, wire, mut arrivals) = counted();
-    let pool = pool.build().unwrap();
-    let mut peer = warm(&pool, &mut arrivals).await;
+    let (pool, wire, mut arrivals) = wired(Wire::default());
+    let mut peer = eventually(warm(&pool, &mut arrivals)).await;
     let answered = Kind::Unary.spawn(&pool, ask(Do::Echo, "in time"));
     let (stream, _) = eventually(peer.request()).await;
-    // The answer is there when the next request is written, which fails.
-    let failed = Kind::Unary.spawn(&pool, ask(Do::Echo, "too late"));
-    wire.is_broken.store(true, Ordering::SeqCst);
+    wire.breaks.store(true, Ordering::SeqCst);
     peer.answer(stream).await.unwrap();
-    let status = eventually(failed).await.unwrap().unwrap_err();
+    let failed = Kind::Unary.call(pool.channel(), ask(Do::Echo, "too late"));
+    let status = eventually(failed).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.message().contains("broken pipe"), "{status}");
     eventually(answered).await.unwrap().unwrap();
@@ -183,13 +235,12 @@ async fn what_was_answered_before_a_write_fails_is_answered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_fails_with_the_write_of_its_request() {
-    let (pool, wire, mut arrivals) = counted();
-    let pool = pool.build().unwrap();
-    let _peer = warm(&pool, &mut arrivals).await;
-    wire.is_broken.store(true, Ordering::SeqCst);
+    let (pool, wire, mut arrivals) = wired(Wire::default());
+    let _peer = eventually(warm(&pool, &mut arrivals)).await;
+    wire.breaks.store(true, Ordering::SeqCst);
     let begun = Instant::now();
-    let status =
-        eventually(Kind::Unary.call(pool.channel(), ask(Do::Echo, "hello"))).await.unwrap_err();
+    let call = Kind::Unary.call(pool.channel(), ask(Do::Echo, "hello"));
+    let status = eventually(call).await.unwrap_err();
     assert!(status.message().contains("broken pipe"), "{status}");
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }

@@ -20,7 +20,7 @@ use super::control::Control;
 use super::fresh::Fresh;
 use super::keepalive::KeepaliveConfig;
 use super::priming::Priming;
-use super::wire::{GATHERED, wire};
+use super::wire::{BATCH, wire};
 use crate::address::Target;
 use crate::address_book::{Dial, Live, Side};
 use crate::error::ConnectError;
@@ -40,11 +40,11 @@ const NO_SETTINGS_YET: usize = (1 << 40) + 1;
 #[cfg(not(target_pointer_width = "64"))]
 const NO_SETTINGS_YET: usize = (1 << 31) + 1;
 
-/// Bytes of a stream that wait in h2 for the socket before the request body has to wait: what is enough for one write.
+/// Bytes of a stream that wait in h2 before the request body has to wait: what is enough for one write.
 /// More gains nothing, since what is under way to the peer is in the socket's own buffer, and costs
 /// much: a megabyte, as in hyper, that comes and goes at once is beyond the caches, and the allocator gives
 /// it back to the system and fetches it again, page by page.
-const SEND_BUFFER: usize = GATHERED;
+const SEND_BUFFER: usize = BATCH;
 
 /// Streams reset by this side that are remembered, for h2's second, so that frames still on their way to them
 /// are ignored. What comes for a forgotten one costs a reset by the library.

@@ -37,7 +37,7 @@
 //! 2. The address counts the connection until it is closing or has ended, whatever ends the task: what the
 //!    pool has let go of is not READY. The [register](crate::register) knows it until its socket is closed.
 //! 3. A cut is written down before the calls learn of it, so that they can say why.
-//! 4. One poll of h2 per wake (one more for an error of sending), no clock but for a timer that fired or a silence that ended.
+//! 4. One poll of h2 per wake (and one more where the [wire](super::wire) says so), no clock but for a timer that fired or a silence that ended.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -344,6 +344,9 @@ where
             if this.outbox.send(cx) {
                 break;
             }
+        }
+        if !this.control.has_calls() {
+            this.outbox.shrink();
         }
         this.observe_limit();
         this.observe_goaway(cx);

@@ -112,7 +112,7 @@ where
             keepalive.time = live.keepalive_time(keepalive.time);
             Some(Pulse::new(keepalive, traffic.clone(), connection.ping_pong()?))
         });
-        outbox.gather();
+        outbox.batch();
         let mut driver = Driver {
             connection,
             outbox,

@@ -4,7 +4,7 @@
 //! - `fresh.rs`: from there to one that is lent: priming call, first word of the server's health
 //! - `driver.rs`: the task that runs it and tells the pool what happens to it
 //! - `control.rs`: what the pool tells that task
-//! - `wire.rs`: what it reads and writes, whose writes are gathered and counted
+//! - `wire.rs`: what it reads and writes, in batches, which are counted
 //! - `keepalive.rs`, `pulse.rs`: is anybody there? the decisions, the timer and the ping
 //! - `health.rs`, `priming.rs`, `own_call.rs`: what servers are asked by the pool itself
 //! - `places.rs`: how many streams it takes

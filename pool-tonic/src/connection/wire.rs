@@ -1,14 +1,17 @@
 //! What h2 reads from and writes to.
 //!
-//! # Gathering
+//! # Batches
 //!
 //! h2 writes, and flushes, each frame of a stream by itself. A write of 16 KiB costs the system half as much again per
-//! byte as one of 128 KiB, and the peer is woken by each. So once the connection has a driver, what h2 writes is
-//! gathered, up to [`GATHERED`] bytes, and a flush does nothing: the driver sends it ([`Outbox::send`]) after each
-//! poll of h2, which has no more to write then. Gathered frames are copied once, which costs less than what is saved.
+//! byte as one of 128 KiB, and the peer is woken by each. So once the connection has a driver, what h2 writes in one
+//! poll makes a batch, of up to [`BATCH`] bytes, and flushing it is the driver's ([`Outbox::send`]), after the poll.
+//! It is copied once, which costs less than what is saved.
 //!
-//! An error of sending is told to h2 by the flush of its next poll, which the driver makes at once: after that has read
-//! what the peer had said before.
+//! While the IO takes no more h2 cannot write either: what it has is still its own then, to be put into another order or
+//! dropped.
+//!
+//! Where sending has failed, or the IO takes more after h2 was told that it does not, the driver polls h2 again at
+//! once. It reads what the peer has said before it learns of a failure, from its next write or flush.
 //!
 //! # Traffic
 //!
@@ -26,8 +29,11 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much is gathered for one write: as much as h2 keeps of a stream.
-pub(super) const GATHERED: usize = 128 << 10;
+/// The largest batch: as much as h2 keeps of a stream.
+pub(super) const BATCH: usize = 128 << 10;
+
+/// What is kept of that while there are no calls.
+const KEPT: usize = 16 << 10;
 
 /// What goes through an IO.
 #[derive(Clone, Debug, Default)]
@@ -76,23 +82,29 @@ struct Inner<I> {
     io: I,
     traffic: Traffic,
     /// There is a driver that sends.
-    gathers: bool,
-    gathered: Vec<u8>,
-    /// How much of that was sent.
+    batches: bool,
+    batch: Vec<u8>,
+    /// How much of the batch was written.
     sent: usize,
+    /// The IO did not take all of the batch when that was tried last: h2 may have been told so.
+    is_blocked: bool,
+    /// Something was written, and not flushed.
+    is_unflushed: bool,
     /// Why sending failed, until h2 is told.
     failure: Option<io::Error>,
 }
 
-/// A wire whose writes go straight through, until its outbox is told to [gather](Outbox::gather) them.
+/// A wire whose writes go straight through, until its outbox is told to make [batches](Outbox::batch) of them.
 pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
     let traffic = Traffic::default();
     let inner = Arc::new(Mutex::new(Inner {
         io,
         traffic: traffic.clone(),
-        gathers: false,
-        gathered: Vec::new(),
+        batches: false,
+        batch: Vec::new(),
         sent: 0,
+        is_blocked: false,
+        is_unflushed: false,
         failure: None,
     }));
     (Wire(Arc::clone(&inner)), Outbox(inner), traffic)
@@ -100,68 +112,97 @@ pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
 
 impl<I> Outbox<I> {
     /// From now on what h2 writes waits for [`send`](Self::send).
-    pub(super) fn gather(&self) {
-        lock(&self.0).gathers = true;
+    pub(super) fn batch(&self) {
+        lock(&self.0).batches = true;
+    }
+
+    /// Gives back most of the memory of a large batch, which is not needed for now.
+    pub(super) fn shrink(&self) {
+        let mut inner = lock(&self.0);
+        if inner.batch.is_empty() {
+            inner.batch.shrink_to(KEPT);
+        }
     }
 }
 
 impl<I: AsyncWrite + Unpin> Outbox<I> {
-    /// Sends what was gathered, as far as it can be sent now; the rest when this is called again, for which the
-    /// task is woken. False if that has failed, with which the next poll of h2 ends.
+    /// Writes and flushes the batch, as far as that can be done now; the rest when this is called again, for which the
+    /// task is woken. False if h2 has to be polled again first.
     pub(super) fn send(&self, cx: &mut Context<'_>) -> bool {
         let mut inner = lock(&self.0);
-        if inner.gathered.is_empty() {
+        if inner.batch.is_empty() && !inner.is_unflushed {
             return true;
         }
-        let Poll::Ready(Err(error)) = inner.poll_flush(cx) else { return true };
-        inner.failure = Some(error);
-        // Not to be tried again.
-        inner.gathered.clear();
-        inner.sent = 0;
-        false
+        let held_up = inner.is_blocked;
+        match inner.poll_flush(cx) {
+            Poll::Pending => true,
+            Poll::Ready(Ok(())) => !held_up,
+            Poll::Ready(Err(error)) => {
+                inner.failure = Some(error);
+                // Not to be tried again.
+                inner.forget();
+                inner.is_unflushed = false;
+                false
+            }
+        }
     }
 }
 
-impl<I: AsyncWrite + Unpin> Inner<I> {
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sent < self.gathered.len() {
-            self.traffic.note_write();
-            let rest = &self.gathered[self.sent..];
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.sent += written,
-            }
-        }
-        self.gathered.clear();
+impl<I> Inner<I> {
+    /// The batch is done with.
+    fn forget(&mut self) {
+        self.batch.clear();
         self.sent = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_gather(
-        &mut self,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.check()?;
-        if self.gathered.len() >= GATHERED {
-            ready!(self.poll_send(cx))?;
-        }
-        let before = self.gathered.len();
-        for buf in bufs {
-            let room = GATHERED - self.gathered.len();
-            self.gathered.extend_from_slice(&buf[..buf.len().min(room)]);
-        }
-        Poll::Ready(Ok(self.gathered.len() - before))
+        self.is_blocked = false;
     }
 
     /// The failure that h2 was not told yet.
     fn check(&mut self) -> io::Result<()> {
         self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Inner<I> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.batch.len() {
+            self.traffic.note_write();
+            self.is_unflushed = true;
+            let rest = &self.batch[self.sent..];
+            let polled = Pin::new(&mut self.io).poll_write(cx, rest);
+            self.is_blocked = polled.is_pending();
+            match ready!(polled)? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.sent += written,
+            }
+        }
+        self.forget();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.is_unflushed = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Adds to the batch what there is room for.
+    fn poll_add(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        if self.is_blocked || self.batch.len() >= BATCH {
+            ready!(self.poll_send(cx))?;
+        }
+        let before = self.batch.len();
+        for buf in bufs {
+            let part = &buf[..buf.len().min(BATCH - self.batch.len())];
+            let length = self.batch.len() + part.len();
+            if length > self.batch.capacity() {
+                let capacity = length.next_power_of_two().min(BATCH);
+                self.batch.reserve_exact(capacity - self.batch.len());
+            }
+            self.batch.extend_from_slice(part);
+        }
+        Poll::Ready(Ok(self.batch.len() - before))
     }
 }
 
@@ -200,24 +241,25 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let mut inner = lock(&self.0);
-        if inner.gathers {
-            return inner.poll_gather(cx, bufs);
+        if inner.batches {
+            return inner.poll_add(cx, bufs);
         }
         inner.traffic.note_write();
+        inner.is_unflushed = true;
         Pin::new(&mut inner.io).poll_write_vectored(cx, bufs)
     }
 
-    /// Whatever the IO does: parts are gathered as well as one.
+    /// Whatever the IO is: a batch has parts as well as one.
     fn is_write_vectored(&self) -> bool {
         true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
-        if inner.gathers {
+        if inner.batches {
             return Poll::Ready(inner.check());
         }
-        Pin::new(&mut inner.io).poll_flush(cx)
+        inner.poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
