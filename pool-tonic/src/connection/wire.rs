@@ -21,7 +21,7 @@
 //! were, or what a connector's stream does with them. An error of the connection reaches a call through h2's lock, after
 //! the count.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,7 +69,8 @@ impl Traffic {
     }
 }
 
-/// The end of h2; see the module. Never locked when its other end is.
+/// The end of h2; see the module. Never locked when its other end is. Not vectored: a part more is one copy more, which costs
+/// less than a list of parts.
 #[derive(Debug)]
 pub(super) struct Wire<I>(Arc<Mutex<Inner<I>>>);
 
@@ -187,22 +188,19 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
     }
 
     /// Adds to the batch what there is room for.
-    fn poll_add(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_add(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
         if self.is_blocked || self.batch.len() >= BATCH {
             ready!(self.poll_send(cx))?;
         }
-        let before = self.batch.len();
-        for buf in bufs {
-            let part = &buf[..buf.len().min(BATCH - self.batch.len())];
-            let length = self.batch.len() + part.len();
-            if length > self.batch.capacity() {
-                let capacity = length.next_power_of_two().min(BATCH);
-                self.batch.reserve_exact(capacity - self.batch.len());
-            }
-            self.batch.extend_from_slice(part);
+        let added = buf.len().min(BATCH - self.batch.len());
+        let length = self.batch.len() + added;
+        if length > self.batch.capacity() {
+            let capacity = length.next_power_of_two().min(BATCH);
+            self.batch.reserve_exact(capacity - self.batch.len());
         }
-        Poll::Ready(Ok(self.batch.len() - before))
+        self.batch.extend_from_slice(&buf[..added]);
+        Poll::Ready(Ok(added))
     }
 }
 
@@ -232,26 +230,13 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let mut inner = lock(&self.0);
         if inner.batches {
-            return inner.poll_add(cx, bufs);
+            return inner.poll_add(cx, buf);
         }
         inner.traffic.note_write();
         inner.is_unflushed = true;
-        Pin::new(&mut inner.io).poll_write_vectored(cx, bufs)
-    }
-
-    /// Whatever the IO is: a batch has parts as well as one.
-    fn is_write_vectored(&self) -> bool {
-        true
+        Pin::new(&mut inner.io).poll_write(cx, buf)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
