@@ -1,6 +1,7 @@
 //! What a benchmark is asked for, and its rounds.
 
-use std::path::PathBuf;
+use std::env;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -27,12 +28,22 @@ pub struct Options {
     system: Option<String>,
 
     /// Draw the result into this file, as SVG.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = chart)]
     pub chart: Option<PathBuf>,
 
     /// What Cargo passes to every benchmark.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// Where a chart is drawn, seen from where the command was given: Cargo runs a benchmark in its package's folder.
+fn chart(file: &str) -> Result<PathBuf, String> {
+    let file = env::var_os("PWD").map_or_else(PathBuf::new, PathBuf::from).join(file);
+    // Not found out after ten minutes.
+    if !file.parent().is_some_and(Path::is_dir) {
+        return Err(format!("there is no folder for {}", file.display()));
+    }
+    Ok(file)
 }
 
 impl Options {
@@ -145,6 +156,17 @@ mod tests {
         assert_eq!(options(&["--quick", "--rounds", "7"]).rounds(3), 7);
         assert_eq!(options(&[]).rounds_or(1, 2), 2);
         assert_eq!(options(&["--rounds", "7"]).rounds_or(1, 2), 7);
+    }
+
+    #[test]
+    fn a_chart_needs_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let asked = |file: &str| Asked::try_parse_from(["bench", "--chart", file]);
+        let file = folder.path().join("chart.svg");
+        let options = asked(file.to_str().unwrap()).ok().map(|asked| asked.options);
+        assert_eq!(options.and_then(|options| options.chart), Some(file.clone()));
+        let error = asked(file.join("chart.svg").to_str().unwrap()).err().unwrap();
+        assert!(error.to_string().contains("there is no folder for"), "{error}");
     }
 
     #[test]
