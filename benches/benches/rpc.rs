@@ -22,7 +22,8 @@
 //! of the bar. That of the calls that take 5 ms keeps its server's limit there, which is what it is about. Calls with
 //! a deadline are held to the bar of those without; raw h2 has none, and the preview does not keep it. So are those that are
 //! guarded (with a deadline, a retry policy and its budget, the server's health watched, keepalive, and a maximum age,
-//! where a `Channel` has the deadline and keepalive), and those over TLS. Raw h2 has the
+//! where a `Channel` has the deadline and keepalive: what it costs to have them, since none of them has to act), and
+//! those over TLS. Raw h2 has the
 //! windows of a `Channel` and frames and buffers of its own, so where much is streamed it is no floor.
 //!
 //! The table goes to standard output, the figures to `bench/rpc.json` in the target folder. A call of the

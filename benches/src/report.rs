@@ -140,14 +140,17 @@ pub fn table(figures: &[Figure], bars: &[Bar]) -> String {
     out
 }
 
-/// What a bar is about, if its systems were measured.
+/// What a bar is about, if its systems were measured, and there is something to compare with: of no calls there is not.
 fn value(figures: &[Figure], bar: &Bar) -> Option<f64> {
     let median = |system: &str| {
         let is_it = |figure: &&Figure| figure.system == system && figure.unit == bar.unit;
         figures.iter().find(is_it).map(|figure| figure.median)
     };
     let figure = median(bar.system)?;
-    bar.baseline.map_or(Some(figure), |baseline| Some(quotient(figure, median(baseline)?)))
+    let Some(baseline) = bar.baseline else { return Some(figure) };
+    let base = median(baseline)?;
+    let ratio = quotient(figure, base);
+    (base.is_finite() && ratio.is_finite()).then_some(ratio)
 }
 
 /// The ratio, in which nothing is as much as nothing.
@@ -239,6 +242,16 @@ mod tests {
         assert!(said(Bound::AtMost(0.7)).contains("  NOT HELD: 0.75 of b in ns, at most 0.70"));
         assert!(said(Bound::AtLeast(0.7)).contains("  held: 0.75 of b in ns, at least 0.70"));
         assert!(said(Bound::AtLeast(0.8)).contains("  NOT HELD: 0.75 of b in ns, at least 0.80"));
+    }
+
+    #[test]
+    fn what_is_compared_with_nothing_is_not_held() {
+        for (unit, base) in [("calls/s", 0.0), ("us", f64::INFINITY)] {
+            let figures = figures("s", unit, "b", vec![("a", vec![3.0]), ("b", vec![base])]);
+            let bounds = [Bound::AtLeast(0.5), Bound::AtMost(0.5)];
+            let bars = bounds.map(|bound| Bar { system: "a", baseline: Some("b"), unit, bound });
+            assert!(!table(&figures, &bars).contains("held"), "{unit}");
+        }
     }
 
     #[test]

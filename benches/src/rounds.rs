@@ -38,7 +38,8 @@ pub struct Options {
 
 /// Where a chart is drawn, seen from where the command was given: Cargo runs a benchmark in its package's folder.
 fn chart(file: &str) -> Result<PathBuf, String> {
-    let file = env::var_os("PWD").map_or_else(PathBuf::new, PathBuf::from).join(file);
+    let here = env::var_os("PWD").map(PathBuf::from).or_else(|| env::current_dir().ok());
+    let file = here.unwrap_or_default().join(file);
     // Not found out after ten minutes.
     if !file.parent().is_some_and(Path::is_dir) {
         return Err(format!("there is no folder for {}", file.display()));

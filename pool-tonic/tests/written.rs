@@ -18,10 +18,10 @@ use std::time::Duration;
 use common::soon;
 use http::Uri;
 use kinds::{Kind, ask};
-use memory::{Peer, answer_all, eventually, in_memory_with};
+use memory::{Peer, answer_all, eventually, in_memory_with, pass};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::proto::Do;
-use pool_tonic_testing::raw::{Raw, setting};
+use pool_tonic_testing::raw::{Heard, Raw, setting};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -198,6 +198,37 @@ async fn what_is_larger_than_one_write_arrives_whole() {
             answered.unwrap();
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_request_is_not_sent_once_the_connection_takes_more() {
+    const BYTES: usize = 60_000;
+    let (pool, mut network) = in_memory_with(1000, Duration::ZERO);
+    let pool = pool.max_connections(1).build().unwrap();
+    let first = Kind::Unary.spawn(&pool, ask(Do::Echo, "x".repeat(BYTES)));
+    let mut peer = network.accept(100).await;
+    peer.window_update(0, 1 << 20).await.unwrap();
+    // The pipe is full by then.
+    pass(1).await;
+    let second = Kind::Unary.spawn(&pool, ask(Do::Echo, "y".repeat(BYTES)));
+    pass(1).await;
+    second.abort();
+    let (mut stream, mut of_first, mut of_second) = (0, 0, 0);
+    loop {
+        match eventually(peer.hear()).await {
+            Heard::Open(opened) if stream == 0 => stream = opened,
+            Heard::Data(of, data) if of == stream => of_first += data.len(),
+            Heard::Data(_, data) => of_second += data.len(),
+            Heard::End(ended) if ended == stream => break,
+            Heard::Closed => panic!("it is not over"),
+            _ => {}
+        }
+    }
+    assert!(of_first > BYTES);
+    // What had left its queue by then: a frame.
+    assert!(of_second <= 16_384, "{of_second} bytes");
+    peer.answer(stream).await.unwrap();
+    eventually(first).await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

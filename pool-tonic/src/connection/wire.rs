@@ -7,8 +7,8 @@
 //! poll makes a batch, of up to [`BATCH`] bytes, and flushing it is the driver's ([`Outbox::send`]), after the poll.
 //! It is copied once, which costs less than what is saved.
 //!
-//! While the IO takes no more h2 cannot write either: what it has is still its own then, to be put into another order or
-//! dropped.
+//! While the IO takes no more, or is not done with flushing, h2 cannot write either: what it has is still its own then, to
+//! be put into another order or dropped.
 //!
 //! Where sending has failed, or the IO takes more after h2 was told that it does not, the driver polls h2 again at
 //! once. It reads what the peer has said before it learns of a failure, from its next write or flush.
@@ -87,7 +87,7 @@ struct Inner<I> {
     batch: Vec<u8>,
     /// How much of the batch was written.
     sent: usize,
-    /// The IO did not take all of the batch when that was tried last: h2 may have been told so.
+    /// Not all could be written, or flushed, when that was tried last: h2 may have been told so.
     is_blocked: bool,
     /// Something was written, and not flushed.
     is_unflushed: bool,
@@ -182,7 +182,9 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.is_blocked = polled.is_pending();
+        ready!(polled)?;
         self.is_unflushed = false;
         Poll::Ready(Ok(()))
     }
@@ -190,13 +192,15 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
     /// Adds to the batch what there is room for.
     fn poll_add(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        if self.is_blocked || self.batch.len() >= BATCH {
+        if self.is_blocked {
+            ready!(self.poll_flush(cx))?;
+        } else if self.batch.len() >= BATCH {
             ready!(self.poll_send(cx))?;
         }
         let added = buf.len().min(BATCH - self.batch.len());
         let length = self.batch.len() + added;
         if length > self.batch.capacity() {
-            let capacity = length.next_power_of_two().min(BATCH);
+            let capacity = if length > KEPT { BATCH } else { length.next_power_of_two() };
             self.batch.reserve_exact(capacity - self.batch.len());
         }
         self.batch.extend_from_slice(&buf[..added]);
@@ -252,5 +256,113 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         inner.check()?;
         ready!(inner.poll_flush(cx))?;
         Pin::new(&mut inner.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// What an IO does next, and never tells anybody that it would do something else by now.
+    #[derive(Clone, Debug, Default)]
+    struct Moody(Arc<Mutex<Mood>>);
+
+    #[derive(Debug, Default)]
+    struct Mood {
+        takes: usize,
+        flushes: bool,
+        written: Vec<u8>,
+    }
+
+    impl Moody {
+        fn lock(&self) -> MutexGuard<'_, Mood> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    impl AsyncWrite for Moody {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            let mut mood = self.lock();
+            let taken = mood.takes.min(buf.len());
+            if taken == 0 {
+                return Poll::Pending;
+            }
+            mood.takes -= taken;
+            mood.written.extend_from_slice(&buf[..taken]);
+            Poll::Ready(Ok(taken))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.lock().flushes { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn batching() -> (Wire<Moody>, Outbox<Moody>, Moody) {
+        let moody = Moody::default();
+        let (wire, outbox, _) = wire(moody.clone());
+        outbox.batch();
+        (wire, outbox, moody)
+    }
+
+    fn write(wire: &mut Wire<Moody>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(wire).poll_write(&mut Context::from_waker(Waker::noop()), bytes)
+    }
+
+    fn send(outbox: &Outbox<Moody>) -> bool {
+        outbox.send(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn nothing_is_added_while_the_io_takes_nothing() {
+        let (mut wire, outbox, moody) = batching();
+        assert!(matches!(write(&mut wire, b"one "), Poll::Ready(Ok(4))));
+        assert!(send(&outbox), "it has not failed");
+        assert!(write(&mut wire, b"two ").is_pending());
+        moody.lock().takes = 2;
+        assert!(write(&mut wire, b"two ").is_pending(), "half of it is out");
+        moody.lock().takes = 100;
+        moody.lock().flushes = true;
+        assert!(!send(&outbox), "whoever could not write has to know that it can");
+        assert!(matches!(write(&mut wire, b"two "), Poll::Ready(Ok(4))));
+        assert!(send(&outbox));
+        assert_eq!(moody.lock().written, b"one two ");
+    }
+
+    #[test]
+    fn nothing_is_added_while_the_io_flushes() {
+        let (mut wire, outbox, moody) = batching();
+        moody.lock().takes = 100;
+        assert!(matches!(write(&mut wire, b"one "), Poll::Ready(Ok(4))));
+        assert!(send(&outbox));
+        assert_eq!(moody.lock().written, b"one ");
+        assert!(write(&mut wire, b"two ").is_pending());
+        moody.lock().flushes = true;
+        assert!(!send(&outbox), "whoever could not write has to know that it can");
+        assert!(matches!(write(&mut wire, b"two "), Poll::Ready(Ok(4))));
+        assert!(send(&outbox));
+        assert_eq!(moody.lock().written, b"one two ");
+    }
+
+    #[test]
+    fn memory_is_kept_for_batches_and_not_for_good() {
+        let (mut wire, outbox, moody) = batching();
+        *moody.lock() = Mood { takes: usize::MAX, flushes: true, ..Mood::default() };
+        assert!(matches!(write(&mut wire, &vec![1; 2 * BATCH]), Poll::Ready(Ok(BATCH))));
+        outbox.shrink();
+        assert_eq!(lock(&outbox.0).batch.capacity(), BATCH, "it is not out");
+        assert!(send(&outbox));
+        assert_eq!(lock(&outbox.0).batch.capacity(), BATCH);
+        outbox.shrink();
+        assert_eq!(lock(&outbox.0).batch.capacity(), KEPT);
     }
 }
