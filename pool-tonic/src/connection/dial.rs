@@ -4,8 +4,7 @@
 //! limit is unknown, and a load balancer that accepts with nobody behind it would look like a server.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -280,7 +279,7 @@ where
         .handshake(io)
         .await?;
     let settled = poll_fn(|cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
+        let polled = outbox.poll(&mut connection, cx);
         // Looked at first: settings that arrive together with the end still count, and the driver then
         // reports the end.
         if sender.current_max_send_streams() != NO_SETTINGS_YET {

@@ -37,7 +37,8 @@
 //! 2. The address counts the connection until it is closing or has ended, whatever ends the task: what the
 //!    pool has let go of is not READY. The [register](crate::register) knows it until its socket is closed.
 //! 3. A cut is written down before the calls learn of it, so that they can say why.
-//! 4. One poll of h2 per wake (and one more where the [wire](super::wire) says so), no clock but for a timer that fired or a silence that ended.
+//! 4. One poll of h2 per wake (and one more where its [wire](super::wire) has to tell it something), no clock but for a
+//!    timer that fired or a silence that ended.
 
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -336,14 +337,9 @@ where
             Gathering::Done => this.gathering = Gathering::Due,
             Gathering::Due | Gathering::Never => {}
         }
-        loop {
-            if let Poll::Ready(result) = Pin::new(&mut this.connection).poll(cx) {
-                this.ended(result, cx);
-                return Poll::Ready(());
-            }
-            if this.outbox.send(cx) {
-                break;
-            }
+        if let Poll::Ready(result) = this.outbox.poll(&mut this.connection, cx) {
+            this.ended(result, cx);
+            return Poll::Ready(());
         }
         if !this.control.has_calls() {
             this.outbox.shrink();

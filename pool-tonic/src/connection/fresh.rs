@@ -2,7 +2,7 @@
 //! and the start of its driver.
 
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -82,7 +82,7 @@ where
             if let Poll::Ready(result) = call.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
-            if Pin::new(&mut self.connection).poll(cx).is_pending() {
+            if self.outbox.poll(&mut self.connection, cx).is_pending() {
                 return Poll::Pending;
             }
             // The call learns of the end, too, and may have been answered before.
@@ -112,7 +112,6 @@ where
             keepalive.time = live.keepalive_time(keepalive.time);
             Some(Pulse::new(keepalive, traffic.clone(), connection.ping_pong()?))
         });
-        outbox.batch();
         let mut driver = Driver {
             connection,
             outbox,

@@ -3,15 +3,15 @@
 //! # Batches
 //!
 //! h2 writes, and flushes, each frame of a stream by itself. A write of 16 KiB costs the system half as much again per
-//! byte as one of 128 KiB, and the peer is woken by each. So once the connection has a driver, what h2 writes in one
-//! poll makes a batch, of up to [`BATCH`] bytes, and flushing it is the driver's ([`Outbox::send`]), after the poll.
-//! It is copied once, which costs less than what is saved.
+//! byte as one of 128 KiB, and the peer is woken by each. So what h2 writes in one poll makes a batch, of up to
+//! [`BATCH`] bytes, which is written and flushed after the poll ([`Outbox::poll`]). It is copied once, which costs less
+//! than what is saved.
 //!
 //! While the IO takes no more, or is not done with flushing, h2 cannot write either: what it has is still its own then, to
 //! be put into another order or dropped.
 //!
-//! Where sending has failed, or the IO takes more after h2 was told that it does not, the driver polls h2 again at
-//! once. It reads what the peer has said before it learns of a failure, from its next write or flush.
+//! Where sending has failed, or the IO takes more after h2 was told that it does not, h2 is polled again at once. It
+//! reads what the peer has said before it learns of a failure, from its next write or flush.
 //!
 //! # Traffic
 //!
@@ -27,6 +27,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
+use h2::client::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The largest batch: as much as h2 keeps of a stream.
@@ -69,12 +71,12 @@ impl Traffic {
     }
 }
 
-/// The end of h2; see the module. Never locked when its other end is. Not vectored: a part more is one copy more, which costs
-/// less than a list of parts.
+/// The end of h2; see the module. Never locked when its other end is. Not vectored: a part more is one copy more, which
+/// costs less than a list of parts.
 #[derive(Debug)]
 pub(super) struct Wire<I>(Arc<Mutex<Inner<I>>>);
 
-/// The driver's end of a [`Wire`]. Both have to go for the IO to be dropped.
+/// The end of whoever polls h2. Both ends have to go for the IO to be dropped.
 #[derive(Debug)]
 pub(super) struct Outbox<I>(Arc<Mutex<Inner<I>>>);
 
@@ -82,8 +84,6 @@ pub(super) struct Outbox<I>(Arc<Mutex<Inner<I>>>);
 struct Inner<I> {
     io: I,
     traffic: Traffic,
-    /// There is a driver that sends.
-    batches: bool,
     batch: Vec<u8>,
     /// How much of the batch was written.
     sent: usize,
@@ -95,13 +95,12 @@ struct Inner<I> {
     failure: Option<io::Error>,
 }
 
-/// A wire whose writes go straight through, until its outbox is told to make [batches](Outbox::batch) of them.
+/// Both ends of a wire over `io`, and what goes through it.
 pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
     let traffic = Traffic::default();
     let inner = Arc::new(Mutex::new(Inner {
         io,
         traffic: traffic.clone(),
-        batches: false,
         batch: Vec::new(),
         sent: 0,
         is_blocked: false,
@@ -112,11 +111,6 @@ pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
 }
 
 impl<I> Outbox<I> {
-    /// From now on what h2 writes waits for [`send`](Self::send).
-    pub(super) fn batch(&self) {
-        lock(&self.0).batches = true;
-    }
-
     /// Gives back most of the memory of a large batch, which is not needed for now.
     pub(super) fn shrink(&self) {
         let mut inner = lock(&self.0);
@@ -126,10 +120,26 @@ impl<I> Outbox<I> {
     }
 }
 
+impl<I: AsyncRead + AsyncWrite + Unpin> Outbox<I> {
+    /// Polls the connection on the other end, and sends what it has written.
+    pub(super) fn poll(
+        &self,
+        connection: &mut Connection<Wire<I>, Bytes>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>> {
+        loop {
+            let polled = Pin::new(&mut *connection).poll(cx);
+            if polled.is_ready() || self.send(cx) {
+                return polled;
+            }
+        }
+    }
+}
+
 impl<I: AsyncWrite + Unpin> Outbox<I> {
     /// Writes and flushes the batch, as far as that can be done now; the rest when this is called again, for which the
     /// task is woken. False if h2 has to be polled again first.
-    pub(super) fn send(&self, cx: &mut Context<'_>) -> bool {
+    fn send(&self, cx: &mut Context<'_>) -> bool {
         let mut inner = lock(&self.0);
         if inner.batch.is_empty() && !inner.is_unflushed {
             return true;
@@ -234,21 +244,12 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Wire<I> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut inner = lock(&self.0);
-        if inner.batches {
-            return inner.poll_add(cx, buf);
-        }
-        inner.traffic.note_write();
-        inner.is_unflushed = true;
-        Pin::new(&mut inner.io).poll_write(cx, buf)
+        lock(&self.0).poll_add(cx, buf)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut inner = lock(&self.0);
-        if inner.batches {
-            return Poll::Ready(inner.check());
-        }
-        inner.poll_flush(cx)
+    /// Only says what has failed: the outbox flushes.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(lock(&self.0).check())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -307,10 +308,9 @@ mod tests {
         }
     }
 
-    fn batching() -> (Wire<Moody>, Outbox<Moody>, Moody) {
+    fn wired() -> (Wire<Moody>, Outbox<Moody>, Moody) {
         let moody = Moody::default();
         let (wire, outbox, _) = wire(moody.clone());
-        outbox.batch();
         (wire, outbox, moody)
     }
 
@@ -323,39 +323,27 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_added_while_the_io_takes_nothing() {
-        let (mut wire, outbox, moody) = batching();
-        assert!(matches!(write(&mut wire, b"one "), Poll::Ready(Ok(4))));
-        assert!(send(&outbox), "it has not failed");
-        assert!(write(&mut wire, b"two ").is_pending());
-        moody.lock().takes = 2;
-        assert!(write(&mut wire, b"two ").is_pending(), "half of it is out");
-        moody.lock().takes = 100;
-        moody.lock().flushes = true;
-        assert!(!send(&outbox), "whoever could not write has to know that it can");
-        assert!(matches!(write(&mut wire, b"two "), Poll::Ready(Ok(4))));
-        assert!(send(&outbox));
-        assert_eq!(moody.lock().written, b"one two ");
-    }
-
-    #[test]
-    fn nothing_is_added_while_the_io_flushes() {
-        let (mut wire, outbox, moody) = batching();
-        moody.lock().takes = 100;
-        assert!(matches!(write(&mut wire, b"one "), Poll::Ready(Ok(4))));
-        assert!(send(&outbox));
-        assert_eq!(moody.lock().written, b"one ");
-        assert!(write(&mut wire, b"two ").is_pending());
-        moody.lock().flushes = true;
-        assert!(!send(&outbox), "whoever could not write has to know that it can");
-        assert!(matches!(write(&mut wire, b"two "), Poll::Ready(Ok(4))));
-        assert!(send(&outbox));
-        assert_eq!(moody.lock().written, b"one two ");
+    fn nothing_is_added_while_the_io_does_not_get_it_out() {
+        // Nothing is taken, half, and all, but that is not flushed.
+        for takes in [0, 2, 4] {
+            let (mut wire, outbox, moody) = wired();
+            moody.lock().takes = takes;
+            assert!(matches!(write(&mut wire, b"one "), Poll::Ready(Ok(4))));
+            assert!(send(&outbox), "it has not failed");
+            assert_eq!(moody.lock().written, b"one "[..takes]);
+            assert!(write(&mut wire, b"two ").is_pending());
+            moody.lock().takes = 100;
+            moody.lock().flushes = true;
+            assert!(!send(&outbox), "whoever could not write has to know that it can");
+            assert!(matches!(write(&mut wire, b"two "), Poll::Ready(Ok(4))));
+            assert!(send(&outbox));
+            assert_eq!(moody.lock().written, b"one two ");
+        }
     }
 
     #[test]
     fn memory_is_kept_for_batches_and_not_for_good() {
-        let (mut wire, outbox, moody) = batching();
+        let (mut wire, outbox, moody) = wired();
         *moody.lock() = Mood { takes: usize::MAX, flushes: true, ..Mood::default() };
         assert!(matches!(write(&mut wire, &vec![1; 2 * BATCH]), Poll::Ready(Ok(BATCH))));
         outbox.shrink();
