@@ -74,22 +74,20 @@ impl Stack for Pooled {
     type Transport = PooledChannel;
 
     fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<PooledChannel>, Failure> {
-        let builder = ChannelPool::builder(server.uri());
-        let builder = match (scenario.setup, server.certificate()) {
-            (Setup::Plain, _) => builder,
-            (Setup::Tls, certificate) => {
-                let ca = Pem::bytes(certificate.unwrap_or_default());
-                builder.tls_config(TlsConfig::new().ca_certificate(ca))
-            }
-            (Setup::Guarded, _) => builder
+        let mut builder = ChannelPool::builder(server.uri());
+        if let Some(ca) = server.certificate() {
+            builder = builder.tls_config(TlsConfig::new().ca_certificate(Pem::bytes(ca)));
+        }
+        if scenario.setup == Setup::Guarded {
+            builder = builder
                 .health_check("")
                 .keepalive_time(KEEPALIVE)
                 .keepalive_without_calls(true)
                 .max_connection_age(AGE)
                 .idle_timeout(AGE)
                 .retry_policy(MethodName::all(), RetryPolicy::new(4, [Code::Unavailable]))
-                .retry_throttling(10, 0.1),
-        };
+                .retry_throttling(10, 0.1);
+        }
         let builder = match scenario.connections {
             Connections::Unset => builder,
             Connections::Exactly(connections) => builder
@@ -104,17 +102,15 @@ impl Stack for Pooled {
 
 /// What every `Channel` is made of: beside TLS, it can guard its connections by keepalive.
 fn endpoint(server: &Server, scenario: &Scenario) -> Result<Endpoint, Failure> {
-    let endpoint = Endpoint::from_shared(server.uri().to_owned())?;
-    Ok(match (scenario.setup, server.certificate()) {
-        (Setup::Plain, _) => endpoint,
-        (Setup::Tls, certificate) => {
-            let ca = Certificate::from_pem(certificate.unwrap_or_default());
-            endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca))?
-        }
-        (Setup::Guarded, _) => {
-            endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_while_idle(true)
-        }
-    })
+    let mut endpoint = Endpoint::from_shared(server.uri().to_owned())?;
+    if let Some(ca) = server.certificate() {
+        let ca = Certificate::from_pem(ca);
+        endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca))?;
+    }
+    if scenario.setup == Setup::Guarded {
+        endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_while_idle(true);
+    }
+    Ok(endpoint)
 }
 
 /// One `Channel`.

@@ -22,7 +22,7 @@ use super::proto::{Answer, Ask};
 use super::{Failure, Setup};
 
 /// How a server serves: what [`Server::start`] tells the process.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Serving {
     /// Its limit of streams on a connection.
     limit: Option<u32>,
