@@ -15,28 +15,47 @@ pub(crate) use self::model::Exchange;
 
 #[cfg(not(pool_loom))]
 mod plain {
+    use std::mem::ManuallyDrop;
+
     use crossbeam_utils::atomic::AtomicCell;
 
     /// A place for one pointer, which is put in and taken out by an exchange.
     ///
-    /// Every access is an atomic read-modify-write with acquire and release, and all of one cell are in
-    /// one order: whoever comes second sees everything that the first had done before.
-    pub(crate) struct Exchange<T>(AtomicCell<Option<T>>);
+    /// Every access but [`fill`](Self::fill) is an atomic read-modify-write with acquire and release, and all of one cell
+    /// are in one order: whoever comes second sees everything that the first had done before.
+    pub(crate) struct Exchange<T>(AtomicCell<Option<ManuallyDrop<T>>>);
 
     impl<T> Exchange<T> {
         pub(crate) fn new() -> Self {
-            const { assert!(AtomicCell::<Option<T>>::is_lock_free(), "more than a pointer") };
+            const {
+                let is_pointer = AtomicCell::<Option<ManuallyDrop<T>>>::is_lock_free();
+                assert!(is_pointer, "more than a pointer");
+            }
             Self(AtomicCell::new(None))
         }
 
         #[inline]
         pub(crate) fn swap(&self, value: Option<T>) -> Option<T> {
-            self.0.swap(value)
+            self.0.swap(value.map(ManuallyDrop::new)).map(ManuallyDrop::into_inner)
         }
 
         #[inline]
         pub(crate) fn take(&self) -> Option<T> {
             self.swap(None)
+        }
+
+        /// Puts something in where there is nothing, and nobody else puts anything: a store with release, which does not
+        /// wait for the line of the cache as an exchange does.
+        #[inline]
+        pub(crate) fn fill(&self, value: T) {
+            debug_assert!(self.take().is_none(), "bug: what is in there would be lost");
+            self.0.store(Some(ManuallyDrop::new(value)));
+        }
+    }
+
+    impl<T> Drop for Exchange<T> {
+        fn drop(&mut self) {
+            self.take();
         }
     }
 }
@@ -59,6 +78,10 @@ mod model {
 
         pub(crate) fn take(&self) -> Option<T> {
             self.swap(None)
+        }
+
+        pub(crate) fn fill(&self, value: T) {
+            assert!(self.swap(Some(value)).is_none(), "bug: what is in there would be lost");
         }
     }
 }
