@@ -6,25 +6,32 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::mem::offset_of;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::tickets::{Ask, Class, Key, Ticket};
 use crate::moment::Moment;
 
-#[repr(align(64))]
+/// In the order of the fields, what every wait changes first.
+#[repr(C)]
 pub(super) struct Line {
     /// The first and the last are never gaps.
     ring: VecDeque<Entry>,
     /// The stand of the next that joins at the end. Numbers begin in the middle, since some join in front.
     next: u64,
+    /// The deadline of the last regular one.
+    last_regular: Moment,
     gaps: usize,
     /// No regular one stands before this. It is sought from here on when it is asked for, so that those who are served
     /// need not look at the one behind them, whose entry another thread has written.
     regular: Cell<u64>,
-    /// The deadline of the last regular one.
-    last_regular: Moment,
 }
+
+const _: () = assert!(
+    offset_of!(Line, gaps) <= 48,
+    "what every wait changes is more than fits in a line of the cache, with a lock"
+);
 
 /// One that waits, or the gap that it has left. It lies in one line of the cache, since threads join and are served
 /// beside each other.

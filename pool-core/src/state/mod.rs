@@ -65,6 +65,7 @@ mod timers;
 mod waiters;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -95,10 +96,11 @@ use crate::moment::Moment;
 use crate::observer::{EndReason, Event, Resize};
 use crate::status::Counters;
 
-/// In the order of the fields, the ones that every wait needs first: threads that wait for the lock wait for
-/// these, too.
-#[repr(C, align(64))]
+/// In the order of the fields. What every wait changes is first, in the line of the cache that the lock is in, so that
+/// it comes along with the lock; behind it is what every wait looks at.
+#[repr(C)]
 pub(crate) struct State<S: Store, E: StdError + 'static> {
+    waiters: Waiters<S::Lent, Failure<E>>,
     fast: Fast,
     /// No resource in the store expires before this.
     next_expiry: Moment,
@@ -106,7 +108,6 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     armed: Moment,
     /// Resources with smaller numbers are of an older generation.
     oldest: u64,
-    waiters: Waiters<S::Lent, Failure<E>>,
     pub(crate) store: S,
     pub(crate) limits: Limits,
     times: Times,
@@ -164,6 +165,12 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     served: u64,
     started: u64,
 }
+
+const _: () = assert!(
+    align_of::<State<IdleStore<()>, Infallible>>() <= 16
+        && align_of::<State<ShareStore<()>, Infallible>>() <= 16,
+    "too much room between the lock and the state"
+);
 
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 

@@ -14,16 +14,18 @@ const CLASS_SHIFT: u32 = 30;
 /// One less than there could be: nobody is [`Key::NIL`].
 pub(super) const MAX_WAITERS: usize = (1 << CLASS_SHIFT) - 1;
 
-/// The class that one waits in: of its priority, or that of all who wait for a place of one group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The class that one waits in: of its priority, or that of all who wait for a place of one group. The usual one is first,
+/// as its line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
-    High = Priority::High as isize,
-    Normal = Priority::Normal as isize,
-    Low = Priority::Low as isize,
+    Normal,
+    High,
+    Low,
     Bound,
 }
 
 impl Class {
+    /// In the order of service.
     pub(super) const ALL: [Self; 4] = [Self::High, Self::Normal, Self::Low, Self::Bound];
 
     #[inline]

@@ -42,13 +42,13 @@ use crate::moment::Moment;
 /// In the order of the fields, like [`State`](super::State).
 #[repr(C)]
 pub(crate) struct Waiters<T, F> {
+    /// Of the classes of priority, and of those that are bound.
+    lines: [Line; Class::ALL.len()],
     mailboxes: Arc<Mailboxes<T>>,
     /// Mailboxes that are nobody's.
     free: Vec<u32>,
     /// How many there are.
     mailbox_count: usize,
-    /// Of the classes of priority, and of those that are bound.
-    lines: [Line; Class::ALL.len()],
     /// The one that has some of the places that it wants: it is served before all others.
     gathering: Option<Ticket>,
     odd: BTreeSet<(Moment, Ticket)>,
@@ -92,7 +92,7 @@ impl<T, F> Waiters<T, F> {
     /// How many wait, without those that have an outcome.
     #[inline]
     pub(crate) fn waiting(&self) -> usize {
-        let [high, normal, low, _] = &self.lines;
+        let [normal, high, low, _] = &self.lines;
         high.waiting() + normal.waiting() + low.waiting()
     }
 
@@ -104,7 +104,7 @@ impl<T, F> Waiters<T, F> {
     /// How many have joined so far, without those that came back.
     #[inline]
     pub(crate) fn joined(&self) -> u64 {
-        let [high, normal, low, _] = &self.lines;
+        let [normal, high, low, _] = &self.lines;
         high.joined() + normal.joined() + low.joined()
     }
 
@@ -127,7 +127,7 @@ impl<T, F> Waiters<T, F> {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        let [high, normal, low, _] = &self.lines;
+        let [normal, high, low, _] = &self.lines;
         high.is_empty() && normal.is_empty() && low.is_empty()
     }
 
@@ -138,7 +138,7 @@ impl<T, F> Waiters<T, F> {
 
     /// Since when the one has waited that has waited for longest, of any class.
     pub(crate) fn earliest_joined(&self) -> Option<Moment> {
-        let [high, normal, low, _] = &self.lines;
+        let [normal, high, low, _] = &self.lines;
         let firsts = [high, normal, low].into_iter().filter_map(Line::first);
         firsts.map(|entry| entry.joined).min()
     }
@@ -203,7 +203,7 @@ impl<T, F> Waiters<T, F> {
     }
 
     fn lines(&self) -> impl DoubleEndedIterator<Item = (Class, &Line)> {
-        Class::ALL.into_iter().zip(&self.lines)
+        Class::ALL.into_iter().map(|class| (class, &self.lines[class as usize]))
     }
 
     /// Whose turn it is, by name.
@@ -311,7 +311,7 @@ impl<T, F> Waiters<T, F> {
     /// Whose turn it is.
     #[inline]
     fn first(&self) -> Option<(Class, &Entry)> {
-        let [high, normal, low, _] = &self.lines;
+        let [normal, high, low, _] = &self.lines;
         if let Some(entry) = high.first() {
             return Some((Class::High, entry));
         }

@@ -65,9 +65,9 @@ impl<T, F> Waiters<T, F> {
     /// Whether one that is bound comes before all that wait for a place of any group.
     pub(crate) fn comes_first(&self, bound: Ticket) -> bool {
         let Some(first) = self.first_ticket() else { return true };
-        let (class, normal) = (first.key.class(), Class::Normal as usize);
-        if class != normal {
-            return class > normal;
+        let class = first.key.class();
+        if class != Class::Normal as usize {
+            return class != Class::High as usize;
         }
         let behind = self.bound.asks.get(&bound.key).map_or(0, |bond| bond.behind);
         // Of one that has joined in front, the stand does not say when.
