@@ -19,7 +19,7 @@ mod plain {
 
     use crossbeam_utils::atomic::AtomicCell;
 
-    /// A place for one pointer, which is put in and taken out by an exchange.
+    /// A place for one pointer.
     ///
     /// Every access but [`fill`](Self::fill) is an atomic read-modify-write with acquire and release, and all of one cell
     /// are in one order: whoever comes second sees everything that the first had done before.
@@ -44,11 +44,10 @@ mod plain {
             self.swap(None)
         }
 
-        /// Puts something in where there is nothing, and nobody else puts anything: a store with release, which does not
-        /// wait for the line of the cache as an exchange does.
+        /// Puts something in where there is nothing, and nobody else puts anything: what there was would not be dropped. It
+        /// is a store with release, which does not wait for the line of the cache as an exchange does, and sees nothing.
         #[inline]
         pub(crate) fn fill(&self, value: T) {
-            debug_assert!(self.take().is_none(), "bug: what is in there would be lost");
             self.0.store(Some(ManuallyDrop::new(value)));
         }
     }
@@ -64,7 +63,8 @@ mod plain {
 mod model {
     use loom::sync::Mutex;
 
-    /// A lock of its own has the order of an exchange and nothing more.
+    /// A lock of its own has the order of an exchange and nothing more. It is more than that of a fill, which sees nothing:
+    /// who fills a cell has taken a lock since it was emptied.
     pub(crate) struct Exchange<T>(Mutex<Option<T>>);
 
     impl<T> Exchange<T> {

@@ -1,5 +1,6 @@
-//! gRPC's codes by name.
+//! gRPC's codes: by name, and for answers that have none.
 
+use http::StatusCode;
 use tonic::Code;
 
 /// The name of a code as gRPC's specification [writes it](https://grpc.io/docs/guides/status-codes/), for labels
@@ -35,5 +36,20 @@ pub const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The code of an answer that has an HTTP error and no status of gRPC's (`doc/http-grpc-status-mapping.md`).
+pub(crate) fn of_http(status: StatusCode) -> Code {
+    match status {
+        StatusCode::BAD_REQUEST => Code::Internal,
+        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        StatusCode::FORBIDDEN => Code::PermissionDenied,
+        StatusCode::NOT_FOUND => Code::Unimplemented,
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Unknown,
     }
 }

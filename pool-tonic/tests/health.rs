@@ -15,7 +15,7 @@ use common::{ask, client, until};
 use memory::{Network, Peer, eventually, in_memory};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder, ConnectivityState};
 use pool_tonic_testing::proto::{Answer, Do};
-use pool_tonic_testing::raw::Raw;
+use pool_tonic_testing::raw::{Raw, block, flag, kind};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::{Code, Response, Status};
@@ -122,17 +122,29 @@ async fn a_connection_gets_no_calls_while_its_server_does_not_serve() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_does_not_say_counts_as_healthy() {
-    for trailers_only in [true, false] {
+    enum How {
+        TrailersOnly,
+        Trailers,
+        /// As a proxy does that has no route for the question.
+        NotFound,
+    }
+    for how in [How::TrailersOnly, How::Trailers, How::NotFound] {
         let (pool, mut network) = checked();
         let pool = pool.build().unwrap();
         let call = unary(&pool);
         let mut peer = network.accept(10).await;
         let (watch, _) = eventually(peer.request()).await;
-        if trailers_only {
-            peer.trailers_only(watch, "12").await.unwrap();
-        } else {
-            peer.headers(watch).await.unwrap();
-            peer.trailers(watch, "12").await.unwrap();
+        match how {
+            How::TrailersOnly => peer.trailers_only(watch, "12").await.unwrap(),
+            How::Trailers => {
+                peer.headers(watch).await.unwrap();
+                peer.trailers(watch, "12").await.unwrap();
+            }
+            How::NotFound => {
+                let block = block(false, &[(":status", "404"), ("content-type", "text/html")]);
+                let flags = flag::END_HEADERS | flag::END_STREAM;
+                peer.frame(kind::HEADERS, flags, watch, &block).await.unwrap();
+            }
         }
         let (stream, _) = eventually(peer.request()).await;
         assert_eq!(pool.status().capacity, 10);

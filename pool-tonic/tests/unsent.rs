@@ -7,9 +7,11 @@ mod kinds;
 #[path = "common/memory.rs"]
 mod memory;
 
+use std::time::Duration;
+
 use common::until;
 use kinds::{Asks, KINDS, Kind, STREAMED, ask};
-use memory::{Network, Peer, eventually, in_memory};
+use memory::{Network, Peer, eventually, in_memory, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::proto::{Ask, Do};
 use tokio_stream::StreamExt as _;
@@ -77,6 +79,29 @@ async fn of_which_a_byte_was_written_is_sent() {
         assert_eq!(status.code(), Code::Unavailable, "{kind:?} {status}");
         assert!(status.message().contains("was lost"), "{status}");
         assert!(network.is_quiet(), "nobody asked for another connection");
+    }
+}
+
+/// The peer does not read, and what was written before is in the way of all that begins.
+#[tokio::test(start_paused = true)]
+async fn behind_a_request_that_the_connection_does_not_take_they_are_not_sent() {
+    for kind in KINDS {
+        let (pool, mut network) = in_memory_with(1000, Duration::ZERO);
+        let (pool, peer) = connected(pool, &mut network).await;
+        let large = Kind::Unary.spawn(&pool, ask(Do::Echo, "x".repeat(60_000)));
+        // The pipe is full by then.
+        pass(1).await;
+        let small = kind.spawn(&pool, ask(Do::Echo, "hello"));
+        pass(1).await;
+        assert_eq!(pool.status().streams, 2, "{kind:?}");
+        drop(peer);
+        let server = network.serve(100);
+        eventually(small).await.unwrap().unwrap();
+        let status = eventually(large).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{kind:?} {status}");
+        let counters = pool.counters();
+        assert_eq!((counters.connections_opened, counters.transparent_retries), (2, 0), "{kind:?}");
+        server.abort();
     }
 }
 

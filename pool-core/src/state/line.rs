@@ -6,14 +6,13 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::mem::offset_of;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::tickets::{Ask, Class, Key, Ticket};
 use crate::moment::Moment;
 
-/// In the order of the fields, what every wait changes first.
+/// In the order of the fields: what every wait changes comes first, up to `gaps`.
 #[repr(C)]
 pub(super) struct Line {
     /// The first and the last are never gaps.
@@ -22,16 +21,11 @@ pub(super) struct Line {
     next: u64,
     /// The deadline of the last regular one.
     last_regular: Moment,
-    gaps: usize,
+    pub(super) gaps: usize,
     /// No regular one stands before this. It is sought from here on when it is asked for, so that those who are served
     /// need not look at the one behind them, whose entry another thread has written.
     regular: Cell<u64>,
 }
-
-const _: () = assert!(
-    offset_of!(Line, gaps) <= 48,
-    "what every wait changes is more than fits in a line of the cache, with a lock"
-);
 
 /// One that waits, or the gap that it has left. It lies in one line of the cache, since threads join and are served
 /// beside each other.

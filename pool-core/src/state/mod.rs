@@ -65,7 +65,6 @@ mod timers;
 mod waiters;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::sync::Arc;
 
@@ -96,8 +95,8 @@ use crate::moment::Moment;
 use crate::observer::{EndReason, Event, Resize};
 use crate::status::Counters;
 
-/// In the order of the fields. What every wait changes is first, in the line of the cache that the lock is in, so that
-/// it comes along with the lock; behind it is what every wait looks at.
+/// In the order of the fields. What every wait of the usual priority changes is first, in the line of the cache that the
+/// lock is in, so that it comes along with the lock; behind it is what every wait looks at.
 #[repr(C)]
 pub(crate) struct State<S: Store, E: StdError + 'static> {
     waiters: Waiters<S::Lent, Failure<E>>,
@@ -165,12 +164,6 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     served: u64,
     started: u64,
 }
-
-const _: () = assert!(
-    align_of::<State<IdleStore<()>, Infallible>>() <= 16
-        && align_of::<State<ShareStore<()>, Infallible>>() <= 16,
-    "too much room between the lock and the state"
-);
 
 type ActionsOf<S, E> = Actions<<S as Store>::Resource, E>;
 

@@ -14,8 +14,8 @@ const CLASS_SHIFT: u32 = 30;
 /// One less than there could be: nobody is [`Key::NIL`].
 pub(super) const MAX_WAITERS: usize = (1 << CLASS_SHIFT) - 1;
 
-/// The class that one waits in: of its priority, or that of all who wait for a place of one group. The usual one is first,
-/// as its line is.
+/// The class that one waits in: of its priority, or that of all who wait for a place of one group. The usual one is first:
+/// so is its line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Normal,

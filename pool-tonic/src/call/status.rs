@@ -24,6 +24,7 @@ use super::deadline::Deadline;
 use super::error::{CallError, Reason as Why};
 use super::outcome::GRPC_STATUS;
 use crate::address_book::AddressBook;
+use crate::code;
 use crate::connection::Connection;
 use crate::error::ConnectError;
 use crate::exclusive::NoTurn;
@@ -111,19 +112,8 @@ pub(crate) fn from_http(
     if content_type.starts_with(b"application/grpc") && !response.body().is_end_stream() {
         return None;
     }
-    let code = match http {
-        StatusCode::BAD_REQUEST => Code::Internal,
-        StatusCode::UNAUTHORIZED => Code::Unauthenticated,
-        StatusCode::FORBIDDEN => Code::PermissionDenied,
-        StatusCode::NOT_FOUND => Code::Unimplemented,
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
-        _ => Code::Unknown,
-    };
     let message = format!("{served_by} answered with HTTP status {http} and no gRPC status");
-    Some(with_source(code, message, CallError::new(served_by, Why::Http(http))))
+    Some(with_source(code::of_http(http), message, CallError::new(served_by, Why::Http(http))))
 }
 
 /// The status of a call whose deadline passed while it waited for `what`.

@@ -124,7 +124,7 @@ impl Connection {
         self.hold.0.call_ends(finished);
     }
 
-    /// How often it was tried to write anything to it. A request of which nothing was written is opened after one
+    /// How often it was tried to write anything new to it. A request of which nothing was written is opened after one
     /// look at this and has failed before another that shows the same.
     pub(crate) fn writes(&self) -> u64 {
         self.traffic.writes()

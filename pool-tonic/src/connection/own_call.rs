@@ -7,11 +7,13 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 use h2::client::SendRequest;
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
 use http::uri::PathAndQuery;
 use tonic::{Code, Status};
 
 use crate::address::Address;
+use crate::code;
 
 /// A frame of gRPC's: a flag for compression, and the length.
 const PREFIX: usize = 5;
@@ -62,8 +64,9 @@ pub(super) async fn call(
     {
         return Err(status);
     }
-    if response.status() != http::StatusCode::OK {
-        return Err(Status::unavailable(format!("it answered with HTTP {}", response.status())));
+    let http = response.status();
+    if http != StatusCode::OK {
+        return Err(Status::new(code::of_http(http), format!("it answered with HTTP {http}")));
     }
     Ok(Answers { recv: response.into_body(), read: BytesMut::new() })
 }

@@ -15,13 +15,15 @@
 //!
 //! # Traffic
 //!
-//! It leaves word when something was read, for keepalive (a flag, and no clock), and how often it was written to, by
-//! which a call can prove that nothing of it was. What is counted is that a write was *tried*, before it is. So nothing
-//! has to be known of the IO: whether one that fails, or is not ready, has let some of the bytes out (TLS may), whose they
-//! were, or what a connector's stream does with them. An error of the connection reaches a call through h2's lock, after
-//! the count.
+//! It leaves word when something was read, for keepalive (a flag, and no clock), and how often it was given something
+//! to write, by which a call can prove that nothing of it was. What is counted is that a write of something new was *tried*,
+//! before it is. So nothing has to be known of the IO: whether one that fails, or is not ready, has let some of the bytes
+//! out (TLS may), whose they were, or what a connector's stream does with them. An error of the connection reaches a call
+//! through h2's lock, after the count. What is tried again is not counted again: while the IO takes no more, nothing of
+//! the calls that begin comes here.
 
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -55,7 +57,7 @@ impl Traffic {
         self.0.read.swap(false, Ordering::Relaxed)
     }
 
-    /// How many writes were tried.
+    /// How many writes of something new were tried.
     pub(super) fn writes(&self) -> u64 {
         self.0.writes.load(Ordering::Relaxed)
     }
@@ -85,6 +87,8 @@ struct Inner<I> {
     io: I,
     traffic: Traffic,
     batch: Vec<u8>,
+    /// Something was added to the batch, and no write was tried since.
+    is_new: bool,
     /// How much of the batch was written.
     sent: usize,
     /// Not all could be written, or flushed, when that was tried last: h2 may have been told so.
@@ -102,6 +106,7 @@ pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
         io,
         traffic: traffic.clone(),
         batch: Vec::new(),
+        is_new: false,
         sent: 0,
         is_blocked: false,
         is_unflushed: false,
@@ -176,7 +181,9 @@ impl<I> Inner<I> {
 impl<I: AsyncWrite + Unpin> Inner<I> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.batch.len() {
-            self.traffic.note_write();
+            if mem::take(&mut self.is_new) {
+                self.traffic.note_write();
+            }
             self.is_unflushed = true;
             let rest = &self.batch[self.sent..];
             let polled = Pin::new(&mut self.io).poll_write(cx, rest);
@@ -214,6 +221,7 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
             self.batch.reserve_exact(capacity - self.batch.len());
         }
         self.batch.extend_from_slice(&buf[..added]);
+        self.is_new = true;
         Poll::Ready(Ok(added))
     }
 }

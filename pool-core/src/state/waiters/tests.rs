@@ -1,8 +1,12 @@
 //! The queue beside a list that is searched from end to end.
 
+use std::convert::Infallible;
+use std::mem::offset_of;
+
 use super::*;
 use crate::group::GroupId;
 use crate::options::Priority;
+use crate::state::{IdleStore, ShareStore, State};
 
 const MILLISECOND: u64 = 1_000_000;
 
@@ -160,5 +164,19 @@ fn the_nearest_deadline_is_found_after_whiles_in_which_nobody_has_looked() {
                 assert_eq!(waiters.next_deadline(), nearest.unwrap_or(Moment::NEVER));
             }
         }
+    }
+}
+
+/// So it comes along with the lock.
+#[test]
+fn what_a_usual_wait_changes_lies_in_the_line_of_the_lock() {
+    type Exclusive = State<IdleStore<()>, Infallible>;
+    type Shared = State<ShareStore<()>, Infallible>;
+    assert_eq!(Class::Normal as usize, 0);
+    assert_eq!(offset_of!(Waiters<Box<()>, ()>, lines), 0);
+    assert_eq!((offset_of!(Exclusive, waiters), offset_of!(Shared, waiters)), (0, 0));
+    for align in [align_of::<Exclusive>(), align_of::<Shared>()] {
+        // Before it there are the lock's own words, and what is left free for its alignment.
+        assert!(align.max(size_of::<u64>()) + offset_of!(Line, gaps) <= 64);
     }
 }
