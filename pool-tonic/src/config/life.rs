@@ -163,8 +163,8 @@ impl ChannelPoolBuilder {
     ///
     /// A connection whose server does not say SERVING gets no calls; one that is new counts as a failed
     /// attempt, so that calls fail at once with the reason when there is no other. A server
-    /// that does not know the method counts as healthy. The question takes one of the streams that the server
-    /// allows; one that allows a single stream is not asked.
+    /// that does not know the method counts as healthy, and so does one behind a proxy that has no route for it (HTTP
+    /// 404). The question takes one of the streams that the server allows; one that allows a single stream is not asked.
     ///
     /// What the server said last holds while it does not answer: a `Watch` that ends is begun anew, with a back-off, and
     /// a connection that served goes on serving meanwhile. (By gRFC A17 it would be taken out, and a health service that

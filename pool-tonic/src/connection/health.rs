@@ -1,7 +1,8 @@
 //! Is the server behind a connection healthy? `grpc.health.v1.Health/Watch` on the connection itself
 //! (gRFC A17), as grpc-go's client does it.
 //!
-//! `UNIMPLEMENTED` means that the server does not say, and counts as healthy for good. A stream that ends
+//! `UNIMPLEMENTED`, which a proxy's HTTP 404 is as well, means that the server does not say, and counts as healthy for
+//! good. A stream that ends
 //! otherwise is begun anew, with gRPC's back-off from begin to begin, which starts over when the server has
 //! said something: so one that lasted for a while is begun anew at once.
 //!
