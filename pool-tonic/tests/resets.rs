@@ -222,6 +222,33 @@ async fn an_answer_before_a_large_request_is_through_ends_the_request() {
     assert_eq!(pool.counters().calls_ended.get(Code::Ok), 3 * KINDS.len() as u64);
 }
 
+/// A stream that its server does not read has used up the connection's window.
+#[tokio::test]
+async fn an_answer_before_a_small_request_that_has_no_window_ends_the_request() {
+    const LIMIT: u32 = 2;
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+    let unread = ask(Do::Echo, "x".repeat(1 << 17));
+    let unread = Kind::ClientStream.begin(pool.channel(), unread, open(), None);
+    let unread = tokio::spawn(async move { unread.await?.rest().await });
+    let mut raw = soon(peer.accept_raw(LIMIT)).await.unwrap();
+    let mut room = (1 << 16) - 1;
+    while room > 0 {
+        if let Heard::Data(_, data) = soon(raw.hear()).await {
+            room -= data.len();
+        }
+    }
+    for _ in 0..2 * LIMIT {
+        let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
+        let stream = soon(raw.opened()).await;
+        raw.answer(stream).await.unwrap();
+        soon(call).await.unwrap().unwrap();
+        assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL);
+    }
+    unread.abort();
+    all_slots_free(&pool).await;
+}
+
 #[tokio::test]
 async fn an_answer_before_a_request_that_is_sent_but_for_the_window_ends_it() {
     let (peer, pool) = peer_and_pool().await;

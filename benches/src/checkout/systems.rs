@@ -302,7 +302,7 @@ impl System for Mobc {
     }
 }
 
-/// mobc told to keep all that it makes, and to check nothing.
+/// mobc told to keep all that it makes, to check nothing, and to wait without a timeout.
 pub struct MobcKeeping(Mobc);
 
 impl System for MobcKeeping {
@@ -311,8 +311,8 @@ impl System for MobcKeeping {
 
     fn new(size: usize) -> Self {
         let size = size as u64;
-        let builder = mobc::Pool::builder().max_open(size).max_idle(size).test_on_check_out(false);
-        Self(Mobc(builder.build(Numbers)))
+        let builder = mobc::Pool::builder().max_open(size).max_idle(size);
+        Self(Mobc(builder.test_on_check_out(false).get_timeout(None).build(Numbers)))
     }
 
     async fn get(&self) -> mobc::Connection<Numbers> {

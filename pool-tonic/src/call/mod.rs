@@ -329,7 +329,7 @@ impl Call {
         }
         let mut upload = None;
         if let Payload::Whole(Some(data)) = &self.payload {
-            upload = Upload::send(send, data.clone());
+            upload = Upload::send(send, data.clone(), &lease);
         }
         Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
     }

@@ -24,6 +24,7 @@ use tonic::Status;
 
 use super::request::{Piece, RequestStream};
 use super::slot::Lease;
+use crate::connection::Uploading;
 
 /// What both sides see.
 #[derive(Debug, Default)]
@@ -57,6 +58,7 @@ impl PumpHandle {
             waiting: None,
             stopped,
             link: Arc::clone(&link),
+            _uploading: slot.upload(),
             _slot: slot,
         });
         Self { stop: Some(stop), task: Some(task), link }
@@ -97,6 +99,7 @@ struct Pump {
     waiting: Option<Bytes>,
     stopped: oneshot::Receiver<Reason>,
     link: Arc<Link>,
+    _uploading: Uploading,
     _slot: Arc<Lease>,
 }
 

@@ -12,7 +12,7 @@ use tonic::Code;
 use super::pump::PumpHandle;
 use crate::address_book::Side;
 use crate::attempts::Attempt;
-use crate::connection::Connection;
+use crate::connection::{Connection, Uploading};
 use crate::exclusive::{Exclusive, Turn};
 use crate::manager::ConnectionManager;
 
@@ -140,6 +140,7 @@ pub(super) struct Upload {
     send: SendStream<Bytes>,
     /// Alive until h2 has sent all of it.
     unsent: Weak<()>,
+    _uploading: Uploading,
 }
 
 /// The data of a request as h2 has it, whoever else keeps it to send it again.
@@ -155,13 +156,17 @@ impl AsRef<[u8]> for Unsent {
 }
 
 impl Upload {
-    /// Smaller requests are sent at once, unless the windows are used up, and not worth what this costs.
+    /// Smaller requests do not use up the windows, and are not worth what this costs where nothing else does.
     const LARGE: usize = 16 * 1024;
 
     /// Sends the only message of a request. Fails only if the stream is over already, and then the response says
     /// why.
-    pub(super) fn send(mut send: SendStream<Bytes>, data: Bytes) -> Option<Box<Self>> {
-        if data.len() <= Self::LARGE {
+    pub(super) fn send(
+        mut send: SendStream<Bytes>,
+        data: Bytes,
+        connection: &Connection,
+    ) -> Option<Box<Self>> {
+        if data.len() <= Self::LARGE && !connection.has_uploads() {
             let _ = send.send_data(data, true);
             return None;
         }
@@ -173,7 +178,7 @@ impl Upload {
         let alive = Arc::new(());
         let unsent = Arc::downgrade(&alive);
         let _ = send.send_data(Bytes::from_owner(Unsent { data, _alive: alive }), true);
-        Some(Box::new(Self { send, unsent }))
+        Some(Box::new(Self { send, unsent, _uploading: connection.upload() }))
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct Control {
     calls: AtomicUsize,
     /// Calls that ended before their answers did.
     unfinished: AtomicUsize,
+    /// Requests that are being sent as the windows have room.
+    uploads: AtomicUsize,
     /// Set before the calls learn of the end.
     cut_by: OnceLock<CutBy>,
 }
@@ -155,6 +157,11 @@ impl Control {
         self.calls.load(Ordering::Relaxed) > 1
     }
 
+    /// Is a request being sent as the windows have room, as far as this thread knows?
+    pub(super) fn has_uploads(&self) -> bool {
+        self.uploads.load(Ordering::Relaxed) > 0
+    }
+
     /// Has the pool dropped the connection?
     pub(super) fn is_dropped(&self) -> bool {
         self.dropped.load(Ordering::SeqCst)
@@ -169,5 +176,22 @@ impl Drop for Hold {
     fn drop(&mut self) {
         self.0.dropped.store(true, Ordering::SeqCst);
         self.0.ring();
+    }
+}
+
+/// A request that is being sent as the windows have room, which it may use up meanwhile.
+#[derive(Debug)]
+pub(crate) struct Uploading(Arc<Control>);
+
+impl Uploading {
+    pub(super) fn on(control: &Arc<Control>) -> Self {
+        control.uploads.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(control))
+    }
+}
+
+impl Drop for Uploading {
+    fn drop(&mut self) {
+        self.0.uploads.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -38,7 +38,7 @@ use control::Hold;
 use places::Places;
 use wire::Traffic;
 
-pub(crate) use control::{Control, CutBy};
+pub(crate) use control::{Control, CutBy, Uploading};
 pub(crate) use dial::{DialConfig, Http2, Start, Upkeep, dial, establish};
 pub(crate) use health::Health;
 pub(crate) use keepalive::KeepaliveConfig;
@@ -122,6 +122,16 @@ impl Connection {
     /// That slot is given back; its call has had its whole answer, or not.
     pub(crate) fn call_ends(&self, finished: bool) {
         self.hold.0.call_ends(finished);
+    }
+
+    /// A request is being sent as the windows have room, until this is dropped.
+    pub(crate) fn upload(&self) -> Uploading {
+        Uploading::on(&self.hold.0)
+    }
+
+    /// Whether there is one that may have used up the windows.
+    pub(crate) fn has_uploads(&self) -> bool {
+        self.hold.0.has_uploads()
     }
 
     /// How often it was tried to write anything new to it. A request of which nothing was written is opened after one
