@@ -57,6 +57,16 @@ async fn slot_is_one(raw: &mut Raw, pool: &ChannelPool, last: u32) {
     all_slots_free(pool).await;
 }
 
+/// Reads as much of requests as the connection's window has room for.
+async fn use_up_window(raw: &mut Raw) {
+    let mut room = (1 << 16) - 1;
+    while room > 0 {
+        if let Heard::Data(_, data) = soon(raw.hear()).await {
+            room -= data.len();
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum When {
     Before,
@@ -232,12 +242,7 @@ async fn an_answer_before_a_small_request_that_has_no_window_ends_the_request() 
     let unread = Kind::ClientStream.begin(pool.channel(), unread, open(), None);
     let unread = tokio::spawn(async move { unread.await?.rest().await });
     let mut raw = soon(peer.accept_raw(LIMIT)).await.unwrap();
-    let mut room = (1 << 16) - 1;
-    while room > 0 {
-        if let Heard::Data(_, data) = soon(raw.hear()).await {
-            room -= data.len();
-        }
-    }
+    use_up_window(&mut raw).await;
     for _ in 0..2 * LIMIT {
         let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
         let stream = soon(raw.opened()).await;
@@ -266,12 +271,7 @@ async fn an_answer_before_a_request_that_is_sent_but_for_the_window_ends_it() {
         // All of it is with HTTP/2 then, and half of it has no room.
         send.send(ask(Do::Echo, "x".repeat(1 << 17))).await.unwrap();
         drop(send);
-        let mut room = (1 << 16) - 1;
-        while room > 0 {
-            if let Heard::Data(_, data) = soon(raw.hear()).await {
-                room -= data.len();
-            }
-        }
+        use_up_window(raw).await;
         raw.answer(stream).await.unwrap();
         assert_eq!(soon(call).await.unwrap().unwrap().len(), 1, "{kind:?}");
         soon(raw.reset_of(stream)).await;

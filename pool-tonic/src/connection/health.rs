@@ -2,9 +2,8 @@
 //! (gRFC A17), as grpc-go's client does it.
 //!
 //! `UNIMPLEMENTED`, which a proxy's HTTP 404 is as well, means that the server does not say, and counts as healthy for
-//! good. A stream that ends
-//! otherwise is begun anew, with gRPC's back-off from begin to begin, which starts over when the server has
-//! said something: so one that lasted for a while is begun anew at once.
+//! good. A stream that ends otherwise is begun anew, with gRPC's back-off from begin to begin, which starts over when
+//! the server has said something: so one that lasted for a while is begun anew at once.
 //!
 //! Meanwhile what the server said last holds, where gRFC A17 has a failed stream be `TRANSIENT_FAILURE`. That
 //! a stream ended says nothing about the server, which takes it down for reasons of its own (the age of a

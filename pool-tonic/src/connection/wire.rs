@@ -23,7 +23,6 @@
 //! the calls that begin comes here.
 
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -181,7 +180,7 @@ impl<I> Inner<I> {
 impl<I: AsyncWrite + Unpin> Inner<I> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.batch.len() {
-            if mem::take(&mut self.is_new) {
+            if std::mem::take(&mut self.is_new) {
                 self.traffic.note_write();
             }
             self.is_unflushed = true;
