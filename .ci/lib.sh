@@ -14,6 +14,16 @@ tools="$target/ci"
 mkdir -p "$tools"
 export PATH="$PATH:$tools/bin"
 
+# Builds the workspace's programs for debugging, in the way of `.ci/test`, which has built them then.
+debug_programs() {
+    cargo build --workspace --all-features --bins --tests
+}
+
+# Builds the programs that need to be fast. All at once, so that what they depend on is built once.
+release_programs() {
+    cargo build --release -p examples -p interop --bin demo --bin interop
+}
+
 # What could not be checked, and why: said again at the end of `.ci/run`.
 notes="${CI_NOTES:-/dev/null}"
 
