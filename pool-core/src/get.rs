@@ -25,7 +25,7 @@ pub(crate) async fn lease<'p, M: Manager, K: Kind<M>>(
     if !options.is_bound()
         && let Some(lent) = core.lend_hot()
     {
-        let stale = lent.stale;
+        let stale = lent.is_stale();
         let mut lease = ResourceLease::new(holding, lent, at);
         match lease.prepare_now(stale) {
             Poll::Ready(Ok(())) => return Ok(lease),
@@ -40,7 +40,7 @@ pub(crate) async fn lease<'p, M: Manager, K: Kind<M>>(
             hit
         } else {
             let lent = AcquireOne::new(core, &mut patience, again).await?;
-            let stale = lent.stale;
+            let stale = lent.is_stale();
             (ResourceLease::new(holding, lent, at), stale)
         };
         let ready = match lease.prepare_now(stale) {
@@ -77,7 +77,7 @@ pub(crate) async fn lease_many<'p, M: Manager, K: Kind<M>>(
             }
         };
         let with_stale = |lent: Lent<_>| {
-            let stale = lent.stale;
+            let stale = lent.is_stale();
             (ResourceLease::new(holding, lent, at), stale)
         };
         let mut several = Several::new(lent.into_iter().map(with_stale).collect());

@@ -56,7 +56,7 @@ impl<'p, M: Manager, K: Kind<M>> ResourceLease<'p, M, K> {
         at: Caller,
     ) -> Self {
         let core = holding.hold();
-        let Lent { place, waiter, .. } = lent;
+        let (waiter, place) = (lent.waiter(), lent.place);
         let tracked = core.track(K::Store::slot(&place).id, at);
         let marks = Marks::new(Stage::Lent, waiter, tracked);
         Self { core, place: Some(place), marks }

@@ -5,6 +5,7 @@ use std::panic::Location;
 use super::{Core, Place};
 use crate::front::{Put, Taken};
 use crate::kind::Kind;
+use crate::leaks::Leaks;
 use crate::manager::{Manager, ResourceId};
 use crate::observer::EndReason;
 use crate::state::{Key, Lent, Store, Unserved};
@@ -16,11 +17,22 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     #[expect(clippy::inline_always, reason = "what is lent goes through registers")]
     pub(crate) fn lend_hot(&self) -> Option<Lent<Place<M, K>>> {
         match self.front.lend() {
-            Taken::Lent(place, stale) => return Some(Lent { place, stale, waiter: Key::NIL }),
+            Taken::Lent(place, stale) => return Some(Lent::new(place, stale, Key::NIL)),
             Taken::Nothing if K::Store::HAS_FRONT && self.front.is_shut() => return None,
             Taken::Nothing => {}
             Taken::Outdated(place) => self.absorb(place),
         }
+        if K::Store::HAS_FRONT { self.lend_past_front() } else { self.lend_locked() }
+    }
+
+    #[inline(never)]
+    fn lend_past_front(&self) -> Option<Lent<Place<M, K>>> {
+        self.lend_locked()
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is lent goes through registers")]
+    fn lend_locked(&self) -> Option<Lent<Place<M, K>>> {
         let (lent, settle) = self.state().lend_hot()?;
         if settle {
             self.settle();
@@ -96,7 +108,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     #[inline]
     pub(crate) fn granted(&self, place: Place<M, K>, waiter: Key) -> Lent<Place<M, K>> {
         let stale = K::Store::is_stale(&place, self.front.fresh_after());
-        Lent { place, stale, waiter }
+        Lent::new(place, stale, waiter)
     }
 
     /// A holder gives a place back whose resource is no good.
@@ -128,7 +140,16 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
     /// A lease is taken. Returns its key, where leases are kept track of.
     #[inline]
     pub(crate) fn track(&self, id: ResourceId, at: &'static Location<'static>) -> Option<u32> {
-        let leaks = self.leaks.as_ref()?;
+        self.track_in(self.leaks.as_ref()?, id, at)
+    }
+
+    #[inline(never)]
+    fn track_in(
+        &self,
+        leaks: &Leaks,
+        id: ResourceId,
+        at: &'static Location<'static>,
+    ) -> Option<u32> {
         let (key, earlier) = leaks.taken(id, at, self.clock.now());
         if earlier {
             self.wakeup.notify_one();

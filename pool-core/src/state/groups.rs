@@ -332,7 +332,7 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
             let (rng, fresh_after) = (&mut state.rng, state.front.fresh_after());
             let (place, stale) = state.store.lend_other(than, rng, fresh_after)?;
             state.count_ok(1);
-            Some(Lent { place, stale, waiter: Key::NIL })
+            Some(Lent::new(place, stale, Key::NIL))
         };
         self.try_now(lend, now, actions)
     }

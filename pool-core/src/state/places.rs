@@ -15,10 +15,29 @@ use crate::observer::EndReason;
 /// A place that was lent.
 pub(crate) struct Lent<L> {
     pub(crate) place: L,
+    /// The waiter that it was granted to, and whether it is stale. In one word, as [marks](crate::lease) are.
+    grant: u64,
+}
+
+impl<L> Lent<L> {
+    const STALE: u64 = 1;
+
+    #[inline]
+    pub(crate) fn new(place: L, stale: bool, waiter: Key) -> Self {
+        Self { place, grant: u64::from(waiter.bits()) << 32 | u64::from(stale) }
+    }
+
     /// It is to be checked first.
-    pub(crate) stale: bool,
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.grant & Self::STALE != 0
+    }
+
     /// The waiter that it was granted to, to be freed when it comes back.
-    pub(crate) waiter: Key,
+    #[inline]
+    pub(crate) fn waiter(&self) -> Key {
+        Key::from_bits((self.grant >> 32) as u32)
+    }
 }
 
 /// What becomes of a get that is not served by a place, or not any more.
@@ -378,6 +397,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             Some(group) => self.store.lend_of(group, rng, fresh_after),
         }?;
         self.count_ok(1);
-        Some(Lent { place, stale, waiter: Key::NIL })
+        Some(Lent::new(place, stale, Key::NIL))
     }
 }
