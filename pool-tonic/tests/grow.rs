@@ -295,10 +295,15 @@ async fn a_connection_that_this_side_gives_up_is_replaced_and_no_later_call_fail
     let (stream, _) = peer.request().await;
     peer.answer(stream).await.unwrap();
     eventually(call).await.unwrap().unwrap();
+    let in_flight = unary(&pool);
+    peer.request().await;
     pass(10).await;
     // SETTINGS belong to the connection, not to a stream: the client says GOAWAY.
     peer.frame(pool_tonic_testing::raw::kind::SETTINGS, 0, 1, &[]).await.unwrap();
     peer.closed().await;
+    // It may have been processed.
+    let failed = eventually(in_flight).await.unwrap().unwrap_err();
+    assert_eq!(failed.code(), Code::Unavailable, "{failed}");
     let call = unary(&pool);
     tokio::spawn(answer_all(network.accept(100).await));
     eventually(call).await.unwrap().unwrap();

@@ -25,15 +25,14 @@ pub(crate) fn faults(run: &Run) -> Vec<String> {
             fault(format!("{why}: call {id} failed after {took:?}, {begun}: {code}: {message}"));
         }
     }
-    if let Incident::Killed { in_flight, elsewhere, .. } = run.incident {
+    if let Incident::Killed { in_flight, unfinished, .. } = run.incident {
         let failed = run.calls.failures.len();
         if failed > in_flight {
             fault(format!("{failed} calls failed of {in_flight} in flight"));
         }
-        if elsewhere > 0 {
-            fault(format!(
-                "{elsewhere} calls failed that the server had begun that was not killed"
-            ));
+        let begun = run.calls.failures.iter().filter(|failure| failure.begun).count();
+        if begun < unfinished {
+            fault(format!("{begun} calls failed of {unfinished} that it had begun and not ended"));
         }
     }
     if let Incident::Silent { ended, connections, in_flight } = run.incident {
@@ -109,7 +108,7 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         let is_clear = failure.code == code && failure.message.contains(message);
         return (!is_clear).then_some("not what it should say");
     }
-    match run.incident {
+    match &run.incident {
         Incident::Stopped if is_answered_by_stopping(run, failure) => None,
         Incident::Calmed { .. } if is_lost_with_its_connection(failure) => None,
         Incident::None
@@ -117,7 +116,10 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         | Incident::NotServing { .. }
         | Incident::Calmed { .. } => Some("nothing was killed"),
         Incident::Killed { .. } if failure.code != "UNAVAILABLE" => Some("the wrong code"),
-        Incident::Killed { gone, .. } if failure.began > gone + NOTICED_AFTER => {
+        Incident::Killed { address, .. } if !failure.message.contains(address) => {
+            Some("it was not with the server that was killed")
+        }
+        Incident::Killed { gone, .. } if failure.began > *gone + NOTICED_AFTER => {
             Some("it was not in flight when the server was killed")
         }
         Incident::Silent { .. }
@@ -125,7 +127,7 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         {
             Some("not what it should say")
         }
-        Incident::Silent { ended: Some((ended, _)), .. } if failure.began > ended => {
+        Incident::Silent { ended: Some((ended, _)), .. } if failure.began > *ended => {
             Some("the connection had been ended")
         }
         Incident::Frozen { .. } if failure.code != "DEADLINE_EXCEEDED" => Some("the wrong code"),
@@ -134,7 +136,7 @@ fn blame(run: &Run, failure: &Failure) -> Option<&'static str> {
         {
             Some("beyond its deadline")
         }
-        Incident::Frozen { thawed } if failure.began > thawed + SLACK => {
+        Incident::Frozen { thawed } if failure.began > *thawed + SLACK => {
             Some("the server ran again")
         }
         Incident::Killed { .. } | Incident::Frozen { .. } | Incident::Silent { .. } => None,
@@ -166,6 +168,8 @@ mod tests {
     use crate::peer::Peer;
     use crate::run::Sockets;
 
+    const KILLED: &str = "127.0.0.1:1";
+
     fn case(name: &str) -> &'static Case {
         CASES.iter().find(|case| case.name == name).unwrap()
     }
@@ -174,7 +178,7 @@ mod tests {
     fn run(peer: Peer, incident: Incident, began: Instant, codes: &[&str]) -> Run {
         let took = Duration::from_millis(1);
         let failure = |(id, code): (usize, &&str)| {
-            let (code, message) = ((*code).to_owned(), String::new());
+            let (code, message) = ((*code).to_owned(), format!("{KILLED} was lost"));
             Failure { id, began, took, code, message, begun: false }
         };
         let failures: Vec<_> = codes.iter().enumerate().map(failure).collect();
@@ -186,8 +190,8 @@ mod tests {
         Run { case, peer, client, calls, connections, begun, seen, resent, left, sockets, incident }
     }
 
-    fn killed(gone: Instant, elsewhere: usize) -> Incident {
-        Incident::Killed { gone, in_flight: 2, unfinished: 2, elsewhere }
+    fn killed(address: &str, gone: Instant, unfinished: usize) -> Incident {
+        Incident::Killed { address: address.to_owned(), gone, in_flight: 2, unfinished }
     }
 
     #[test]
@@ -208,11 +212,12 @@ mod tests {
         let faults = |incident, began, codes: &[&str]| {
             faults(&run(Peer::Tonic, incident, began, codes)).len()
         };
-        assert_eq!(faults(killed(now, 0), now, &["UNAVAILABLE"; 2]), 0);
-        assert_eq!(faults(killed(now, 0), now, &["UNAVAILABLE"; 3]), 1);
-        assert_eq!(faults(killed(now, 1), now, &["UNAVAILABLE"]), 1);
-        assert_eq!(faults(killed(now, 0), now, &["UNKNOWN"]), 1);
-        assert_eq!(faults(killed(now, 0), late, &["UNAVAILABLE"]), 1);
+        assert_eq!(faults(killed(KILLED, now, 0), now, &["UNAVAILABLE"; 2]), 0);
+        assert_eq!(faults(killed(KILLED, now, 0), now, &["UNAVAILABLE"; 3]), 1);
+        assert_eq!(faults(killed(KILLED, now, 1), now, &["UNAVAILABLE"]), 1);
+        assert_eq!(faults(killed("the other one", now, 0), now, &["UNAVAILABLE"]), 1);
+        assert_eq!(faults(killed(KILLED, now, 0), now, &["UNKNOWN"]), 1);
+        assert_eq!(faults(killed(KILLED, now, 0), late, &["UNAVAILABLE"]), 1);
     }
 
     #[test]

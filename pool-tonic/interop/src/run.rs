@@ -42,14 +42,13 @@ pub(crate) enum Incident {
     /// A server stopped in good order.
     Stopped,
     Killed {
+        address: String,
         /// From here on it was gone.
         gone: Instant,
         /// Calls of all callers that ran when it was killed.
         in_flight: usize,
         /// Calls that it had begun and not ended, by its own ledger.
         unfinished: usize,
-        /// Failed calls that the other server has begun.
-        elsewhere: usize,
     },
     /// A server did not run until keepalive had found out.
     Silent {
@@ -135,10 +134,8 @@ pub(crate) async fn run(case: &'static Case, peer: Peer, client: Client) -> Outc
     for failure in &mut calls.failures {
         failure.begun = ledgers.iter().any(|ledger| ledger.begun.contains_key(&failure.id));
     }
-    if let Incident::Killed { unfinished, elsewhere, .. } = &mut incident {
+    if let Incident::Killed { unfinished, .. } = &mut incident {
         *unfinished = ledgers[0].unfinished();
-        let begun = |id: &usize| ledgers[1].begun.contains_key(id);
-        *elsewhere = calls.failures.iter().filter(|failure| begun(&failure.id)).count();
     }
     let connections = match &pool {
         Some(pool) => Some(pool.counters().connections_opened),
@@ -294,8 +291,8 @@ async fn happen(event: Event, servers: &mut [Server], running: &Running) -> Outc
         Event::Kill => {
             let in_flight = running.in_flight();
             servers[0].kill().await?;
-            let gone = Instant::now();
-            incident = Incident::Killed { gone, in_flight, unfinished: 0, elsewhere: 0 };
+            let (address, gone) = (servers[0].address(), Instant::now());
+            incident = Incident::Killed { address, gone, in_flight, unfinished: 0 };
         }
         Event::NotServing => incident = serve_not(&mut servers[0], running).await?,
         Event::Silence => incident = fall_silent(&servers[0], running).await?,
