@@ -40,8 +40,14 @@ const fn none(system: &'static str) -> Bar {
     Bar { system, baseline: None, unit: UNITS[0], bound: Bound::AtMost(0.0) }
 }
 
-/// What is done, with the server where it takes one, so often.
-type Measure = fn(&checkout::Scenario, &Server, usize) -> Result<AllocationInfo, Failure>;
+/// What is allocated, and for how many gets or calls.
+struct Counted {
+    allocations: AllocationInfo,
+    times: usize,
+}
+
+/// What is done, with the server where it takes one, about so often.
+type Measure = fn(&checkout::Scenario, &Server, usize) -> Result<Counted, Failure>;
 
 const GETS: &[Entry<Measure>] = &[
     get::<Deadpool>(),
@@ -97,12 +103,13 @@ const fn get<S: Pool>() -> Entry<Measure> {
         scenario: &checkout::Scenario,
         _: &Server,
         gets: usize,
-    ) -> Result<AllocationInfo, Failure> {
+    ) -> Result<Counted, Failure> {
         let scenario = checkout::Scenario { gets, ..*scenario };
         let runtime = runtime(1);
-        Ok(measure(|| {
+        let allocations = measure(|| {
             checkout::measure::<S>(&runtime, &scenario);
-        }))
+        });
+        Ok(Counted { allocations, times: scenario.all_gets() })
     }
     Entry { name: S::NAME, measure: run::<S> }
 }
@@ -112,7 +119,7 @@ const fn call<S: System>() -> Entry<Measure> {
         scenario: &checkout::Scenario,
         server: &Server,
         calls: usize,
-    ) -> Result<AllocationInfo, Failure> {
+    ) -> Result<Counted, Failure> {
         let scenario = rpc::Scenario {
             title: scenario.title.to_owned(),
             call: Call::unary(Duration::ZERO),
@@ -124,13 +131,13 @@ const fn call<S: System>() -> Entry<Measure> {
         };
         let runtime = runtime(1);
         let mut sample = None;
-        let counted = measure(|| {
+        let allocations = measure(|| {
             let until = Until::Calls(calls);
             sample = Some(rpc::measure::<S>(&runtime, &scenario, server, Duration::ZERO, until));
         });
         match sample.transpose()?.and_then(|sample| sample.failure) {
             Some(failure) => Err(failure),
-            None => Ok(counted),
+            None => Ok(Counted { allocations, times: calls }),
         }
     }
     Entry { name: S::NAME, measure: run::<S> }
@@ -169,7 +176,7 @@ fn run(options: &Options) -> Result<(), Failure> {
         let samples = rotate(&asked, options.rounds_or(1, 3), |counted| {
             let short = counted(&scenario, &server, scenario.gets)?;
             let long = counted(&scenario, &server, 3 * scenario.gets)?;
-            Ok::<_, Failure>(per_each(&scenario, &short, &long))
+            Ok::<_, Failure>(per_each(&short, &long))
         })?;
         let mut figures = Vec::new();
         for (index, unit) in UNITS.into_iter().enumerate() {
@@ -187,15 +194,12 @@ fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Of what the longer run did more.
-fn per_each(
-    scenario: &checkout::Scenario,
-    short: &AllocationInfo,
-    long: &AllocationInfo,
-) -> [f64; 2] {
+fn per_each(short: &Counted, long: &Counted) -> [f64; 2] {
+    let times = (long.times - short.times) as f64;
     // What a run makes by itself is not quite the same each time: a hundredth of an allocation is none.
     let each = |of: fn(&AllocationInfo) -> u64| {
-        let more = of(long).saturating_sub(of(short));
-        (more as f64 * 100.0 / (2 * scenario.gets) as f64).round() / 100.0
+        let more = of(&long.allocations).saturating_sub(of(&short.allocations));
+        (more as f64 * 100.0 / times).round() / 100.0
     };
     [each(|info| info.count_total), each(|info| info.bytes_total)]
 }

@@ -303,12 +303,14 @@ fn figures(
     let failed = |samples: &Vec<Sample>| samples.iter().map(|sample| sample.failed).sum::<usize>();
     let failed = samples.iter().map(|(system, samples)| (*system, vec![failed(samples) as f64]));
     let beside = scenario.beside.map(|_| rounds(BESIDE, &|sample| sample.beside));
+    // With a stream beside the calls, its share is not theirs.
+    let cpu = scenario.beside.is_none().then(|| rounds(CPU, &|sample| sample.cpu));
     [
         rounds(unit, &|sample| sample.rate * each),
         beside.unwrap_or_default(),
         rounds("us p50", &|sample| sample.p50),
         rounds("us p99", &|sample| sample.p99),
-        rounds(CPU, &|sample| sample.cpu),
+        cpu.unwrap_or_default(),
         report::figures(title, "failed", baseline, failed.collect()),
     ]
     .concat()

@@ -56,6 +56,24 @@ pub(crate) fn measure(uri: &str, connections: usize) -> Result<Costs, Failure> {
     })
 }
 
+/// Lets this process, and those that it starts, have so many files open.
+///
+/// # Errors
+///
+/// If the system does not let it.
+#[cfg(unix)]
+pub(crate) fn allow_files(files: u64) -> Result<(), Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < files) {
+        let raised = Rlimit { current: Some(files), ..limit };
+        setrlimit(Resource::Nofile, raised)
+            .map_err(|error| format!("{files} files open at a time are not allowed: {error}"))?;
+    }
+    Ok(())
+}
+
 /// Nanoseconds for each time.
 fn time(times: u32, mut what: impl FnMut()) -> f64 {
     let start = Instant::now();

@@ -19,15 +19,16 @@
 mod connections;
 mod handoff;
 mod memory;
+mod sizes;
 mod waiters;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
 
+use benches::checkout::System;
 use benches::checkout::systems::{
-    Bb8, Deadpool, FastPool, Mobc, Permits, PoolCore, PoolCoreShared, Stack,
+    Bb8, Deadpool, FastPoolKeeping, Mobc, Permits, PoolCore, PoolCoreShared, Stack,
 };
-use benches::checkout::{self, System};
 use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{Failure, Server, Serving, Setup, serve};
@@ -113,19 +114,21 @@ const fn entry<const UNITS: usize>(
 }
 
 fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
-    fn get<S: System>(size: usize, quick: bool) -> [f64; 1] {
-        let gets = if quick { 50_000 } else { 400_000 };
-        let scenario =
-            checkout::Scenario { title: "", tasks: 1, size, threads: 1, yields: false, gets };
-        [checkout::measure::<S>(&scenario.runtime(), &scenario)]
-    }
-    const SYSTEMS: &[Entry<Measure<1>>] = &[
-        entry(BASELINE, get::<Deadpool>),
-        entry(PoolCore::NAME, get::<PoolCore>),
-        entry(PoolCoreShared::NAME, get::<PoolCoreShared>),
-        entry(Bb8::NAME, get::<Bb8>),
-        entry(FastPool::NAME, get::<FastPool>),
-        entry(Stack::NAME, get::<Stack>),
+    const ONE: &[Entry<Measure<1>>] = &[
+        entry(BASELINE, sizes::one::<Deadpool>),
+        entry(PoolCore::NAME, sizes::one::<PoolCore>),
+        entry(PoolCoreShared::NAME, sizes::one::<PoolCoreShared>),
+        entry(Bb8::NAME, sizes::one::<Bb8>),
+        entry(FastPoolKeeping::NAME, sizes::one::<FastPoolKeeping>),
+        entry(Stack::NAME, sizes::one::<Stack>),
+    ];
+    const SEVERAL: &[Entry<Measure<1>>] = &[
+        entry(BASELINE, sizes::several::<Deadpool>),
+        entry(PoolCore::NAME, sizes::several::<PoolCore>),
+        entry(PoolCoreShared::NAME, sizes::several::<PoolCoreShared>),
+        entry(Bb8::NAME, sizes::several::<Bb8>),
+        entry(FastPoolKeeping::NAME, sizes::several::<FastPoolKeeping>),
+        entry(Stack::NAME, sizes::several::<Stack>),
     ];
     for (title, size) in [
         ("get and return, size 1", 1),
@@ -134,7 +137,15 @@ fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         ("get and return, size 4,096", 4_096),
         ("get and return, size 65,536", 65_536),
     ] {
-        compare(options, all, (title, size), ["ns"], SYSTEMS, &[])?;
+        compare(options, all, (title, size), ["ns"], ONE, &[])?;
+    }
+    for (title, size) in [
+        ("get 16 and return them, size 16", 16),
+        ("get 16 and return them, size 256", 256),
+        ("get 16 and return them, size 4,096", 4_096),
+        ("get 16 and return them, size 65,536", 65_536),
+    ] {
+        compare(options, all, (title, size), ["ns each"], SEVERAL, &[])?;
     }
     Ok(())
 }
@@ -172,6 +183,8 @@ fn handoffs(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         entry(PoolCore::NAME, hand::<PoolCore>),
         entry(Deadpool::NAME, hand::<Deadpool>),
         entry(Bb8::NAME, hand::<Bb8>),
+        entry(Mobc::NAME, hand::<Mobc>),
+        entry(FastPoolKeeping::NAME, hand::<FastPoolKeeping>),
     ];
     for (title, threads) in
         [("hand-off among 16 tasks, 1 thread", 1), ("hand-off among 16 tasks, 2 threads", 2)]
@@ -188,12 +201,14 @@ fn bytes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         entry(PoolCore::NAME, |many, _| [memory::per_idle::<PoolCore>(many)]),
         entry(PoolCoreShared::NAME, |many, _| [memory::per_idle::<PoolCoreShared>(many)]),
         entry(Bb8::NAME, |many, _| [memory::per_idle::<Bb8>(many)]),
+        entry(FastPoolKeeping::NAME, |many, _| [memory::per_idle::<FastPoolKeeping>(many)]),
     ];
     const WAITING: &[Entry<Measure<1>>] = &[
         entry(BASELINE, |many, _| [memory::per_waiter::<Deadpool>(many)]),
         entry(PoolCore::NAME, |many, _| [memory::per_waiter::<PoolCore>(many)]),
         entry(Bb8::NAME, |many, _| [memory::per_waiter::<Bb8>(many)]),
         entry(Mobc::NAME, |many, _| [memory::per_waiter::<Mobc>(many)]),
+        entry(FastPoolKeeping::NAME, |many, _| [memory::per_waiter::<FastPoolKeeping>(many)]),
         entry(Permits::NAME, |many, _| [memory::per_waiter::<Permits>(many)]),
     ];
     let idle = ("memory of each of 10,000 idle resources", 10_000);
@@ -204,13 +219,18 @@ fn bytes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
 
 fn many_connections(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
     const SYSTEM: &str = "pool-tonic";
+    #[cfg(unix)]
+    connections::allow_files(2_000)?;
     for (title, many) in [("1 connection", 1), ("1,000 connections", 1_000)] {
         if !options.has(title) {
             continue;
         }
-        let server = Server::start(None, Setup::Plain)?;
         let rounds: Vec<_> = (0..options.rounds_or(1, 5))
-            .map(|_| connections::measure(server.uri(), many))
+            .map(|_| {
+                // Each round has one that closes no connections of the last round.
+                let server = Server::start(None, Setup::Plain)?;
+                connections::measure(server.uri(), many)
+            })
             .collect::<Result<_, _>>()?;
         let mut figures = Vec::new();
         for (unit, of) in [

@@ -56,6 +56,12 @@ impl Scenario {
         self.tasks > self.size
     }
 
+    /// How many gets there are in all, with those of the warm-up.
+    pub fn all_gets(&self) -> usize {
+        let share = self.gets / self.tasks;
+        (share + warm_up(share)) * self.tasks
+    }
+
     /// A runtime with as many threads as the scenario asks for.
     ///
     /// # Panics
@@ -87,7 +93,7 @@ pub fn measure<S: System>(runtime: &Runtime, scenario: &Scenario) -> f64 {
 }
 
 /// Makes the pool create all of its resources.
-async fn fill<S: System>(system: &S, size: usize) {
+pub async fn fill<S: System>(system: &S, size: usize) {
     let mut leases = Vec::with_capacity(size);
     for _ in 0..size {
         leases.push(system.get().await);
@@ -95,7 +101,7 @@ async fn fill<S: System>(system: &S, size: usize) {
 }
 
 async fn alone<S: System>(system: &S, scenario: &Scenario) -> f64 {
-    repeat(system, scenario.gets / 10, scenario.yields).await;
+    repeat(system, warm_up(scenario.gets), scenario.yields).await;
     let start = Instant::now();
     repeat(system, scenario.gets, scenario.yields).await;
     start.elapsed().as_nanos() as f64 / scenario.gets as f64
@@ -113,7 +119,7 @@ async fn together<S: System>(system: &Arc<S>, scenario: &Scenario) -> f64 {
         let ready = Arc::clone(&ready);
         let yields = scenario.yields;
         tasks.spawn(async move {
-            repeat(&*system, share / 10, yields).await;
+            repeat(&*system, warm_up(share), yields).await;
             ready.wait().await;
             let start = Instant::now();
             repeat(&*system, share, yields).await;
@@ -125,6 +131,11 @@ async fn together<S: System>(system: &Arc<S>, scenario: &Scenario) -> f64 {
     let last = times.iter().map(|(_, end)| *end).max();
     let (first, last) = first.zip(last).expect("a scenario has tasks");
     (last - first).as_nanos() as f64 / (share * scenario.tasks) as f64
+}
+
+/// How many gets come before those that are measured.
+fn warm_up(gets: usize) -> usize {
+    gets / 10
 }
 
 async fn repeat<S: System>(system: &S, times: usize, yields: bool) {

@@ -8,7 +8,7 @@
 //! | deadpool | no limit | is recycled | is kept |
 //! | bb8 | 30 s | is checked | is kept |
 //! | mobc | 30 s | is checked | is closed if two are idle |
-//! | `fast_pool` | 30 s | is checked, for at most 10 s | is kept |
+//! | `fast_pool` | 30 s | is checked, for at most 10 s | is dropped if 32 are idle |
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, RecycleResult};
 use pool_core::{CreateContext, Lease, SharedLease};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::System;
 
@@ -188,20 +188,20 @@ impl System for Shared {
 /// What sharing within a bound costs by hand: tokio's semaphore, and a reference to the one resource.
 #[derive(Debug)]
 pub struct SharedPermits {
-    permits: Arc<Semaphore>,
+    permits: Semaphore,
     resource: Arc<u64>,
 }
 
 impl System for SharedPermits {
-    type Lease<'a> = (OwnedSemaphorePermit, Arc<u64>);
+    type Lease<'a> = (SemaphorePermit<'a>, Arc<u64>);
     const NAME: &'static str = "Semaphore and Arc";
 
     fn new(size: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(size)), resource: Arc::new(1) }
+        Self { permits: Semaphore::new(size), resource: Arc::new(1) }
     }
 
-    async fn get(&self) -> (OwnedSemaphorePermit, Arc<u64>) {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.expect("never closed");
+    async fn get(&self) -> (SemaphorePermit<'_>, Arc<u64>) {
+        let permit = self.permits.acquire().await.expect("never closed");
         (permit, Arc::clone(&self.resource))
     }
 }
@@ -336,6 +336,25 @@ impl System for FastPool {
 
     async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
         self.0.get().await.expect("creation cannot fail")
+    }
+}
+
+/// `fast_pool` told to keep all that it makes.
+#[derive(Debug)]
+pub struct FastPoolKeeping(FastPool);
+
+impl System for FastPoolKeeping {
+    type Lease<'a> = fast_pool::ConnectionGuard<Numbers>;
+    const NAME: &'static str = "fast_pool keeping all";
+
+    fn new(size: usize) -> Self {
+        let pool = FastPool::new(size);
+        pool.0.set_max_idle_conns(size as u64);
+        Self(pool)
+    }
+
+    async fn get(&self) -> fast_pool::ConnectionGuard<Numbers> {
+        self.0.get().await
     }
 }
 

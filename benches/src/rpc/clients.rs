@@ -102,7 +102,11 @@ impl Stack for Pooled {
 
 /// What every `Channel` is made of: beside TLS, it can guard its connections by keepalive.
 fn endpoint(server: &Server, scenario: &Scenario) -> Result<Endpoint, Failure> {
-    let mut endpoint = Endpoint::from_shared(server.uri().to_owned())?;
+    endpoint_of(server.uri().to_owned(), server, scenario)
+}
+
+fn endpoint_of(uri: String, server: &Server, scenario: &Scenario) -> Result<Endpoint, Failure> {
+    let mut endpoint = Endpoint::from_shared(uri)?;
     if let Some(ca) = server.certificate() {
         let ca = Certificate::from_pem(ca);
         endpoint = endpoint.tls_config(ClientTlsConfig::new().ca_certificate(ca))?;
@@ -160,7 +164,8 @@ impl Stack for InTurn {
     }
 }
 
-/// `balance_list` of the same endpoint as many times as there are to be connections.
+/// `balance_list` of as many endpoints as there are to be connections. Of those with the same URI it keeps one, so each has
+/// a path of its own, which it does not go by.
 #[derive(Clone, Debug)]
 pub struct Balanced;
 
@@ -170,9 +175,10 @@ impl Stack for Balanced {
     type Transport = Channel;
 
     fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
-        let endpoint = endpoint(server, scenario)?;
-        let endpoints = std::iter::repeat_n(endpoint, scenario.connections.fixed());
-        Ok(vec![Channel::balance_list(endpoints)])
+        let endpoints = (0..scenario.connections.fixed())
+            .map(|n| endpoint_of(format!("{}/{n}", server.uri()), server, scenario))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(vec![Channel::balance_list(endpoints.into_iter())])
     }
 }
 
