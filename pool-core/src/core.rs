@@ -322,6 +322,9 @@ impl<M: Manager, K: Kind<M>> HandleTarget for Core<M, K> {
 
     fn broken(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
         self.end_resource(id, EndReason::Broken, text);
+        if contain(|| self.manager.keeps_trying()).unwrap_or(false) {
+            self.update(State::keep_trying);
+        }
     }
 
     fn set_places(self: Arc<Self>, id: ResourceId, places: usize) {

@@ -149,6 +149,11 @@ pub trait DynManager: Send + Sync + 'static {
         None
     }
 
+    /// Is the pool to go on trying though nobody waits? See [`Manager::keeps_trying`].
+    fn keeps_trying(&self) -> bool {
+        false
+    }
+
     /// Told whenever a resource leaves the pool: see [`Manager::detached`].
     fn detached(&self, resource: &mut Self::Resource) {
         let _ = resource;
@@ -207,6 +212,10 @@ impl<M: Manager> DynManager for M {
 
     fn retry_in(&self, error: &M::Error, cx: &CreateContext) -> Option<Duration> {
         Manager::retry_in(self, error, cx)
+    }
+
+    fn keeps_trying(&self) -> bool {
+        Manager::keeps_trying(self)
     }
 
     fn detached(&self, resource: &mut M::Resource) {
@@ -301,6 +310,10 @@ macro_rules! manager_behind {
 
             fn retry_in(&self, error: &E, cx: &CreateContext) -> Option<Duration> {
                 DynManager::retry_in(&**self, error, cx)
+            }
+
+            fn keeps_trying(&self) -> bool {
+                DynManager::keeps_trying(&**self)
             }
 
             fn detached(&self, resource: &mut R) {

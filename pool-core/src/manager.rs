@@ -137,6 +137,15 @@ pub trait Manager: Send + Sync + 'static {
         None
     }
 
+    /// Is the pool to go on trying though nobody waits, until a resource is there? Asked when a creation has failed and
+    /// when a resource has broken, and counts where none is left.
+    ///
+    /// By default it is not: the pool tries again for those that wait and for its minimum, and an unused one leaves alone what
+    /// cannot be reached. For a manager by whose state others go that ask it for nothing.
+    fn keeps_trying(&self) -> bool {
+        false
+    }
+
     /// Told whenever a resource leaves the pool, whatever the reason, before it is destroyed or handed
     /// to the one who detached it.
     fn detached(&self, resource: &mut Self::Resource) {

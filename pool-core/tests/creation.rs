@@ -4,11 +4,15 @@ mod harness;
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
 use std::task::Poll;
 
 use harness::{Events, millis, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{CheckPolicy, CreateError, Error, Event, Pool};
+use pool_core::{
+    CheckPolicy, CreateContext, CreateError, Error, Event, Manager, Pool, ResourceHandle,
+};
 use tokio::time::Instant;
 use tokio_test::task::spawn;
 
@@ -248,4 +252,54 @@ async fn a_caller_without_time_leaves_a_resource_to_the_next() {
     assert!(pool.get().await.is_ok());
     rest().await;
     assert_eq!(manager.counts().attempts, 1);
+}
+
+/// Makes nothing for a while, and keeps trying if it is told to.
+struct Down {
+    keeps_trying: bool,
+    fails: AtomicUsize,
+}
+
+impl Manager for Down {
+    type Resource = ResourceHandle;
+    type Error = std::io::Error;
+
+    async fn create(&self, cx: &CreateContext) -> Result<ResourceHandle, std::io::Error> {
+        let left = self.fails.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        left.map_or(Ok(cx.handle()), |_| Err(std::io::ErrorKind::ConnectionRefused.into()))
+    }
+
+    fn is_fatal(&self, _: &std::io::Error) -> bool {
+        true
+    }
+
+    fn keeps_trying(&self) -> bool {
+        self.keeps_trying
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_keeps_trying_is_asked_without_a_caller_until_a_resource_is_there() {
+    for keeps_trying in [true, false] {
+        let pool = Pool::builder(Down { keeps_trying, fails: AtomicUsize::new(3) });
+        let pool = pool.build().unwrap();
+        assert!(matches!(pool.get().await, Err(Error::Create(_))));
+        pass(secs(600)).await;
+        let (failed, size) = if keeps_trying { (3, 1) } else { (1, 0) };
+        assert_eq!((pool.counters().create_failed, pool.status().size), (failed, size));
+        if keeps_trying {
+            // One that breaks while nobody has it is made anew; one that has only become idle is not.
+            let broken = pool.get().await.unwrap().clone();
+            broken.broken("cut");
+            pass(secs(1)).await;
+            assert_eq!((pool.counters().created, pool.status().size), (2, 1));
+            pass(secs(24 * 3600)).await;
+            assert_eq!((pool.counters().created, pool.status().size), (2, 0));
+        }
+        // Closed, it asks no more.
+        let attempts = pool.counters();
+        pool.close();
+        pass(secs(600)).await;
+        assert_eq!(pool.counters().create_failed, attempts.create_failed);
+    }
 }

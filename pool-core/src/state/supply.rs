@@ -41,6 +41,14 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.arm(self.next_change(), actions);
     }
 
+    /// One resource is created without anybody's asking, if none is left.
+    pub(crate) fn keep_trying(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.store.size() == 0 {
+            self.wished = true;
+            self.settle(now, actions);
+        }
+    }
+
     /// Sees to it that what is missing will come.
     pub(super) fn supply(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         let at = self.next_birth_at();
