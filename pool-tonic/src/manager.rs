@@ -135,6 +135,11 @@ impl Manager for ConnectionManager {
     fn retry_in(&self, _: &ConnectError, cx: &CreateContext) -> Option<Duration> {
         Some(self.book.retry_in(cx.group().map(|GroupId(key)| key), self.config.side))
     }
+
+    /// `TRANSIENT_FAILURE` is left by connecting only, and those that go by it may not call before it is left.
+    fn keeps_trying(&self) -> bool {
+        self.config.side == Side::Shared && self.book.is_down(Side::Shared)
+    }
 }
 
 impl ConnectionManager {

@@ -85,13 +85,11 @@ async fn a_new_connection_to_a_server_that_does_not_serve_is_a_failed_attempt() 
     assert!(status.message().contains("memory is connected, and not healthy"), "{status}");
     assert!(status.message().contains("NOT_SERVING"), "{status}");
     // Left alone for the back-off, then asked again.
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let call = unary(&pool);
     let mut peer = network.accept(10).await;
+    assert!(start.elapsed() >= Duration::from_millis(800), "{:?}", start.elapsed());
     watched(&mut peer, SERVING).await;
-    let (stream, _) = eventually(peer.request()).await;
-    peer.answer(stream).await.unwrap();
-    eventually(call).await.unwrap().unwrap();
+    until(|| pool.state() == ConnectivityState::Ready).await;
+    answered(&pool, &mut peer).await;
 }
 
 #[tokio::test(start_paused = true)]

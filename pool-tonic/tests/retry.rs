@@ -116,6 +116,24 @@ async fn an_answer_that_has_begun_is_the_callers() {
 }
 
 #[tokio::test]
+async fn a_status_in_headers_that_do_not_end_the_answer_is_one_like_others() {
+    let (mut calls, pool) = peer(&[Act::FailOpen(Code::Unavailable)]).await;
+    let pool = pool.build().unwrap();
+    let status = soon(client(&pool).unary(ask(Do::Echo))).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "so the script says"));
+    let ended = pool.counters().calls_ended;
+    assert_eq!((ended.get(Code::Unavailable), ended.get(Code::Cancelled)), (1, 0));
+    all_slots_free(&pool).await;
+    assert_eq!(seen(&mut calls), 1);
+
+    let (mut calls, pool) = peer(&[Act::FailOpen(Code::Unavailable)]).await;
+    let pool = pool.retry_policy(MethodName::all(), quick(2, [Code::Unavailable])).build().unwrap();
+    soon(client(&pool).unary(ask(Do::Echo))).await.unwrap();
+    assert_eq!((seen(&mut calls), pool.counters().retries), (2, 1));
+    all_slots_free(&pool).await;
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_before_its_answer_is_sent_again() {
     let acts = [Act::Reset(Reason::CANCEL), Act::Reset(Reason::INTERNAL_ERROR)];
     let (mut calls, pool) = peer(&acts).await;

@@ -7,6 +7,7 @@ mod kinds;
 #[path = "common/memory.rs"]
 mod memory;
 
+use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::pin::Pin;
@@ -210,24 +211,35 @@ async fn a_cancelled_request_is_not_sent_once_the_connection_takes_more() {
     peer.window_update(0, 1 << 20).await.unwrap();
     // The pipe is full by then.
     pass(1).await;
-    let second = Kind::Unary.spawn(&pool, ask(Do::Echo, "y".repeat(BYTES)));
-    pass(1).await;
-    second.abort();
-    let (mut stream, mut of_first, mut of_second) = (0, 0, 0);
+    // Of the second one something leaves its queue; the third one waits behind it to be opened.
+    let mut others = Vec::new();
+    for text in ["y", "z"] {
+        others.push(Kind::Unary.spawn(&pool, ask(Do::Echo, text.repeat(BYTES))));
+        pass(1).await;
+    }
+    for other in &others {
+        other.abort();
+    }
+    let (mut opened, mut bytes, mut resets) = (Vec::new(), HashMap::new(), 0);
     loop {
         match eventually(peer.hear()).await {
-            Heard::Open(opened) if stream == 0 => stream = opened,
-            Heard::Data(of, data) if of == stream => of_first += data.len(),
-            Heard::Data(_, data) => of_second += data.len(),
-            Heard::End(ended) if ended == stream => break,
+            Heard::Open(stream) => opened.push(stream),
+            Heard::Data(stream, data) => *bytes.entry(stream).or_insert(0) += data.len(),
+            Heard::End(ended) if ended == opened[0] => peer.answer(ended).await.unwrap(),
+            Heard::End(ended) => panic!("all of {ended} has come: {opened:?}"),
+            Heard::Reset(..) => resets += 1,
             Heard::Closed => panic!("it is not over"),
-            _ => {}
+            Heard::Goaway => {}
+        }
+        if resets == 2 && first.is_finished() {
+            break;
         }
     }
-    assert!(of_first > BYTES);
-    // What had left its queue by then: a frame.
-    assert!(of_second <= 16_384, "{of_second} bytes");
-    peer.answer(stream).await.unwrap();
+    let of = |call: usize| opened.get(call).and_then(|stream| bytes.get(stream)).unwrap_or(&0);
+    assert!(*of(0) > BYTES);
+    // A frame.
+    assert!(*of(1) <= 16_384, "{bytes:?}");
+    assert_eq!(*of(2), 0, "{bytes:?}");
     eventually(first).await.unwrap().unwrap();
 }
 

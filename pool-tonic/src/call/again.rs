@@ -18,7 +18,7 @@ use super::pump::PumpHandle;
 use super::request::Payload;
 use super::retry::{PREVIOUS_ATTEMPTS, Pushback, Verdict};
 use super::slot::{Held, Source};
-use super::{Answer, Call, Failed, Wish, status};
+use super::{Answer, Call, Failed, Wish, outcome, status};
 
 /// Longest pause between two attempts of a call that was not processed, before jitter.
 const MAX_PAUSE: Duration = Duration::from_millis(128);
@@ -162,9 +162,11 @@ impl Call {
         answer: (http::Response<RecvStream>, Held),
     ) -> Result<Option<Answer>, Status> {
         let (response, mut held) = answer;
+        held.answered();
         let foreign = status::from_http(&response, held.slot.lease().served_by());
         // Of an HTTP error the body says no more than the headers.
-        if foreign.is_some() || response.body().is_end_stream() {
+        let has_ended = response.body().is_end_stream() || outcome::is_failure(response.headers());
+        if foreign.is_some() || has_ended {
             let said = foreign.clone().or_else(|| Status::from_header_map(response.headers()));
             let said = said.unwrap_or_else(|| Status::unknown("no status"));
             let pushback = Pushback::from_headers(response.headers());

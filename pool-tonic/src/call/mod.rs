@@ -288,8 +288,9 @@ impl Call {
 
     /// Whether an answer is the caller's, whatever there is of a retry policy.
     fn is_final(&self, response: &http::Response<RecvStream>) -> bool {
-        let may_be_retried = self.retry.is_some() && response.body().is_end_stream();
-        !may_be_retried && response.status() == StatusCode::OK
+        let has_ended =
+            || response.body().is_end_stream() || outcome::is_failure(response.headers());
+        !(self.retry.is_some() && has_ended()) && response.status() == StatusCode::OK
     }
 
     /// Sends what is there of the request, and starts what sends the rest.
@@ -324,14 +325,14 @@ impl Call {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
                 let slot = Slot::Shared(lease);
-                return Ok((response, Held { pump: Some(pump), _upload: None, slot }));
+                return Ok((response, Held { pump: Some(pump), upload: None, slot }));
             }
         }
         let mut upload = None;
         if let Payload::Whole(Some(data)) = &self.payload {
             upload = Upload::send(send, data.clone(), &lease);
         }
-        Ok((response, Held { pump: None, _upload: upload, slot: Slot::Own(lease) }))
+        Ok((response, Held { pump: None, upload, slot: Slot::Own(lease) }))
     }
 
     /// Makes the caller's answer of h2's: the request will not be sent again.

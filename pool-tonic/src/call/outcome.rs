@@ -52,10 +52,14 @@ pub(super) fn status_in(headers: &HeaderMap) -> Option<Code> {
     status.map(|(_, code)| Code::from_bytes(code.as_bytes()))
 }
 
+/// The headers of an answer have a status that says that the call has failed.
+pub(super) fn is_failure(headers: &HeaderMap) -> bool {
+    status_in(headers).is_some_and(|code| code != Code::Ok)
+}
+
 /// The headers of an answer say that the call has failed.
 pub(super) fn has_failed<B>(response: &Response<B>) -> bool {
-    let code = status_in(response.headers());
-    response.status() != StatusCode::OK || code.is_some_and(|code| code != Code::Ok)
+    response.status() != StatusCode::OK || is_failure(response.headers())
 }
 
 impl Drop for Outcome {

@@ -83,7 +83,8 @@ enum State {
 }
 
 impl ResponseBody {
-    /// Makes the caller's response of h2's. An answer without a body (trailers only) frees the slot here. One that ends with
+    /// Makes the caller's response of h2's. An answer without a body (trailers only) frees the slot here, and so does one that
+    /// says in its headers that the call has failed, whatever comes behind them. One that ends with
     /// its headers and has no status in them holds it until its body is polled, and is UNKNOWN then; or until that is
     /// dropped, and is CANCELLED.
     pub(super) fn respond(
@@ -94,7 +95,7 @@ impl ResponseBody {
     ) -> http::Response<Body> {
         // Only an answer with a status may be without a body, and to look at its headers takes no lock.
         if let Some(code) = outcome::status_in(response.headers())
-            && response.body().is_end_stream()
+            && (code != Code::Ok || response.body().is_end_stream())
         {
             outcome.end(code);
             return response.map(|recv| {

@@ -134,10 +134,13 @@ impl Slot {
 ///
 /// h2 counts a stream until all of it is sent, also when its answer is complete. A server that answers early
 /// may never give the window for the rest, and the next call would find the slot taken. But one that has been sent
-/// must not be reset: h2 remembers that for a second, and remembers only so many.
+/// must not be reset: h2 remembers that for a second, and remembers only so many. Nor one that is not answered, since it
+/// may not be open: h2 would open it, send all of it, and only then the reset. That it is dropped resets it, too, and
+/// discards what was not sent.
 #[derive(Debug)]
 pub(super) struct Upload {
     send: SendStream<Bytes>,
+    is_answered: bool,
     /// Alive until h2 has sent all of it.
     unsent: Weak<()>,
     _uploading: Uploading,
@@ -178,13 +181,13 @@ impl Upload {
         let alive = Arc::new(());
         let unsent = Arc::downgrade(&alive);
         let _ = send.send_data(Bytes::from_owner(Unsent { data, _alive: alive }), true);
-        Some(Box::new(Self { send, unsent, _uploading: connection.upload() }))
+        Some(Box::new(Self { send, is_answered: false, unsent, _uploading: connection.upload() }))
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if self.unsent.strong_count() > 0 {
+        if self.is_answered && self.unsent.strong_count() > 0 {
             self.send.send_reset(Reason::CANCEL);
         }
     }
@@ -194,13 +197,21 @@ impl Drop for Upload {
 /// request is over when the slot is free.
 pub(super) struct Held {
     pub(super) pump: Option<PumpHandle>,
-    pub(super) _upload: Option<Box<Upload>>,
+    pub(super) upload: Option<Box<Upload>>,
     pub(super) slot: Slot,
 }
 
 impl Held {
+    /// There is an answer.
+    pub(super) fn answered(&mut self) {
+        if let Some(upload) = &mut self.upload {
+            upload.is_answered = true;
+        }
+    }
+
     /// The answer has begun: the request will not be sent again.
     pub(super) fn commit(&mut self) {
+        self.answered();
         if let Some(pump) = &mut self.pump {
             pump.commit();
         }

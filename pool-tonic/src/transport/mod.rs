@@ -64,11 +64,8 @@ impl<'a> Attempt<'a> {
         self.address
     }
 
-    /// The deadline of a part, if `parts` are left that are to have the same time each.
-    fn share(&self, parts: usize) -> Instant {
-        let now = Instant::now();
-        let left = self.deadline.saturating_duration_since(now);
-        now + left / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
+    fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Waits for a phase of the attempt, of which the error says "while `phase`".

@@ -1,15 +1,25 @@
-//! TCP: every address that a name resolves to, one after the other, and the socket's options.
+//! TCP: the addresses that a name resolves to, until one can be connected to, and the socket's options.
 
+use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{Attempt, Open};
 use crate::error::ConnectError;
+
+/// How long an address is waited for alone, before the next one is tried beside it.
+const UNTIL_NEXT: Duration = Duration::from_millis(250);
+
+/// An attempt at one address.
+type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + 'a>>;
 
 /// What a socket is told.
 #[derive(Clone, Debug)]
@@ -64,23 +74,50 @@ impl TcpOptions {
         self.local_address.is_none_or(|local| local.is_ipv4() == addr.is_ipv4())
     }
 
-    /// Connects to the first of these that can be connected to. Each has the same share of the time that
-    /// is left, so that one that does not answer leaves some for those behind it.
+    /// Connects to the one of these that can be connected to first. Each is given some time before the next one is tried
+    /// beside it: "Happy Eyeballs", RFC 8305 section 5, gRFC A61.
     async fn any(
         &self,
         addrs: &[SocketAddr],
         attempt: &Attempt<'_>,
     ) -> Result<TcpStream, ConnectError> {
-        let mut failures = Vec::new();
-        for (index, addr) in addrs.iter().enumerate() {
-            let left = addrs.len() - index;
-            match timeout_at(attempt.share(left), self.connect(*addr)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => failures.push((*addr, error)),
-                Err(_) if left == 1 && failures.is_empty() => {
-                    return Err(attempt.timed_out("the TCP connection was being made"));
+        let mut next = addrs.iter().copied();
+        let (mut running, mut failures) = (Vec::new(), Vec::new());
+        let mut pause = pin!(sleep(Duration::ZERO));
+        let first = poll_fn(|cx| {
+            loop {
+                let mut index = 0;
+                while let Some((addr, connecting)) = running.get_mut(index) {
+                    let connecting: &mut Connecting<'_> = connecting;
+                    match connecting.as_mut().poll(cx) {
+                        Poll::Ready(Ok(stream)) => return Poll::Ready(Some(stream)),
+                        Poll::Ready(Err(error)) => {
+                            failures.push((*addr, error));
+                            drop(running.swap_remove(index));
+                            pause.as_mut().reset(Instant::now());
+                        }
+                        Poll::Pending => index += 1,
+                    }
                 }
-                Err(_) => failures.push((*addr, io::ErrorKind::TimedOut.into())),
+                if next.len() == 0 {
+                    return if running.is_empty() { Poll::Ready(None) } else { Poll::Pending };
+                }
+                ready!(pause.as_mut().poll(cx));
+                if let Some(addr) = next.next() {
+                    running.push((addr, Box::pin(self.connect(addr))));
+                    pause.as_mut().reset(Instant::now() + UNTIL_NEXT);
+                }
+            }
+        });
+        match timeout_at(attempt.deadline(), first).await {
+            Ok(Some(stream)) => return Ok(stream),
+            Ok(None) => {}
+            Err(_) if failures.is_empty() && running.len() == 1 => {
+                return Err(attempt.timed_out("the TCP connection was being made"));
+            }
+            Err(_) => {
+                let timed_out = |(addr, _)| (addr, io::ErrorKind::TimedOut.into());
+                failures.extend(running.into_iter().map(timed_out));
             }
         }
         Err(ConnectError::tcp(attempt.address(), failure(failures)))
@@ -120,7 +157,7 @@ impl Tcp<'_> {
             let error = io::Error::new(io::ErrorKind::NotFound, text);
             return Err(ConnectError::resolve(address, error));
         }
-        Ok(found)
+        Ok(by_turns(&found))
     }
 }
 
@@ -131,6 +168,19 @@ impl Open for Tcp<'_> {
         let addrs = self.resolve(attempt).await?;
         self.options.any(&addrs, attempt).await
     }
+}
+
+/// The families by turns, beginning with that of the first address: RFC 8305 section 4.
+fn by_turns(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_like_first = |addr: &SocketAddr| addr.is_ipv4() == addrs[0].is_ipv4();
+    let (mut these, mut those): (VecDeque<_>, VecDeque<_>) =
+        addrs.iter().copied().partition(is_like_first);
+    let mut turns = Vec::with_capacity(addrs.len());
+    while turns.len() < addrs.len() {
+        turns.extend(these.pop_front());
+        turns.extend(those.pop_front());
+    }
+    turns
 }
 
 /// One error of all: the only one, or a text that names each address.
@@ -215,5 +265,47 @@ mod tests {
         let error = options.any(&[dead, dead], &attempt).await.unwrap_err().to_string();
         let expected = format!("cannot connect to orders:1: {dead}: ");
         assert!(error.starts_with(&expected) && error.contains("; "), "{error}");
+    }
+
+    /// A listener that is not asked for what has come takes no more when its queue is full: it is silent, then.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_that_is_silent_does_not_hold_up_the_next_one() {
+        let silent = TcpSocket::new_v4().unwrap();
+        silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let silent = silent.listen(1).unwrap();
+        let full = silent.local_addr().unwrap();
+        let _queue =
+            [TcpStream::connect(full).await.unwrap(), TcpStream::connect(full).await.unwrap()];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let address = Address::parse("http://orders:1").unwrap();
+        let totals = crate::stats::Totals::default();
+        let attempt = Attempt::begin(&address, Duration::from_secs(600), &totals);
+        let (addrs, options) = ([full, full, there], options());
+        let connected = timeout(Duration::from_secs(60), options.any(&addrs, &attempt)).await;
+        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), there);
+
+        let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
+        let one = options.any(&[full], &attempt).await.unwrap_err().to_string();
+        assert!(one.contains("while the TCP connection was being made"), "{one}");
+        let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
+        let two = options.any(&[full, full], &attempt).await.unwrap_err().to_string();
+        assert_eq!(two.matches("timed out").count(), 2, "{two}");
+    }
+
+    #[test]
+    fn families_take_turns_and_the_first_one_begins() {
+        let addrs = |hosts: &[&str]| -> Vec<SocketAddr> {
+            hosts.iter().map(|host| (host.parse::<IpAddr>().unwrap(), 1).into()).collect()
+        };
+        for (found, turns) in [
+            (vec!["::1", "::2", "::3", "127.0.0.1"], vec!["::1", "127.0.0.1", "::2", "::3"]),
+            (vec!["127.0.0.1", "127.0.0.2", "::1"], vec!["127.0.0.1", "::1", "127.0.0.2"]),
+            (vec!["127.0.0.1", "127.0.0.2"], vec!["127.0.0.1", "127.0.0.2"]),
+            (vec![], vec![]),
+        ] {
+            assert_eq!(by_turns(&addrs(&found)), addrs(&turns));
+        }
     }
 }

@@ -15,7 +15,9 @@ pub enum Act {
     Answer,
     /// Answers with this status and nothing else.
     Fail(Code),
-    /// The same, with this in `grpc-retry-pushback-ms`.
+    /// The same, with an empty frame of data that ends it.
+    FailOpen(Code),
+    /// The same as `Fail`, with this in `grpc-retry-pushback-ms`.
     Push(Code, &'static str),
     /// Begins an answer, and then fails.
     FailLate(Code),
@@ -99,6 +101,12 @@ async fn perform(
             let mut headers = headers(code);
             headers.insert("grpc-retry-pushback-ms", HeaderValue::from_static(pushback));
             end(&mut respond, headers);
+        }
+        Act::FailOpen(code) => {
+            let mut response = ok();
+            response.headers_mut().extend(headers(code));
+            let mut body = respond.send_response(response, false).expect("the stream is open");
+            body.send_data(Bytes::new(), true).expect("the stream is open");
         }
         Act::FailLate(code) => {
             let mut body = respond.send_response(ok(), false).expect("the stream is open");
