@@ -136,9 +136,10 @@ impl Manager for ConnectionManager {
         Some(self.book.retry_in(cx.group().map(|GroupId(key)| key), self.config.side))
     }
 
-    /// `TRANSIENT_FAILURE` is left by connecting only, and those that go by it may not call before it is left.
+    /// `TRANSIENT_FAILURE` is left by connecting only, and those that go by it may not call before it is left. Of several
+    /// endpoints each has a minimum of its own.
     fn keeps_trying(&self) -> bool {
-        self.config.side == Side::Shared && self.book.is_down(Side::Shared)
+        self.config.side == Side::Shared && !self.has_several() && self.book.is_down(Side::Shared)
     }
 }
 
