@@ -212,23 +212,27 @@ async fn connect(attempt: Attempt<'_>, config: &DialConfig) -> Result<Start, Con
     }
     match attempt.address().target() {
         Target::Tcp { host, port, .. } => {
-            let tcp = Tcp { host, port: *port, options: &config.tcp };
-            establish(&tcp, attempt, config).await
+            let tcp = Tcp::resolve(host, *port, &config.tcp, &attempt).await?;
+            tcp.first(&attempt, |io| establish(io, attempt, config)).await
         }
         #[cfg(unix)]
-        Target::Unix { path } => establish(&Unix { path }, attempt, config).await,
+        Target::Unix { path } => {
+            establish(Unix { path }.open(&attempt).await?, attempt, config).await
+        }
         #[cfg(not(unix))]
         Target::Unix { .. } => unreachable!("bug: an address that cannot be parsed here"),
     }
 }
 
-/// From nothing to HTTP/2 settings, over one kind of stream.
-pub(crate) async fn establish<O: Open>(
-    open: &O,
+/// From a stream of bytes to HTTP/2 settings, over one kind of stream.
+pub(crate) async fn establish<I>(
+    io: I,
     attempt: Attempt<'_>,
     config: &DialConfig,
-) -> Result<Start, ConnectError> {
-    let io = open.open(&attempt).await?;
+) -> Result<Start, ConnectError>
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     #[cfg(feature = "tls")]
     if attempt.address().is_secure()
         && let Some(tls) = &config.tls

@@ -57,6 +57,6 @@ where
     Self: Open,
 {
     fn connect<'a>(&'a self, attempt: Attempt<'a>, config: &'a DialConfig) -> Connecting<'a> {
-        Box::pin(establish(self, attempt, config))
+        Box::pin(async move { establish(self.open(&attempt).await?, attempt, config).await })
     }
 }

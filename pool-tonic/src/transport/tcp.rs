@@ -12,7 +12,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::{Attempt, Open};
+use super::Attempt;
 use crate::error::ConnectError;
 
 /// How long an address is waited for alone, before the next one is tried beside it.
@@ -75,26 +75,28 @@ impl TcpOptions {
     }
 
     /// Connects to the one of these that can be connected to first. Each is given some time before the next one is tried
-    /// beside it: "Happy Eyeballs", RFC 8305 section 5, gRFC A61.
+    /// beside it: "Happy Eyeballs", RFC 8305 section 5, gRFC A61. Says which one it is.
     async fn any(
         &self,
         addrs: &[SocketAddr],
         attempt: &Attempt<'_>,
-    ) -> Result<TcpStream, ConnectError> {
+    ) -> Result<(SocketAddr, TcpStream), ConnectError> {
         let mut next = addrs.iter().copied();
         let (mut running, mut failures) = (Vec::new(), Vec::new());
-        let mut pause = pin!(sleep(Duration::ZERO));
+        // A timer of no time takes some.
+        let mut is_due = true;
+        let mut pause = pin!(sleep(UNTIL_NEXT));
         let first = poll_fn(|cx| {
             loop {
                 let mut index = 0;
                 while let Some((addr, connecting)) = running.get_mut(index) {
                     let connecting: &mut Connecting<'_> = connecting;
                     match connecting.as_mut().poll(cx) {
-                        Poll::Ready(Ok(stream)) => return Poll::Ready(Some(stream)),
+                        Poll::Ready(Ok(stream)) => return Poll::Ready(Some((*addr, stream))),
                         Poll::Ready(Err(error)) => {
                             failures.push((*addr, error));
                             drop(running.swap_remove(index));
-                            pause.as_mut().reset(Instant::now());
+                            is_due = true;
                         }
                         Poll::Pending => index += 1,
                     }
@@ -102,15 +104,18 @@ impl TcpOptions {
                 if next.len() == 0 {
                     return if running.is_empty() { Poll::Ready(None) } else { Poll::Pending };
                 }
-                ready!(pause.as_mut().poll(cx));
+                if !is_due {
+                    ready!(pause.as_mut().poll(cx));
+                }
                 if let Some(addr) = next.next() {
                     running.push((addr, Box::pin(self.connect(addr))));
                     pause.as_mut().reset(Instant::now() + UNTIL_NEXT);
+                    is_due = false;
                 }
             }
         });
         match timeout_at(attempt.deadline(), first).await {
-            Ok(Some(stream)) => return Ok(stream),
+            Ok(Some(connected)) => return Ok(connected),
             Ok(None) => {}
             Err(_) if failures.is_empty() && running.len() == 1 => {
                 return Err(attempt.timed_out("the TCP connection was being made"));
@@ -134,39 +139,66 @@ impl TcpOptions {
     }
 }
 
-/// A host and a port.
+/// The addresses of a host that have not been connected to.
 pub(crate) struct Tcp<'a> {
-    pub(crate) host: &'a str,
-    pub(crate) port: u16,
-    pub(crate) options: &'a TcpOptions,
+    left: Vec<SocketAddr>,
+    options: &'a TcpOptions,
 }
 
-impl Tcp<'_> {
-    async fn resolve(&self, attempt: &Attempt<'_>) -> Result<Vec<SocketAddr>, ConnectError> {
+impl<'a> Tcp<'a> {
+    pub(crate) async fn resolve(
+        host: &str,
+        port: u16,
+        options: &'a TcpOptions,
+        attempt: &Attempt<'_>,
+    ) -> Result<Self, ConnectError> {
         let address = attempt.address();
         let found = attempt
-            .within("its name was being resolved", lookup_host((self.host, self.port)))
+            .within("its name was being resolved", lookup_host((host, port)))
             .await?
             .map_err(|error| ConnectError::resolve(address, error))?;
-        let found: Vec<_> = found.filter(|addr| self.options.suits(addr)).collect();
+        let found: Vec<_> = found.filter(|addr| options.suits(addr)).collect();
         if found.is_empty() {
-            let text = match self.options.local_address {
+            let text = match options.local_address {
                 Some(local) => format!("no address of the kind of local_address, {local}"),
                 None => "no address".to_owned(),
             };
             let error = io::Error::new(io::ErrorKind::NotFound, text);
             return Err(ConnectError::resolve(address, error));
         }
-        Ok(by_turns(&found))
+        Ok(Self { left: by_turns(&found), options })
     }
-}
 
-impl Open for Tcp<'_> {
-    type Io = TcpStream;
-
-    async fn open(&self, attempt: &Attempt<'_>) -> Result<TcpStream, ConnectError> {
-        let addrs = self.resolve(attempt).await?;
-        self.options.any(&addrs, attempt).await
+    /// What becomes of the first of them that is what it should be. What takes a connection may be no such server, and at
+    /// another address one may be.
+    ///
+    /// # Errors
+    ///
+    /// That of the first one that could be connected to.
+    pub(crate) async fn first<T, F>(
+        mut self,
+        attempt: &Attempt<'_>,
+        establish: impl Fn(TcpStream) -> F,
+    ) -> Result<T, ConnectError>
+    where
+        F: Future<Output = Result<T, ConnectError>>,
+    {
+        let mut failed = None;
+        loop {
+            let (addr, stream) = match self.options.any(&self.left, attempt).await {
+                Ok(connected) => connected,
+                Err(error) => return Err(failed.unwrap_or(error)),
+            };
+            let first = match establish(stream).await {
+                Ok(established) => return Ok(established),
+                Err(error) => failed.unwrap_or(error),
+            };
+            self.left.retain(|left| *left != addr);
+            if self.left.is_empty() {
+                return Err(first);
+            }
+            failed = Some(first);
+        }
     }
 }
 
@@ -260,7 +292,7 @@ mod tests {
         let options = options();
         let addrs = [dead, there];
         let connected = timeout(Duration::from_secs(20), options.any(&addrs, &attempt)).await;
-        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), there);
+        assert_eq!(connected.unwrap().unwrap().0, there);
 
         let error = options.any(&[dead, dead], &attempt).await.unwrap_err().to_string();
         let expected = format!("cannot connect to orders:1: {dead}: ");
@@ -284,7 +316,7 @@ mod tests {
         let attempt = Attempt::begin(&address, Duration::from_secs(600), &totals);
         let (addrs, options) = ([full, full, there], options());
         let connected = timeout(Duration::from_secs(60), options.any(&addrs, &attempt)).await;
-        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), there);
+        assert_eq!(connected.unwrap().unwrap().0, there);
 
         let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
         let one = options.any(&[full], &attempt).await.unwrap_err().to_string();
@@ -292,6 +324,35 @@ mod tests {
         let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
         let two = options.any(&[full, full], &attempt).await.unwrap_err().to_string();
         assert_eq!(two.matches("timed out").count(), 2, "{two}");
+    }
+
+    #[tokio::test]
+    async fn an_address_where_something_else_is_does_not_hide_the_next_one() {
+        let listeners = [
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        ];
+        let [other, there] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
+        let address = Address::parse("http://orders:1").unwrap();
+        let totals = crate::stats::Totals::default();
+        let attempt = Attempt::begin(&address, Duration::from_secs(20), &totals);
+        let options = options();
+        let address = &address;
+        let is_it = |stream: TcpStream| async move {
+            let addr = stream.peer_addr().unwrap();
+            if addr == there { Ok(addr) } else { Err(ConnectError::ended(address)) }
+        };
+        let tcp = |left: &[SocketAddr]| Tcp { left: left.to_vec(), options: &options };
+        assert_eq!(tcp(&[other, there]).first(&attempt, is_it).await.unwrap(), there);
+        // What it was matters, and not that nobody listens elsewhere.
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dead = dead.local_addr().unwrap();
+        let ended = ConnectError::ended(address).to_string();
+        for left in [vec![other, dead], vec![dead, other], vec![other]] {
+            let error = tcp(&left).first(&attempt, is_it).await.unwrap_err();
+            assert_eq!(error.to_string(), ended);
+        }
     }
 
     #[test]
