@@ -147,7 +147,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         if actions.is_empty() {
             return;
         }
-        let Actions { wake, ended, events, turned, notify, closed, error } = actions;
+        let Actions { wake, ended, events, turned, notify, bare, closed, error } = actions;
         for waker in wake {
             wake_up(waker);
         }
@@ -169,6 +169,18 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             // Nobody destroys in the background now: `ended` above is all of it.
             self.disposed();
         }
+        if bare {
+            self.keep_trying();
+        }
+    }
+
+    /// Creates one though nobody waits, if there is none and the manager keeps trying. Says whether it does.
+    pub(crate) fn keep_trying(&self) -> bool {
+        let keeps_trying = contain(|| self.manager.keeps_trying()).unwrap_or(false);
+        if keeps_trying {
+            self.update(State::keep_trying);
+        }
+        keeps_trying
     }
 
     pub(crate) fn tell(&self, event: Event) {
@@ -322,9 +334,6 @@ impl<M: Manager, K: Kind<M>> HandleTarget for Core<M, K> {
 
     fn broken(self: Arc<Self>, id: ResourceId, text: Cow<'static, str>) {
         self.end_resource(id, EndReason::Broken, text);
-        if contain(|| self.manager.keeps_trying()).unwrap_or(false) {
-            self.update(State::keep_trying);
-        }
     }
 
     fn set_places(self: Arc<Self>, id: ResourceId, places: usize) {

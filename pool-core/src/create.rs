@@ -76,9 +76,7 @@ pub(crate) fn replace<M: Manager, K: Kind<M>>(
         let text = contain(|| error.to_string()).unwrap_or_default();
         of_it.failed(&text);
         let error = Arc::new(error);
-        let goes_on = contain(|| manager.keeps_trying()).unwrap_or(false);
-        let error_kept = Arc::clone(&error);
-        birth.stillborn(Stillborn { error: error_kept, text, fatal, retry_in, goes_on });
+        birth.stillborn(Stillborn { error: Arc::clone(&error), text, fatal, retry_in });
         Err(error)
     };
     span.around(creation)
@@ -152,8 +150,7 @@ impl<M: Manager, K: Kind<M>> Drop for BirthGuard<M, K> {
             let text = "its future panicked when it was dropped".to_owned();
             let error = Arc::new(CreateError::Panicked(text.clone()));
             self.spent.create_failed();
-            let (fatal, retry_in, goes_on) = (false, None, false);
-            core.stillborn(self.id, Stillborn { error, text, fatal, retry_in, goes_on });
+            core.stillborn(self.id, Stillborn { error, text, fatal: false, retry_in: None });
         } else {
             core.abandoned(self.id);
         }

@@ -137,8 +137,8 @@ pub trait Manager: Send + Sync + 'static {
         None
     }
 
-    /// Is the pool to go on trying though nobody waits, until a resource is there? Asked when a creation has failed and
-    /// when a resource has broken, and counts where none is left.
+    /// Is the pool to go on trying though nobody waits, until a resource is there? Asked when a creation has failed or a
+    /// resource has ended, if there is no other, and when the back-off is [reset](crate::Pool::reset_backoff).
     ///
     /// By default it is not: the pool tries again for those that wait and for its minimum, and an unused one leaves alone what
     /// cannot be reached. For a manager by whose state others go that ask it for nothing.

@@ -17,6 +17,7 @@ use pool_tonic_testing::raw::{Heard, Raw, code, message};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_test::task;
 use tonic::{Code, Status};
 
 /// A peer, and a pool with one slot to it.
@@ -230,6 +231,27 @@ async fn an_answer_before_a_large_request_is_through_ends_the_request() {
         slot_is_one(raw, &pool, stream).await;
     }
     assert_eq!(pool.counters().calls_ended.get(Code::Ok), 3 * KINDS.len() as u64);
+}
+
+#[tokio::test]
+async fn an_answer_that_nobody_has_looked_at_ends_a_request_that_has_no_window() {
+    let (peer, pool) = peer_and_pool().await;
+    let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
+    let mut raw = soon(peer.accept_raw(100)).await.unwrap();
+    let stream = soon(raw.opened()).await;
+    raw.answer(stream).await.unwrap();
+    soon(call).await.unwrap().unwrap();
+    let call = Kind::Unary.call(pool.channel(), ask(Do::Echo, "x".repeat(1 << 17)));
+    let mut call = task::spawn(call);
+    assert!(call.poll().is_pending());
+    let stream = soon(raw.opened()).await;
+    raw.trailers_only(stream, "14").await.unwrap();
+    // It has been read then.
+    raw.ping([1; 8]).await.unwrap();
+    assert_eq!(soon(raw.ponged()).await, Some([1; 8]));
+    drop(call);
+    assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL);
+    all_slots_free(&pool).await;
 }
 
 /// A stream that its server does not read has used up the connection's window.

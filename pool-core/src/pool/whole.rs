@@ -270,7 +270,7 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     }
 
     /// Ends the back-off after failed creations: the next one, if one is wanted, starts now. For when it is
-    /// known that what failed works again.
+    /// known that what failed works again. A manager that [keeps trying](Manager::keeps_trying) wants one.
     ///
     /// # Examples
     ///
@@ -288,6 +288,9 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// ```
     pub fn reset_backoff(&self) {
         self.core.update(State::reset_backoff);
+        if self.core.keep_trying() {
+            self.core.ensure_maintenance();
+        }
     }
 
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail

@@ -41,6 +41,8 @@ pub(crate) struct Actions<R, E: StdError + 'static> {
     /// Resources with holders that are lent no more, or again: their manager is to be told.
     pub(crate) turned: Vec<ResourceId>,
     pub(crate) notify: bool,
+    /// Nothing is left, or has come: the manager is to be asked whether it [keeps trying](crate::Manager::keeps_trying).
+    pub(crate) bare: bool,
     /// The pool has been closed, or else something that is waited for may have come.
     pub(crate) closed: bool,
     /// To be dropped: an error is a user's, and so is its destructor.
@@ -55,6 +57,7 @@ impl<R, E: StdError + 'static> Default for Actions<R, E> {
             events: Vec::new(),
             turned: Vec::new(),
             notify: false,
+            bare: false,
             closed: false,
             error: None,
         }
@@ -68,6 +71,7 @@ impl<R, E: StdError + 'static> Actions<R, E> {
             && self.events.is_empty()
             && self.turned.is_empty()
             && !self.notify
+            && !self.bare
             && !self.closed
             && self.error.is_none()
     }

@@ -87,8 +87,6 @@ pub(crate) struct Stillborn<E: StdError + 'static> {
     pub(crate) text: String,
     pub(crate) fatal: bool,
     pub(crate) retry_in: Option<Duration>,
-    /// What the manager says to [`keeps_trying`](crate::Manager::keeps_trying).
-    pub(crate) goes_on: bool,
 }
 
 impl<S: Store, E: StdError + 'static> State<S, E> {
@@ -214,8 +212,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.counters.create_failed += 1;
         let delay = self.back_off(group, failed.retry_in, now);
         Self::came_to_nothing(id, &birth, failed.text, delay, now, actions);
-        let Stillborn { error, fatal, goes_on, .. } = failed;
-        self.wished |= goes_on && self.store.size() == 0;
+        let Stillborn { error, fatal, .. } = failed;
+        actions.bare |= self.store.size() == 0;
         let ends_bound = fatal || self.groups().is_some_and(|groups| groups.size(group) == 0);
         let bound = self.group_name(group).filter(|_| ends_bound);
         let doomed = Doomed {

@@ -316,6 +316,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             self.infant_death(ended.group, ended.slot.created, now);
         }
         self.counters.ended.count(ended.reason);
+        actions.bare |= self.store.size() == 0;
         if !ended.drained && ended.is_for_size() {
             self.decided(ended.slot.id, Resize::End(ended.reason), actions);
         }

@@ -185,9 +185,18 @@ impl Upload {
     }
 }
 
+impl Upload {
+    /// Its answer is complete, though nobody has looked at it. All that h2 tells of that is why it takes no more data: of a
+    /// stream that is over, or of one whose request is complete.
+    fn is_over(&mut self) -> bool {
+        let refusal = self.send.send_data(Bytes::new(), true);
+        refusal.is_err_and(|error| error.to_string().contains("inactive stream"))
+    }
+}
+
 impl Drop for Upload {
     fn drop(&mut self) {
-        if self.is_answered && self.unsent.strong_count() > 0 {
+        if self.unsent.strong_count() > 0 && (self.is_answered || self.is_over()) {
             self.send.send_reset(Reason::CANCEL);
         }
     }

@@ -213,7 +213,7 @@ async fn connect(attempt: Attempt<'_>, config: &DialConfig) -> Result<Start, Con
     match attempt.address().target() {
         Target::Tcp { host, port, .. } => {
             let tcp = Tcp::resolve(host, *port, &config.tcp, &attempt).await?;
-            tcp.first(&attempt, |io| establish(io, attempt, config)).await
+            tcp.first(&attempt, |io, attempt| establish(io, attempt, config)).await
         }
         #[cfg(unix)]
         Target::Unix { path } => {

@@ -64,8 +64,15 @@ impl<'a> Attempt<'a> {
         self.address
     }
 
-    fn deadline(&self) -> Instant {
-        self.deadline
+    /// How much time there is for each, if so many parts are left that are to have the same.
+    fn share(&self, parts: usize) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        left / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// One that has so much time.
+    fn within_time(self, time: Duration) -> Self {
+        Self { deadline: self.deadline.min(Instant::now() + time), ..self }
     }
 
     /// Waits for a phase of the attempt, of which the error says "while `phase`".

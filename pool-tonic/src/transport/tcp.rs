@@ -107,14 +107,16 @@ impl TcpOptions {
                 if !is_due {
                     ready!(pause.as_mut().poll(cx));
                 }
+                // Where there is little time, each has a part of it.
+                let time = UNTIL_NEXT.min(attempt.share(next.len()));
                 if let Some(addr) = next.next() {
                     running.push((addr, Box::pin(self.connect(addr))));
-                    pause.as_mut().reset(Instant::now() + UNTIL_NEXT);
+                    pause.as_mut().reset(Instant::now() + time);
                     is_due = false;
                 }
             }
         });
-        match timeout_at(attempt.deadline(), first).await {
+        match timeout_at(attempt.deadline, first).await {
             Ok(Some(connected)) => return Ok(connected),
             Ok(None) => {}
             Err(_) if failures.is_empty() && running.len() == 1 => {
@@ -170,15 +172,15 @@ impl<'a> Tcp<'a> {
     }
 
     /// What becomes of the first of them that is what it should be. What takes a connection may be no such server, and at
-    /// another address one may be.
+    /// another address one may be: none has more than its share of the time.
     ///
     /// # Errors
     ///
     /// That of the first one that could be connected to.
-    pub(crate) async fn first<T, F>(
+    pub(crate) async fn first<'b, T, F>(
         mut self,
-        attempt: &Attempt<'_>,
-        establish: impl Fn(TcpStream) -> F,
+        attempt: &Attempt<'b>,
+        establish: impl Fn(TcpStream, Attempt<'b>) -> F,
     ) -> Result<T, ConnectError>
     where
         F: Future<Output = Result<T, ConnectError>>,
@@ -189,7 +191,8 @@ impl<'a> Tcp<'a> {
                 Ok(connected) => connected,
                 Err(error) => return Err(failed.unwrap_or(error)),
             };
-            let first = match establish(stream).await {
+            let part = attempt.within_time(attempt.share(self.left.len()));
+            let first = match establish(stream, part).await {
                 Ok(established) => return Ok(established),
                 Err(error) => failed.unwrap_or(error),
             };
@@ -318,10 +321,13 @@ mod tests {
         let connected = timeout(Duration::from_secs(60), options.any(&addrs, &attempt)).await;
         assert_eq!(connected.unwrap().unwrap().0, there);
 
-        let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
+        // Nor where there is less time than it is usually given.
+        let attempt = Attempt::begin(&address, Duration::from_millis(200), &totals);
+        assert_eq!(options.any(&addrs, &attempt).await.unwrap().0, there);
+
         let one = options.any(&[full], &attempt).await.unwrap_err().to_string();
         assert!(one.contains("while the TCP connection was being made"), "{one}");
-        let attempt = Attempt::begin(&address, Duration::from_millis(400), &totals);
+        let attempt = Attempt::begin(&address, Duration::from_millis(200), &totals);
         let two = options.any(&[full, full], &attempt).await.unwrap_err().to_string();
         assert_eq!(two.matches("timed out").count(), 2, "{two}");
     }
@@ -338,7 +344,7 @@ mod tests {
         let attempt = Attempt::begin(&address, Duration::from_secs(20), &totals);
         let options = options();
         let address = &address;
-        let is_it = |stream: TcpStream| async move {
+        let is_it = |stream: TcpStream, _: Attempt<'_>| async move {
             let addr = stream.peer_addr().unwrap();
             if addr == there { Ok(addr) } else { Err(ConnectError::ended(address)) }
         };

@@ -8,6 +8,7 @@ use tonic_health::pb::health_server::Health;
 use tonic_health::server::{HealthReporter, HealthService};
 
 use super::*;
+use crate::common::dedicated;
 use crate::memory::answer_all;
 
 /// What a balancer is told about the service.
@@ -45,4 +46,17 @@ async fn a_service_is_as_healthy_as_the_pool_that_it_needs() {
     drop(pool);
     eventually(source).await.unwrap();
     is(&reporter, ServingStatus::NotServing).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_is_down_for_want_of_a_dedicated_connection_comes_back_too() {
+    let (pool, mut network) = in_memory();
+    let pool = pool.keepalive_time(None).build().unwrap();
+    let mut client = client(&pool);
+    let call = tokio::spawn(async move { client.unary(dedicated(ask(Do::Echo))).await });
+    drop(network.arrival().await);
+    assert!(eventually(call).await.unwrap().is_err());
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    tokio::spawn(answer_all(network.accept(100).await));
+    until(|| pool.state() == ConnectivityState::Ready).await;
 }
