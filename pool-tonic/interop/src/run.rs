@@ -199,11 +199,12 @@ async fn ping(server: &Server, running: &Running) -> Outcome<Incident> {
     let held = Instant::now();
     sleep(MOMENT).await;
     let old = server.ledger()?.connections;
-    // It allows a first ping, and three too early ones, each after the time.
-    while pool.counters().goaways == 0 && held.elapsed() < 5 * ASKED_AFTER {
+    let connections = pool.connection_list().len() as u64;
+    // It allows a first ping, and three too early ones, each after the time. Then it closes the connection at once, so
+    // that a call that it has begun is lost: calls go on when all connections have been told.
+    while pool.counters().goaways < connections && held.elapsed() < 5 * ASKED_AFTER {
         sleep(millis(1)).await;
     }
-    // Its other connections are told so in these milliseconds.
     load.go_on();
     sleep(MOMENT).await;
     load.hold();
