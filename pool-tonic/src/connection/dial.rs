@@ -25,11 +25,11 @@ use crate::address_book::{Dial, Live, Side};
 use crate::error::ConnectError;
 use crate::stats::Totals;
 use crate::trace::ConnectSpan;
-#[cfg(unix)]
-use crate::transport::Unix;
 #[cfg(feature = "tls")]
 use crate::transport::tls::Tls;
-use crate::transport::{Attempt, Connect, Open, Tcp, TcpOptions};
+#[cfg(unix)]
+use crate::transport::unix;
+use crate::transport::{Attempt, Connect, Tcp, TcpOptions};
 
 /// Stands for "no SETTINGS yet": h2 starts from this limit, and the first SETTINGS replace it, by
 /// `usize::MAX` if they name none. No 32-bit limit of a peer can be equal to it by accident on 64-bit
@@ -216,9 +216,7 @@ async fn connect(attempt: Attempt<'_>, config: &DialConfig) -> Result<Start, Con
             tcp.first(&attempt, |io, attempt| establish(io, attempt, config)).await
         }
         #[cfg(unix)]
-        Target::Unix { path } => {
-            establish(Unix { path }.open(&attempt).await?, attempt, config).await
-        }
+        Target::Unix { path } => establish(unix(path, &attempt).await?, attempt, config).await,
         #[cfg(not(unix))]
         Target::Unix { .. } => unreachable!("bug: an address that cannot be parsed here"),
     }

@@ -8,7 +8,7 @@ use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use super::{Attempt, Open};
+use super::Attempt;
 use crate::address::Target;
 use crate::connection::{DialConfig, Start, establish};
 use crate::error::ConnectError;
@@ -23,16 +23,14 @@ pub(crate) trait Connect: Send + Sync {
 /// A service that connects.
 pub(crate) struct Connector<C>(pub(crate) C);
 
-impl<C> Open for Connector<C>
+impl<C> Connect for Connector<C>
 where
     C: Service<Uri> + Clone + Send + Sync,
     C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     C::Error: Into<Box<dyn StdError + Send + Sync>>,
     C::Future: Send,
 {
-    type Io = C::Response;
-
-    async fn open(&self, attempt: &Attempt<'_>) -> Result<C::Response, ConnectError> {
+    fn connect<'a>(&'a self, attempt: Attempt<'a>, config: &'a DialConfig) -> Connecting<'a> {
         // Each attempt has a copy of its own: one that failed to become ready is not asked again.
         let mut service = self.0.clone();
         let address = attempt.address();
@@ -41,22 +39,16 @@ where
             // The builder refuses it together with a connector.
             Target::Unix { .. } => address.uri(None),
         };
-        let connect = async {
+        let open = async move {
             poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
             service.call(uri).await.map_err(Into::into)
         };
-        attempt
-            .within("the connector was connecting", connect)
-            .await?
-            .map_err(|error| ConnectError::connector(address, error))
-    }
-}
-
-impl<C> Connect for Connector<C>
-where
-    Self: Open,
-{
-    fn connect<'a>(&'a self, attempt: Attempt<'a>, config: &'a DialConfig) -> Connecting<'a> {
-        Box::pin(async move { establish(self.open(&attempt).await?, attempt, config).await })
+        Box::pin(async move {
+            let io = attempt
+                .within("the connector was connecting", open)
+                .await?
+                .map_err(|error| ConnectError::connector(address, error))?;
+            establish(io, attempt, config).await
+        })
     }
 }

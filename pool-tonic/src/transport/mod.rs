@@ -18,7 +18,6 @@ mod unix;
 use std::future::Future;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
 use crate::address::Address;
@@ -28,17 +27,7 @@ use crate::stats::Totals;
 pub(crate) use connector::{Connect, Connector};
 pub(crate) use tcp::{Tcp, TcpOptions};
 #[cfg(unix)]
-pub(crate) use unix::Unix;
-
-/// Opens a stream of bytes to a server.
-pub(crate) trait Open: Send + Sync {
-    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
-
-    fn open(
-        &self,
-        attempt: &Attempt<'_>,
-    ) -> impl Future<Output = Result<Self::Io, ConnectError>> + Send;
-}
+pub(crate) use unix::unix;
 
 /// One attempt to connect: to where, and the one deadline over all that it takes.
 #[derive(Clone, Copy, Debug)]
