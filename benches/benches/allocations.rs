@@ -17,8 +17,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
+use benches::checkout::floors::Permits;
 use benches::checkout::systems::{
-    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, Permits, PoolCore, PoolCorePlaces,
+    Bb8, Deadpool, DeadpoolTimeouts, FastPool, Mobc, PoolCore, PoolCorePlaces,
 };
 use benches::checkout::{self, System as Pool};
 use benches::report::{self, Bar, Bound};

@@ -24,9 +24,10 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::process::ExitCode;
 
+use benches::checkout::floors::{Permits, Shared, SharedPermits, Stack};
 use benches::checkout::systems::{
-    Bb8, Bb8Unchecked, Deadpool, DeadpoolTimeouts, FastPool, Mobc, MobcKeeping, Permits, PoolCore,
-    PoolCoreOwned, PoolCorePlaces, Shared, SharedPermits, Stack,
+    Bb8, Bb8Unchecked, Deadpool, DeadpoolTimeouts, FastPool, Mobc, MobcKeeping, PoolCore,
+    PoolCoreOwned, PoolCorePlaces,
 };
 use benches::checkout::{Scenario, System, measure};
 use benches::report::{self, Bar, Bound, Figure};

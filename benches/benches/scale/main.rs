@@ -26,9 +26,8 @@ use std::convert::Infallible;
 use std::process::ExitCode;
 
 use benches::checkout::System;
-use benches::checkout::systems::{
-    Bb8, Deadpool, FastPoolKeeping, Mobc, Permits, PoolCore, PoolCoreShared, Stack,
-};
+use benches::checkout::floors::{Permits, Stack};
+use benches::checkout::systems::{Bb8, Deadpool, FastPoolKeeping, Mobc, PoolCore, PoolCoreShared};
 use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{Failure, Server, Serving, Setup, serve};
@@ -114,21 +113,17 @@ const fn entry<const UNITS: usize>(
 }
 
 fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
-    const ONE: &[Entry<Measure<1>>] = &[
-        entry(BASELINE, sizes::one::<Deadpool>),
-        entry(PoolCore::NAME, sizes::one::<PoolCore>),
-        entry(PoolCoreShared::NAME, sizes::one::<PoolCoreShared>),
-        entry(Bb8::NAME, sizes::one::<Bb8>),
-        entry(FastPoolKeeping::NAME, sizes::one::<FastPoolKeeping>),
-        entry(Stack::NAME, sizes::one::<Stack>),
-    ];
-    const SEVERAL: &[Entry<Measure<1>>] = &[
-        entry(BASELINE, sizes::several::<Deadpool>),
-        entry(PoolCore::NAME, sizes::several::<PoolCore>),
-        entry(PoolCoreShared::NAME, sizes::several::<PoolCoreShared>),
-        entry(Bb8::NAME, sizes::several::<Bb8>),
-        entry(FastPoolKeeping::NAME, sizes::several::<FastPoolKeeping>),
-        entry(Stack::NAME, sizes::several::<Stack>),
+    fn get<S: System>(size: usize, quick: bool) -> [f64; 2] {
+        let sizes::Costs { one, several } = sizes::measure::<S>(size, quick);
+        [one, several]
+    }
+    const SYSTEMS: &[Entry<Measure<2>>] = &[
+        entry(BASELINE, get::<Deadpool>),
+        entry(PoolCore::NAME, get::<PoolCore>),
+        entry(PoolCoreShared::NAME, get::<PoolCoreShared>),
+        entry(Bb8::NAME, get::<Bb8>),
+        entry(FastPoolKeeping::NAME, get::<FastPoolKeeping>),
+        entry(Stack::NAME, get::<Stack>),
     ];
     for (title, size) in [
         ("get and return, size 1", 1),
@@ -137,15 +132,8 @@ fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         ("get and return, size 4,096", 4_096),
         ("get and return, size 65,536", 65_536),
     ] {
-        compare(options, all, (title, size), ["ns"], ONE, &[])?;
-    }
-    for (title, size) in [
-        ("get 16 and return them, size 16", 16),
-        ("get 16 and return them, size 256", 256),
-        ("get 16 and return them, size 4,096", 4_096),
-        ("get 16 and return them, size 65,536", 65_536),
-    ] {
-        compare(options, all, (title, size), ["ns each"], SEVERAL, &[])?;
+        let units = ["ns, one at a time", "ns, up to 16"];
+        compare(options, all, (title, size), units, SYSTEMS, &[])?;
     }
     Ok(())
 }

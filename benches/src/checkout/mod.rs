@@ -5,6 +5,7 @@
 //! that no pool's background work disturbs another's figure and creation is never part of one: unless the
 //! pool's own defaults keep fewer idle resources than it may have, as mobc's do.
 
+pub mod floors;
 pub mod systems;
 
 use std::sync::Arc;
