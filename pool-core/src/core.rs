@@ -35,7 +35,7 @@ pub(crate) type Place<M, K> = <K as Kind<M>>::Place;
 type StateOf<M, K> = State<<K as Kind<M>>::Store, <M as Manager>::Error>;
 
 pub(crate) struct Core<M: Manager, K: Kind<M>> {
-    pub(crate) front: Arc<Front<K::Store>>,
+    pub(crate) front: Front<K::Store>,
     pub(crate) clock: Clock,
     pub(crate) times: Times,
     /// Apart from the rest, since a creation needs no more than this.
@@ -67,10 +67,10 @@ pub(crate) struct Core<M: Manager, K: Kind<M>> {
 impl<M: Manager, K: Kind<M>> Core<M, K> {
     pub(crate) fn new(manager: M, settings: Settings<M>) -> Arc<Self> {
         let Settings { limits, times, pick, hooks, name, observer, runtime } = settings;
-        let front = Arc::new(Front::new(times.max_uses));
+        let front = Front::new(times.max_uses);
         let mailboxes = Arc::new(Mailboxes::new());
         let mut state: StateOf<M, K> =
-            State::new(limits, &times, Arc::clone(&front), Arc::clone(&mailboxes));
+            State::new(limits, &times, front.clone(), Arc::clone(&mailboxes));
         if let Some(groups) = state.store.groups_mut() {
             groups.set_pick(pick);
         }

@@ -24,6 +24,7 @@
 //! The gate is the moment before which a resource must not expire to be put here: the nearest expiry that the
 //! timer knows of, or the end of time when the front is closed.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -37,10 +38,21 @@ use crate::sync::{AtomicU64, Exchange};
 #[cfg(not(pool_loom))]
 const MAX_CELLS: usize = 32;
 
+/// Its parts are one step away from whoever has one.
 pub(crate) struct Front<S: Store> {
-    marks: CachePadded<Marks>,
-    cells: Box<[CachePadded<Cell<S::Lent>>]>,
+    marks: Arc<CachePadded<Marks>>,
+    cells: Arc<[CachePadded<Cell<S::Lent>>]>,
     max_uses: u32,
+}
+
+impl<S: Store> Clone for Front<S> {
+    fn clone(&self) -> Self {
+        Self {
+            marks: Arc::clone(&self.marks),
+            cells: Arc::clone(&self.cells),
+            max_uses: self.max_uses,
+        }
+    }
 }
 
 /// Written under the lock of the state, read by all.
@@ -94,14 +106,14 @@ impl<S: Store> Front<S> {
     pub(crate) fn new(max_uses: Option<u32>) -> Self {
         let cells = if S::HAS_FRONT { cells() } else { 0 };
         Self {
-            marks: CachePadded::new(Marks {
+            marks: Arc::new(CachePadded::new(Marks {
                 gate: AtomicU64::new(Moment::NEVER.bits()),
                 oldest: AtomicU64::new(0),
                 coarse: AtomicU64::new(0),
                 fresh_after: AtomicU64::new(Moment::NEVER.bits()),
                 sampled: AtomicU64::new(0),
                 more: AtomicBool::new(false),
-            }),
+            })),
             cells: (0..cells).map(|_| CachePadded::new(Cell::new())).collect(),
             max_uses: max_uses.unwrap_or(u32::MAX),
         }

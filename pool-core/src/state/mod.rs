@@ -110,7 +110,7 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     pub(crate) store: S,
     pub(crate) limits: Limits,
     times: Times,
-    front: Arc<Front<S>>,
+    front: Front<S>,
     front_open: bool,
     /// Creations under way.
     births: HashMap<ResourceId, Birth>,
@@ -171,7 +171,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn new(
         limits: Limits,
         times: &Times,
-        front: Arc<Front<S>>,
+        front: Front<S>,
         mailboxes: Arc<Mailboxes<S::Lent>>,
     ) -> Self {
         let mut state = Self {
