@@ -94,6 +94,14 @@ impl ConnectionManager {
         }
     }
 
+    /// Each of several endpoints has a minimum of connections from now on. Also where only dedicated calls are made, once
+    /// all endpoints fail: that state is left by connecting only.
+    fn begin_use(&self) {
+        if let Some(groups) = &self.choice.groups {
+            groups.begin_use();
+        }
+    }
+
     /// Are there several endpoints, or may there be?
     pub(crate) fn has_several(&self) -> bool {
         self.choice.groups.is_some()
@@ -118,10 +126,8 @@ impl Manager for ConnectionManager {
     type Error = ConnectError;
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
-        if let Some(groups) = &self.choice.groups
-            && self.config.side == Side::Shared
-        {
-            groups.begin_use();
+        if self.config.side == Side::Shared {
+            self.begin_use();
         }
         // Nobody waits for it any more when the pool is closed.
         let connected = self.book.watch().until_closed(self.connect(cx)).await;
@@ -160,6 +166,9 @@ impl ConnectionManager {
                 Err(error) => {
                     // Before the pool asks whether there is anything left to hope for.
                     self.choose_again();
+                    if self.book.is_down(Side::Shared) {
+                        self.begin_use();
+                    }
                     return Err(error);
                 }
             };

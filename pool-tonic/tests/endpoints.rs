@@ -8,6 +8,8 @@ mod memory;
 
 use std::future::pending;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{ask, client, until};
@@ -65,6 +67,31 @@ async fn a_dedicated_call_does_not_wait_for_a_silent_endpoint_while_another_one_
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(pool.addresses()[0].connecting, 1);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn endpoints_that_are_down_for_dedicated_calls_come_back_without_calls() {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = Arc::clone(&up);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let is_up = is_up.load(Ordering::SeqCst);
+        async move {
+            if !is_up {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let (near, far) = tokio::io::duplex(1 << 20);
+            tokio::spawn(async move { answer_all(Raw::greet(far, 100).await.unwrap()).await });
+            Ok::<_, io::Error>(near)
+        }
+    });
+    let pool = ChannelPool::endpoints(["http://one:1", "http://two:1"]).connector(connector);
+    let pool = pool.keepalive_time(None).build().unwrap();
+    eventually(client(&pool).unary(common::dedicated(ask(Do::Echo)))).await.unwrap_err();
+    assert_eq!(pool.state(), ConnectivityState::TransientFailure);
+    up.store(true, Ordering::SeqCst);
+    let mut watch = pool.watch();
+    eventually(watch.wait_for(|state| state == ConnectivityState::Ready)).await.unwrap();
+    assert_eq!(pool.counters().calls_started, 1);
 }
 
 /// How long it took to warm up, or to fail to.

@@ -1,7 +1,7 @@
 //! The groups of the two pools below: one for each endpoint that is used, by its number in the address book.
 //!
-//! A group of the shared pool keeps a minimum of connections from the first connection of the pool on, so that a pool that
-//! nobody uses connects to nobody. Those of the dedicated pool keep none.
+//! A group of the shared pool keeps a minimum of connections from the first connection of that pool on, so that a pool that
+//! nobody uses connects to nobody, or from when no endpoint can be connected to. Those of the dedicated pool keep none.
 //!
 //! Where endpoints are weighed by what their calls tell, a group's weight is that of its endpoint, of which it keeps a
 //! share.
