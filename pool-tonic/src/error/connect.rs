@@ -160,6 +160,15 @@ impl ConnectError {
     pub fn address(&self) -> &str {
         &self.0.address
     }
+
+    /// It is of what this side has to show, whatever it connects to.
+    pub(crate) fn is_of_credentials(&self) -> bool {
+        #[cfg(feature = "tls")]
+        let is_it = matches!(self.0.kind, Kind::Credentials(_));
+        #[cfg(not(feature = "tls"))]
+        let is_it = false;
+        is_it
+    }
 }
 
 impl fmt::Display for ConnectError {

@@ -176,7 +176,7 @@ impl<'a> Tcp<'a> {
     ///
     /// # Errors
     ///
-    /// That of the first one that could be connected to.
+    /// That of the first one that could be connected to, or that credentials cannot be had, which no address changes.
     pub(crate) async fn first<'b, T, F>(
         mut self,
         attempt: &Attempt<'b>,
@@ -194,6 +194,7 @@ impl<'a> Tcp<'a> {
             let part = attempt.within_time(attempt.share(self.left.len()));
             let first = match establish(stream, part).await {
                 Ok(established) => return Ok(established),
+                Err(error) if error.is_of_credentials() => return Err(error),
                 Err(error) => failed.unwrap_or(error),
             };
             self.left.retain(|left| *left != addr);
@@ -359,6 +360,29 @@ mod tests {
             let error = tcp(&left).first(&attempt, is_it).await.unwrap_err();
             assert_eq!(error.to_string(), ended);
         }
+    }
+
+    #[cfg(feature = "tls")]
+    #[tokio::test]
+    async fn no_other_address_is_tried_when_there_are_no_credentials() {
+        let listeners = [
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        ];
+        let left = listeners.each_ref().map(|listener| listener.local_addr().unwrap()).to_vec();
+        let address = Address::parse("http://orders:1").unwrap();
+        let totals = crate::stats::Totals::default();
+        let attempt = Attempt::begin(&address, Duration::from_secs(20), &totals);
+        let options = options();
+        let tried = std::cell::Cell::new(0);
+        let unreadable = |_: TcpStream, _: Attempt<'_>| {
+            tried.set(tried.get() + 1);
+            let error = ConnectError::credentials(&address, "no key");
+            std::future::ready(Err::<(), _>(error))
+        };
+        let tcp = Tcp { left, options: &options };
+        let error = tcp.first(&attempt, unreadable).await.unwrap_err().to_string();
+        assert_eq!((tried.get(), error.ends_with("no key")), (1, true), "{error}");
     }
 
     #[test]
