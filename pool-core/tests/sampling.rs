@@ -94,9 +94,16 @@ fn very_many_that_wait_have_all_their_time() {
     });
 }
 
-/// Joins as many as it takes for maintenance to keep the time of those that join.
-fn crowd(pool: &Pool<ScriptedManager>, waits: &mut Vec<tokio_test::task::Spawn<Wait>>) {
-    for _ in 0..5000 {
+/// As many as it takes for maintenance to keep the time of those that join.
+const CROWD: usize = 5000;
+
+/// Joins so many.
+fn crowd(
+    pool: &Pool<ScriptedManager>,
+    number: usize,
+    waits: &mut Vec<tokio_test::task::Spawn<Wait>>,
+) {
+    for _ in 0..number {
         let pool = pool.clone();
         let wait: Wait =
             Box::pin(async move { pool.get().await.map(drop).map_err(|e| e.to_string()) });
@@ -109,6 +116,32 @@ fn crowd(pool: &Pool<ScriptedManager>, waits: &mut Vec<tokio_test::task::Spawn<W
 type Wait = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 #[test]
+fn those_that_wait_end_in_time_while_others_go_on_joining() {
+    paused(async {
+        const TIMEOUT_MS: usize = 20;
+        const EACH_MS: usize = 500;
+        let pool = Pool::builder(ScriptedManager::new())
+            .max_size(1)
+            .wait_timeout(millis(TIMEOUT_MS as u64))
+            .build()
+            .unwrap();
+        let held = pool.get().await.unwrap();
+        pass(millis(10)).await;
+        let mut waits = Vec::new();
+        crowd(&pool, CROWD, &mut waits);
+        rest().await;
+        for passed in 1..=3 * TIMEOUT_MS {
+            crowd(&pool, EACH_MS, &mut waits);
+            pass(millis(1)).await;
+            // A span of the clock by which they join, and a tick of tokio's timer.
+            let over = passed.checked_sub(TIMEOUT_MS + 2).map_or(0, |ms| CROWD + ms * EACH_MS);
+            assert!(waits[..over].iter().all(|wait| wait.is_woken()), "{passed} ms");
+        }
+        drop(held);
+    });
+}
+
+#[test]
 fn one_that_joins_while_maintenance_is_late_has_all_its_time_too() {
     paused(async {
         let pool = Pool::builder(ScriptedManager::new())
@@ -119,7 +152,7 @@ fn one_that_joins_while_maintenance_is_late_has_all_its_time_too() {
         let held = pool.get().await.unwrap();
         pass(millis(10)).await;
         let mut waits = Vec::new();
-        crowd(&pool, &mut waits);
+        crowd(&pool, CROWD, &mut waits);
         rest().await;
         // Time passes, and nobody gets to run.
         let mut advance = spawn(tokio::time::advance(millis(100)));

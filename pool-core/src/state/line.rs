@@ -153,11 +153,14 @@ impl Line {
         entry.waker.as_mut().filter(|_| entry.mailbox == mailbox)
     }
 
-    /// Those that joined at `joined`, and nobody before.
-    pub(super) fn joined_at(&mut self, joined: Moment) -> impl Iterator<Item = &mut Entry> {
-        let waiting = self.ring.iter_mut().rev().filter(|entry| entry.waits());
-        let since = waiting.take_while(move |entry| entry.joined >= joined);
-        since.filter(move |entry| entry.joined == joined)
+    /// Those that joined at `joined`, of those that joined at the end from this stand on.
+    pub(super) fn joined_at(
+        &mut self,
+        from: u64,
+        joined: Moment,
+    ) -> impl Iterator<Item = &mut Entry> {
+        let since = self.ring.iter_mut().rev().take_while(move |entry| entry.stand >= from);
+        since.filter(move |entry| entry.waits() && entry.joined == joined)
     }
 
     /// The deadline of a regular one has moved away.

@@ -131,10 +131,11 @@ pub(crate) struct State<S: Store, E: StdError + 'static> {
     /// It ticks while a resource is lent, or idle and may still turn stale. The coarse clock itself, by which
     /// returns are stamped, is in the front; it is set by every event that knows the time.
     ticking: bool,
-    /// Whether the time is kept for those that join, since when, and how many had joined then.
+    /// Whether the time is kept for those that join, since when, how many had joined then, and the stand of the next one.
     sampling: bool,
     sampled_at: Moment,
     sampled_waits: u64,
+    sampled_from: u64,
     /// When idle resources are to be looked at next, those to be looked at now, and how many are.
     next_look: Moment,
     looks: Vec<ResourceId>,
@@ -198,6 +199,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             sampling: false,
             sampled_at: Moment::default(),
             sampled_waits: 0,
+            sampled_from: 0,
             next_look: Moment::NEVER,
             looks: Vec::new(),
             looking: 0,

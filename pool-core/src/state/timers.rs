@@ -64,8 +64,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     /// deadline comes early, however late this is.
     fn sample(&mut self, now: Moment) {
         if self.sampling {
-            self.waiters.join_later(self.sampled_at, now);
+            self.waiters.join_later(self.sampled_from, self.sampled_at, now);
         }
+        self.sampled_from = self.waiters.next_stand();
         let span = now.since(std::mem::replace(&mut self.sampled_at, now));
         let waits = self.waiters.joined();
         let joined = waits - std::mem::replace(&mut self.sampled_waits, waits);

@@ -108,6 +108,11 @@ impl<T, F> Waiters<T, F> {
         high.joined() + normal.joined() + low.joined()
     }
 
+    /// The stand of the next one of those that may join by maintenance's clock.
+    pub(crate) fn next_stand(&self) -> u64 {
+        self.lines[Class::Normal as usize].next_stand()
+    }
+
     /// The same, with those that are bound.
     pub(crate) fn joined_in_all(&self) -> u64 {
         self.joined() + self.lines[Class::Bound as usize].joined()

@@ -69,14 +69,14 @@ impl<T, F> Waiters<T, F> {
         self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
     }
 
-    /// Those that joined at `joined`, the last time that was kept, joined by `now`: their deadlines move by as
-    /// much.
-    pub(crate) fn join_later(&mut self, joined: Moment, now: Moment) {
+    /// Those that joined from this stand on and at `joined`, the last time that was kept, joined by `now`: their deadlines
+    /// move by as much.
+    pub(crate) fn join_later(&mut self, from: u64, joined: Moment, now: Moment) {
         let late = now.since(joined);
         let class = Class::Normal;
         let line = &mut self.lines[class as usize];
         let mut latest = Moment::default();
-        for entry in line.joined_at(joined) {
+        for entry in line.joined_at(from, joined) {
             let key = Key::new(entry.mailbox, class);
             let ticket = Ticket { key, stand: entry.stand };
             let before = entry.deadline;

@@ -25,6 +25,22 @@ fn deadlines_that_a_timer_cannot_tell_apart_are_in_order() {
     assert_eq!(waiters.next_deadline(), Moment::from_bits(5 * MILLISECOND));
 }
 
+/// Their deadlines are no longer than what maintenance was late when it looked at the clock next.
+#[test]
+fn deadlines_move_once() {
+    let at = |milliseconds| Moment::from_bits(milliseconds * MILLISECOND);
+    let mut waiters: Waiters<Box<()>, ()> = Waiters::new(Arc::new(Mailboxes::new()));
+    let mut from = waiters.next_stand();
+    for span in 10..20 {
+        let ask = Ask::one(at(span + 50));
+        waiters.join(at(span), ask, Waker::noop().clone(), None).expect("there are few");
+        waiters.join_later(from, at(span), at(span + 1));
+        from = waiters.next_stand();
+    }
+    assert_eq!(waiters.next_deadline(), at(61));
+    assert_eq!(waiters.earliest_joined(), Some(at(11)));
+}
+
 /// One that has joined, and when it did, beside the others.
 struct Listed {
     ticket: Ticket,
