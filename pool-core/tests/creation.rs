@@ -11,7 +11,7 @@ use std::task::Poll;
 use harness::{Events, millis, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
 use pool_core::{
-    CheckPolicy, CreateContext, CreateError, Error, Event, Manager, Pool, ResourceHandle,
+    CheckPolicy, CreateContext, CreateError, Error, Event, Lease, Manager, Pool, ResourceHandle,
 };
 use tokio::time::Instant;
 use tokio_test::task::spawn;
@@ -143,7 +143,7 @@ async fn a_minimum_is_kept_in_the_background() {
     rest().await;
     assert_eq!((pool.status().idle, pool.status().size), (2, 4));
     let third = pool.get().await.unwrap();
-    pool_core::Lease::discard(third);
+    Lease::discard(third);
     rest().await;
     assert_eq!((pool.status().idle, pool.status().size), (2, 4));
 }
@@ -298,6 +298,9 @@ async fn a_manager_that_keeps_trying_is_asked_without_a_caller_until_a_resource_
             drop(lent);
             pass(secs(1)).await;
             assert_eq!((pool.counters().created, pool.status().size), (3, 1));
+            drop(Lease::detach(pool.get().await.unwrap()));
+            pass(secs(1)).await;
+            assert_eq!((pool.counters().created, pool.status().size), (4, 1));
         } else {
             pool.reset_backoff();
             pass(secs(600)).await;
@@ -309,4 +312,38 @@ async fn a_manager_that_keeps_trying_is_asked_without_a_caller_until_a_resource_
         pass(secs(600)).await;
         assert_eq!(pool.counters().create_failed, attempts.create_failed);
     }
+}
+
+/// The first attempt fails after a second, all others succeed after two.
+struct Flaky(AtomicUsize);
+
+impl Manager for Flaky {
+    type Resource = ();
+    type Error = std::io::Error;
+
+    async fn create(&self, _: &CreateContext) -> Result<(), std::io::Error> {
+        if self.0.fetch_add(1, SeqCst) == 0 {
+            tokio::time::sleep(secs(1)).await;
+            return Err(std::io::ErrorKind::ConnectionRefused.into());
+        }
+        tokio::time::sleep(secs(2)).await;
+        Ok(())
+    }
+
+    fn is_fatal(&self, _: &std::io::Error) -> bool {
+        true
+    }
+
+    fn keeps_trying(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_under_way_is_enough_for_a_manager_that_keeps_trying() {
+    let pool = Pool::builder(Flaky(AtomicUsize::new(0))).build().unwrap();
+    let (first, second) = tokio::join!(pool.get(), pool.get());
+    assert!(matches!((first, second), (Err(Error::Create(_)), Err(Error::Create(_)))));
+    pass(secs(600)).await;
+    assert_eq!((pool.counters().created, pool.status().size), (1, 1));
 }

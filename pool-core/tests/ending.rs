@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use harness::{Events, millis, pass, rest, secs};
 use pool_core::test_util::{Hook, ScriptedManager, Step};
-use pool_core::{ConfigError, EndReason, Error, Event, Lease, Pool};
+use pool_core::{CheckPolicy, ConfigError, EndReason, Error, Event, Lease, Pool};
 use tokio_test::task::spawn;
 
 async fn grow(pool: &Pool<ScriptedManager>, to: usize) {
@@ -47,6 +47,32 @@ async fn surplus_goes_after_the_delay_and_not_before() {
     assert_eq!(reasons, [EndReason::Excess; 4]);
     pass(secs(120)).await;
     assert_eq!(pool.status().idle, 2);
+}
+
+/// What rests outside the lock is surplus, too.
+#[tokio::test(start_paused = true)]
+async fn one_too_many_is_noticed_though_nothing_else_happens() {
+    // More than threads have of their own.
+    const MAX_IDLE: usize = 80;
+    let manager = ScriptedManager::new();
+    let pool = Pool::builder(manager.clone())
+        .max_size(MAX_IDLE + 10)
+        .max_idle(MAX_IDLE)
+        .shrink_delay(secs(30))
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .check(CheckPolicy::Never)
+        .build()
+        .unwrap();
+    let mut held = Vec::new();
+    for _ in 0..=MAX_IDLE {
+        held.push(pool.get().await.unwrap());
+    }
+    // No deadline is left that maintenance would wake for.
+    pass(secs(60)).await;
+    drop(held);
+    pass(secs(60)).await;
+    assert_eq!(manager.counts().live, MAX_IDLE);
 }
 
 #[tokio::test(start_paused = true)]

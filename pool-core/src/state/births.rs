@@ -204,6 +204,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let group = birth.group;
         let is_retired = self.is_retired(group);
         self.over(birth.origin());
+        actions.bare |= self.store.size() == 0;
         if is_retired {
             Self::came_to_nothing(id, &birth, failed.text, Duration::ZERO, now, actions);
             self.settle(now, actions);
@@ -213,7 +214,6 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let delay = self.back_off(group, failed.retry_in, now);
         Self::came_to_nothing(id, &birth, failed.text, delay, now, actions);
         let Stillborn { error, fatal, .. } = failed;
-        actions.bare |= self.store.size() == 0;
         let ends_bound = fatal || self.groups().is_some_and(|groups| groups.size(group) == 0);
         let bound = self.group_name(group).filter(|_| ends_bound);
         let doomed = Doomed {
@@ -261,6 +261,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let text = GIVEN_UP.to_owned();
         if let Some(birth) = self.births.remove(&id) {
             self.over(birth.origin());
+            actions.bare |= self.store.size() == 0;
             Self::came_to_nothing(id, &birth, text, Duration::ZERO, now, actions);
             self.settle(now, actions);
         } else {

@@ -16,6 +16,8 @@ pub(super) struct Fast {
     pub(super) full: bool,
     pub(super) max_uses: u32,
     pub(super) max_waiters: usize,
+    /// While no more than these are idle the front may be open: not too many are, whatever rests in there.
+    pub(super) most_idle: Option<usize>,
     /// The loads of a shared pool, from the least to the most, that cross no threshold.
     pub(super) steady: (usize, usize),
 }
@@ -80,6 +82,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             max_uses: self.times.max_uses.unwrap_or(u32::MAX),
             // Fewer, if some of them have left since: then the slow path knows better.
             max_waiters: self.limits.max_waiters.saturating_sub(bound),
+            most_idle: self.most_idle(),
             steady: NEVER_STEADY,
         };
         self.note_steady();
@@ -98,14 +101,20 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     fn may_open_front(&self) -> bool {
         let idle = self.store.idle();
-        let most = idle.saturating_add(self.front.len());
-        let max_idle = self.limits.max_idle_or_size();
         self.fast.plain
             && self.waiters.is_empty()
             && self.ticking
             && !self.store.has_doomed()
             && idle >= self.limits.min_idle
-            && (max_idle >= self.limits.max_size || most <= max_idle)
+            && self.fast.most_idle.is_some_and(|most| idle <= most)
+    }
+
+    fn most_idle(&self) -> Option<usize> {
+        let max_idle = self.limits.max_idle_or_size();
+        if max_idle >= self.limits.max_size {
+            return Some(usize::MAX);
+        }
+        max_idle.checked_sub(self.front.len())
     }
 
     /// Takes a place back that came back already when it was stamped.

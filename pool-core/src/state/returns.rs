@@ -202,6 +202,7 @@ impl<R: Send + 'static, E: StdError + 'static> State<IdleStore<R>, E> {
     pub(crate) fn detach(&mut self, id: ResourceId, now: Moment, actions: &mut Actions<R, E>) {
         self.store.detach(id);
         self.leave_with_holder(id, actions);
+        actions.bare |= self.store.size() == 0;
         self.settle(now, actions);
     }
 

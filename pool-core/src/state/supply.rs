@@ -41,9 +41,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.arm(self.next_change(), actions);
     }
 
-    /// One resource is created without anybody's asking, if none is left.
+    /// One resource is created without anybody's asking, if none is left or under way.
     pub(crate) fn keep_trying(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
-        if self.store.size() == 0 {
+        if self.store.size() == 0 && self.births.is_empty() {
             self.wished = true;
             self.settle(now, actions);
         }
@@ -76,6 +76,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     }
 
     fn has_crossed(&mut self) -> bool {
+        // With those in the front there may be too many.
+        if self.front_open && self.fast.most_idle.is_some_and(|most| self.store.idle() > most) {
+            return true;
+        }
         let surplus = self.store.surplus(&self.floors()) > 0;
         if surplus != self.surplus_since.is_some() {
             if surplus {
