@@ -14,6 +14,8 @@ use kinds::{Asks, KINDS, Kind, STREAMED, ask};
 use memory::{Network, Peer, eventually, in_memory, in_memory_with, pass};
 use pool_tonic::{ChannelPool, ChannelPoolBuilder};
 use pool_tonic_testing::proto::{Ask, Do};
+use pool_tonic_testing::raw::kind;
+use tokio::io::AsyncReadExt as _;
 use tokio_stream::StreamExt as _;
 use tonic::Code;
 
@@ -101,6 +103,46 @@ async fn behind_a_request_that_the_connection_does_not_take_they_are_not_sent() 
         assert_eq!(status.code(), Code::Unavailable, "{kind:?} {status}");
         let counters = pool.counters();
         assert_eq!((counters.connections_opened, counters.transparent_retries), (2, 0), "{kind:?}");
+        server.abort();
+    }
+}
+
+/// The streams that are opened in these frames, the last of which may be cut short.
+fn opened(mut frames: &[u8]) -> Vec<u32> {
+    let mut opened = Vec::new();
+    while let Some((head, rest)) = frames.split_first_chunk::<9>() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        if head[3] == kind::HEADERS {
+            opened.push(u32::from_be_bytes([head[5], head[6], head[7], head[8]]));
+        }
+        frames = rest.get(length..).unwrap_or_default();
+    }
+    opened
+}
+
+/// A connection that is over says goodbye, and nothing else that h2 still has.
+#[tokio::test(start_paused = true)]
+async fn behind_one_that_is_over_they_do_not_follow_when_the_peer_reads_on() {
+    for (kind, is_ended) in KINDS.into_iter().flat_map(|kind| [(kind, true), (kind, false)]) {
+        let (pool, mut network) = in_memory_with(1000, Duration::ZERO);
+        let (pool, mut peer) = connected(pool, &mut network).await;
+        let large = Kind::Unary.spawn(&pool, ask(Do::Echo, "x".repeat(60_000)));
+        pass(1).await;
+        let small = kind.spawn(&pool, ask(Do::Echo, "hello"));
+        pass(1).await;
+        if is_ended {
+            peer.fall_silent().await.unwrap();
+        } else {
+            // On no stream.
+            peer.frame(kind::DATA, 0, 0, b"what?").await.unwrap();
+        }
+        let server = network.serve(100);
+        eventually(small).await.unwrap().unwrap();
+        eventually(large).await.unwrap().unwrap_err();
+        let mut rest = Vec::new();
+        eventually(peer.into_stream().read_to_end(&mut rest)).await.unwrap();
+        assert_eq!(opened(&rest).len(), 1, "{kind:?}, {is_ended}: the large one");
+        assert_eq!(pool.counters().calls_ended.get(Code::Ok), 2);
         server.abort();
     }
 }

@@ -27,13 +27,18 @@ impl Call {
     /// What follows from an error of the stream before the answer has begun.
     /// `writes` is what the connection's were before the request was given to it.
     pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held, writes: u64) -> Failed {
-        if let Some(failure) = held.pump.as_ref().and_then(PumpHandle::failure) {
-            held.slot.lease().attempt_void(failure.code());
+        let not_sent = status::is_connections(&error) && held.slot.lease().has_kept(writes);
+        let not_processed = status::never_processed(&error);
+        let own_failure = if not_sent || not_processed || self.retry.is_some() {
+            self.take_back(&mut held).await.err()
+        } else {
+            held.pump.as_ref().and_then(PumpHandle::failure)
+        };
+        let lease = held.slot.lease();
+        if let Some(failure) = own_failure {
+            lease.attempt_void(failure.code());
             return Failed::Final(failure);
         }
-        let lease = held.slot.lease();
-        let not_sent = status::is_connections(&error) && lease.writes() == writes;
-        let not_processed = status::never_processed(&error);
         let refused = status::is_refused(&error);
         let status = status::broken(error, lease, self.deadline.as_ref());
         if refused || !(not_sent || not_processed) {
@@ -45,9 +50,6 @@ impl Call {
             lease.refused();
         }
         self.avoid(held.slot.lease().id(), not_processed && refused);
-        if not_sent || not_processed || self.retry.is_some() {
-            self.take_back(&mut held).await;
-        }
         if not_sent && self.payload.rewind() {
             Failed::NotSent
         } else if not_processed {
@@ -69,13 +71,14 @@ impl Call {
         }
     }
 
-    /// Stops sending, and takes the body back.
-    async fn take_back(&mut self, held: &mut Held) {
+    /// Stops sending, and takes the body back. Fails with the body's own error, behind which nothing of it is to be sent.
+    async fn take_back(&mut self, held: &mut Held) -> Result<(), Status> {
         if let Some(pump) = held.pump.take()
-            && let Some(stream) = pump.take_back().await
+            && let Some(stream) = pump.take_back().await?
         {
             self.payload = Payload::Stream(stream);
         }
+        Ok(())
     }
 
     /// Makes the call ready for another attempt, or ends it, with an answer or a status.
@@ -173,7 +176,10 @@ impl Call {
             if said.code() != Code::Ok
                 && let Some(delay) = self.judge(said.code(), pushback)
             {
-                self.take_back(&mut held).await;
+                if let Err(failure) = self.take_back(&mut held).await {
+                    held.slot.lease().attempt_void(failure.code());
+                    return Err(failure);
+                }
                 if self.payload.rewind() {
                     self.avoid(held.slot.lease().id(), false);
                     held.slot.lease().attempt_ended(said.code());

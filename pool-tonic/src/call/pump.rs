@@ -83,10 +83,12 @@ impl PumpHandle {
         self.link.failure.get().cloned()
     }
 
-    /// Stops the pump and takes the body back; `None` if it panicked.
-    pub(super) async fn take_back(mut self) -> Option<Box<RequestStream>> {
+    /// Stops the pump and takes the body back, unless it has failed meanwhile; `None` if it was given away.
+    pub(super) async fn take_back(mut self) -> Result<Option<Box<RequestStream>>, Status> {
         drop(self.stop.take());
-        self.task.take()?.await.ok()
+        let Some(task) = self.task.take() else { return Ok(None) };
+        let stream = task.await.ok();
+        self.failure().map_or(Ok(stream), Err)
     }
 }
 

@@ -50,9 +50,9 @@ pub(crate) fn never_processed(error: &h2::Error) -> bool {
     error.is_remote() && (error.is_go_away() || (error.is_reset() && is_refused(error)))
 }
 
-/// Is the whole connection gone, and not this stream alone?
+/// Is the whole connection over, for all of its streams? After a GOAWAY of the server it goes on for some.
 pub(crate) fn is_connections(error: &h2::Error) -> bool {
-    error.is_io() || error.is_go_away()
+    error.is_io() || (error.is_go_away() && !error.is_remote())
 }
 
 pub(crate) fn is_refused(error: &h2::Error) -> bool {

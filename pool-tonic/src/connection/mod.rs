@@ -134,10 +134,15 @@ impl Connection {
         self.hold.0.has_uploads()
     }
 
-    /// How often it was tried to write anything new to it. A request of which nothing was written is opened after one
-    /// look at this and has failed before another that shows the same.
+    /// How often it was tried to write anything new to it.
     pub(crate) fn writes(&self) -> u64 {
         self.traffic.writes()
+    }
+
+    /// Whether nothing was written of a request that was opened when there were so many writes, and nothing will be. Of a
+    /// connection that is over.
+    pub(crate) fn has_kept(&self, writes: u64) -> bool {
+        self.traffic.seal(writes)
     }
 
     /// An attempt begins. `None` if it does not matter how long its answer takes.

@@ -10,17 +10,24 @@
 //! While the IO takes no more, or is not done with flushing, h2 cannot write either: what it has is still its own then, to
 //! be put into another order or dropped.
 //!
-//! Where sending has failed, or the IO takes more after h2 was told that it does not, h2 is polled again at once. It
-//! reads what the peer has said before it learns of a failure, from its next write or flush.
+//! Where the IO takes more after h2 was told that it does not, h2 is polled again at once.
+//!
+//! # Failures
+//!
+//! h2 keeps one error of a connection, the last. So what the peer has said is looked at before h2 learns of a failure: one of
+//! sending, from its next write or flush, or one of reading behind something that was read in the same poll (a GOAWAY, say).
+//! Then the task is woken, and h2 polled again, with the failure, when it comes to its turn.
 //!
 //! # Traffic
 //!
 //! It leaves word when something was read, for keepalive (a flag, and no clock), and how often it was given something
 //! to write, by which a call can prove that nothing of it was. What is counted is that a write of something new was *tried*,
 //! before it is. So nothing has to be known of the IO: whether one that fails, or is not ready, has let some of the bytes
-//! out (TLS may), whose they were, or what a connector's stream does with them. An error of the connection reaches a call
-//! through h2's lock, after the count. What is tried again is not counted again: while the IO takes no more, nothing of
-//! the calls that begin comes here.
+//! out (TLS may), whose they were, or what a connector's stream does with them. What is tried again is not counted again:
+//! while the IO takes no more, nothing of the calls that begin comes here.
+//!
+//! h2 has put some of it into frames by then, which it would still write when it says goodbye on a connection that is over.
+//! So the proof [*seals*](Traffic::seal) the wire: either something new was tried before, or it never will be.
 
 use std::io;
 use std::pin::Pin;
@@ -38,6 +45,9 @@ pub(super) const BATCH: usize = 128 << 10;
 /// What is kept of that while there are no calls.
 const KEPT: usize = 16 << 10;
 
+/// Beside the number of writes: there will be no more.
+const SEALED: u64 = 1 << 63;
+
 /// What goes through an IO.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traffic(Arc<Counts>);
@@ -46,7 +56,7 @@ pub(super) struct Traffic(Arc<Counts>);
 struct Counts {
     /// Bytes have come.
     read: AtomicBool,
-    /// Changed by the one that writes.
+    /// And whether they are [`SEALED`].
     writes: AtomicU64,
 }
 
@@ -58,7 +68,16 @@ impl Traffic {
 
     /// How many writes of something new were tried.
     pub(super) fn writes(&self) -> u64 {
-        self.0.writes.load(Ordering::Relaxed)
+        self.0.writes.load(Ordering::Relaxed) & !SEALED
+    }
+
+    /// Nothing new is written any more, if nothing was since so many writes were tried. Says whether that is so. For a
+    /// connection that is over.
+    pub(super) fn seal(&self, writes: u64) -> bool {
+        let sealed = writes | SEALED;
+        let exchanged =
+            self.0.writes.compare_exchange(writes, sealed, Ordering::Relaxed, Ordering::Relaxed);
+        exchanged.is_ok() || exchanged == Err(sealed)
     }
 
     fn note_read(&self) {
@@ -67,8 +86,13 @@ impl Traffic {
         }
     }
 
-    fn note_write(&self) {
-        self.0.writes.store(self.writes().wrapping_add(1), Ordering::Relaxed);
+    /// A write of something new is tried, unless there are to be none.
+    fn note_write(&self) -> io::Result<()> {
+        let next = |writes| (writes & SEALED == 0).then_some(writes + 1);
+        match self.0.writes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is over")),
+        }
     }
 }
 
@@ -96,6 +120,10 @@ struct Inner<I> {
     is_unflushed: bool,
     /// Why sending failed, until h2 is told.
     failure: Option<io::Error>,
+    /// Something was read in this poll.
+    has_read: bool,
+    /// Why reading failed behind that, until the next poll.
+    read_failure: Option<io::Error>,
 }
 
 /// Both ends of a wire over `io`, and what goes through it.
@@ -110,6 +138,8 @@ pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
         is_blocked: false,
         is_unflushed: false,
         failure: None,
+        has_read: false,
+        read_failure: None,
     }));
     (Wire(Arc::clone(&inner)), Outbox(inner), traffic)
 }
@@ -131,6 +161,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Outbox<I> {
         connection: &mut Connection<Wire<I>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
+        lock(&self.0).has_read = false;
         loop {
             let polled = Pin::new(&mut *connection).poll(cx);
             if polled.is_ready() || self.send(cx) {
@@ -142,7 +173,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Outbox<I> {
 
 impl<I: AsyncWrite + Unpin> Outbox<I> {
     /// Writes and flushes the batch, as far as that can be done now; the rest when this is called again, for which the
-    /// task is woken. False if h2 has to be polled again first.
+    /// task is woken. False if h2 can write again, and has to be polled for that.
     fn send(&self, cx: &mut Context<'_>) -> bool {
         let mut inner = lock(&self.0);
         if inner.batch.is_empty() && !inner.is_unflushed {
@@ -157,7 +188,8 @@ impl<I: AsyncWrite + Unpin> Outbox<I> {
                 // Not to be tried again.
                 inner.forget();
                 inner.is_unflushed = false;
-                false
+                cx.waker().wake_by_ref();
+                true
             }
         }
     }
@@ -181,7 +213,7 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.batch.len() {
             if std::mem::take(&mut self.is_new) {
-                self.traffic.note_write();
+                self.traffic.note_write()?;
             }
             self.is_unflushed = true;
             let rest = &self.batch[self.sent..];
@@ -237,11 +269,22 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     ) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
         let before = buf.filled().len();
-        let polled = Pin::new(&mut inner.io).poll_read(cx, buf);
+        let polled = match inner.read_failure.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut inner.io).poll_read(cx, buf),
+        };
         if buf.filled().len() > before {
             inner.traffic.note_read();
+            inner.has_read = true;
         }
-        polled
+        match polled {
+            Poll::Ready(Err(error)) if inner.has_read => {
+                inner.read_failure = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 }
 
