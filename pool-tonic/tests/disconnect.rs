@@ -67,14 +67,20 @@ async fn a_reset_is_a_reset() {
 
 #[tokio::test]
 async fn of_a_goaway_and_a_reset_after_it_the_goaway_counts_and_once() {
-    let (pool, _peer, mut raw) = connected().await;
-    raw.goaway(0, code::ENHANCE_YOUR_CALM, "too_many_pings").await.unwrap();
-    until(|| total(&pool) == 1).await;
-    assert_disconnected(&pool, DisconnectError::GoawayEnhanceYourCalm, 1);
-    reset(raw);
-    until(|| pool.connection_list().is_empty()).await;
-    assert_disconnected(&pool, DisconnectError::GoawayEnhanceYourCalm, 1);
-    assert_eq!(pool.counters().connections_opened, 1);
+    for is_at_once in [false, true] {
+        let (pool, _peer, mut raw) = connected().await;
+        raw.goaway(0, code::ENHANCE_YOUR_CALM, "too_many_pings").await.unwrap();
+        if !is_at_once {
+            until(|| total(&pool) == 1).await;
+            assert_disconnected(&pool, DisconnectError::GoawayEnhanceYourCalm, 1);
+        }
+        reset(raw);
+        until(|| pool.connection_list().is_empty()).await;
+        assert_disconnected(&pool, DisconnectError::GoawayEnhanceYourCalm, 1);
+        let counters = pool.counters();
+        let counts = (counters.connections_opened, counters.goaways, counters.connections_lost);
+        assert_eq!(counts, (1, 1, 0), "{is_at_once}");
+    }
 }
 
 #[tokio::test]

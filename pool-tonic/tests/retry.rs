@@ -398,6 +398,24 @@ async fn an_error_of_the_request_itself_is_not_retried() {
     }
 }
 
+/// The failure that would be retried is there first, and nobody has looked at it.
+#[tokio::test(start_paused = true)]
+async fn an_error_of_the_request_goes_before_an_answer_that_would_be_retried() {
+    let (pool, mut network) = in_memory();
+    let policy = quick(5, [Code::Unavailable]);
+    let pool = pool.retry_policy(MethodName::all(), policy).build().unwrap();
+    let mut client = client(&pool).max_encoding_message_size(1);
+    let (send, receive) = mpsc::channel(1);
+    let call =
+        tokio::spawn(async move { client.client_stream(ReceiverStream::new(receive)).await });
+    let mut peer = network.accept(100).await;
+    let stream = eventually(peer.opened()).await;
+    peer.trailers_only(stream, "14").await.unwrap();
+    send.try_send(ask(Do::Echo)).unwrap();
+    assert_eq!(eventually(call).await.unwrap().unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(pool.counters().retries, 0);
+}
+
 #[tokio::test]
 async fn a_dropped_call_is_not_sent_again() {
     let (mut calls, pool) = peer(&[Act::Push(Code::Unavailable, "20000")]).await;
