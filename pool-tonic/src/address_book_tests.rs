@@ -133,7 +133,10 @@ async fn guards_take_themselves_back_and_the_state_follows() {
     // It had lived for less than a server that means well gives one.
     assert!(book.dial(Shared).is_err());
     tokio::time::advance(Duration::from_secs(2)).await;
+    // Given up, it says nothing of the address.
     drop(book.dial(Shared).unwrap());
+    assert_eq!(book.state(), Idle);
+    book.dial(Shared).unwrap().failed(error());
     next(&mut watch);
     assert!(book.dial(Shared).unwrap_err().to_string().contains("back-off"));
     assert!(book.refusal(Shared).is_some());

@@ -280,6 +280,13 @@ async fn a_rotation_that_is_given_up_leaves_nothing_behind() {
     assert!(soon(rotation).await.unwrap_err().is_cancelled());
     assert_eq!(pool.status().ready, 1);
     until(|| pool.addresses()[0].connecting == 0).await;
+    // Nothing is known against the address: another connection may be made at once.
+    let exclusive = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.exclusive().await }
+    });
+    let _second = soon(peer.accept_raw(100)).await.unwrap();
+    soon(exclusive).await.unwrap().unwrap();
     pool.close_now();
     assert_eq!(soon(pool.rotate()).await.unwrap(), 0);
 }

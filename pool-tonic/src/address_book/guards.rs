@@ -1,6 +1,7 @@
 //! What an address is counted by: an attempt, then a connection.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use pool_core::ResourceId;
@@ -45,12 +46,13 @@ impl AddressBook {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Progress {
     Goes,
-    /// The server's settings are here. Dropped from now on, it has not failed: it was not needed.
+    /// The server's settings are here. It cannot fail any more.
     Settled,
     Over,
 }
 
-/// An attempt to connect, counted while it lasts. Dropped without a result it has failed.
+/// An attempt to connect, counted while it lasts. Dropped without a result it says nothing of its address, unless what
+/// connects has panicked.
 #[derive(Debug)]
 pub(crate) struct Dial {
     book: Arc<AddressBook>,
@@ -129,11 +131,11 @@ impl Dial {
 impl Drop for Dial {
     fn drop(&mut self) {
         match self.progress {
-            Progress::Goes => {
+            Progress::Goes if thread::panicking() => {
                 let error = ConnectError::abandoned(self.address());
                 self.fail(error);
             }
-            Progress::Settled => {
+            Progress::Goes | Progress::Settled => {
                 self.book.change(|addresses| addresses.given_up(self.attempt, Instant::now()));
             }
             Progress::Over => {}

@@ -141,6 +141,9 @@ impl Transport {
 impl ChannelPoolBuilder {
     /// How long an attempt to connect may take, from the name's resolution over TCP and TLS to the
     /// server's first HTTP/2 settings. Default 20 s.
+    ///
+    /// Of a name with several addresses, one that takes the connection and says nothing more has no more than a part of
+    /// it while others are left that have not failed: an even share, or 5 s where that is more, up to half.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.transport.connect_timeout = timeout;
         self

@@ -181,8 +181,7 @@ impl Dialled {
 ///
 /// # Cancel safety
 ///
-/// Dropped, the attempt ends and its socket is closed. For the back-off of its address it counts as failed, and in no
-/// counter, since the pool gave it up.
+/// Dropped, the attempt ends and its socket is closed. It counts for nothing, since the pool gave it up.
 pub(crate) async fn dial(
     mut dial: Dial,
     config: &DialConfig,

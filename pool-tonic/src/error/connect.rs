@@ -52,6 +52,7 @@ enum Kind {
     Unhealthy(Health),
     TimedOut {
         after: Duration,
+        is_part: bool,
         phase: &'static str,
     },
     Abandoned,
@@ -134,9 +135,10 @@ impl ConnectError {
     pub(crate) fn timed_out(
         address: impl fmt::Display,
         after: Duration,
+        is_part: bool,
         phase: &'static str,
     ) -> Self {
-        Self::new(address, Kind::TimedOut { after, phase })
+        Self::new(address, Kind::TimedOut { after, is_part, phase })
     }
 
     pub(crate) fn abandoned(address: impl fmt::Display) -> Self {
@@ -223,10 +225,11 @@ impl fmt::Display for ConnectError {
             Kind::Unhealthy(health) => {
                 write!(f, "{address} is connected, and not healthy: {health}")
             }
-            Kind::TimedOut { after, phase } => write!(
-                f,
-                "cannot connect to {address}: the connect timeout of {after:?} passed while {phase}"
-            ),
+            Kind::TimedOut { after, is_part, phase } => {
+                let of = if *is_part { "this address's part of " } else { "" };
+                let passed = format_args!("{of}the connect timeout of {after:?} passed");
+                write!(f, "cannot connect to {address}: {passed} while {phase}")
+            }
             Kind::Abandoned => write!(f, "the attempt to connect to {address} was given up"),
             Kind::NoRoom(waited) => write!(
                 f,

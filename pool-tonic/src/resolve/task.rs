@@ -142,7 +142,7 @@ impl Resolver {
         let endpoints = self.outlet.book.endpoints();
         tokio::time::timeout(timeout, endpoints).await.unwrap_or_else(|_| {
             let phase = "its resolver was being asked";
-            Err(ConnectError::timed_out(self.origin.name(), timeout, phase))
+            Err(ConnectError::timed_out(self.origin.name(), timeout, false, phase))
         })
     }
 

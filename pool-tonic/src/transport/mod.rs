@@ -34,6 +34,8 @@ pub(crate) use unix::unix;
 pub(crate) struct Attempt<'a> {
     address: &'a Address,
     timeout: Duration,
+    /// That is a part of the whole time, since there are other addresses.
+    is_part: bool,
     deadline: Instant,
     /// Where it is counted how parts of it end.
     #[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "only TLS handshakes are"))]
@@ -46,7 +48,7 @@ impl<'a> Attempt<'a> {
         let now = Instant::now();
         // Beyond what the clock can say there is no difference.
         let deadline = now.checked_add(timeout).unwrap_or(now + MUCH_TIME);
-        Self { address, timeout, deadline, totals }
+        Self { address, timeout, is_part: false, deadline, totals }
     }
 
     pub(crate) fn address(&self) -> &'a Address {
@@ -59,9 +61,14 @@ impl<'a> Attempt<'a> {
         left / u32::try_from(parts.max(1)).unwrap_or(u32::MAX)
     }
 
-    /// One that has so much time.
-    fn within_time(self, time: Duration) -> Self {
-        Self { deadline: self.deadline.min(Instant::now() + time), ..self }
+    /// What one that could be connected to may take, if so many others are left: all of the time if there is none, else an
+    /// even share, or [`PART`] where that is more, up to half.
+    fn part(self, others: usize) -> Self {
+        if others == 0 {
+            return self;
+        }
+        let time = self.share(others + 1).max(self.share(2).min(PART));
+        Self { timeout: time, is_part: true, deadline: Instant::now() + time, ..self }
     }
 
     /// Waits for a phase of the attempt, of which the error says "while `phase`".
@@ -74,9 +81,12 @@ impl<'a> Attempt<'a> {
     }
 
     fn timed_out(&self, phase: &'static str) -> ConnectError {
-        ConnectError::timed_out(self.address, self.timeout, phase)
+        ConnectError::timed_out(self.address, self.timeout, self.is_part, phase)
     }
 }
+
+/// What is enough for a server that is there.
+const PART: Duration = Duration::from_secs(5);
 
 /// Thirty years, as tokio's own timers have it.
 const MUCH_TIME: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);

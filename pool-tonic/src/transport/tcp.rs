@@ -75,13 +75,14 @@ impl TcpOptions {
     }
 
     /// Connects to the one of these that can be connected to first. Each is given some time before the next one is tried
-    /// beside it: "Happy Eyeballs", RFC 8305 section 5, gRFC A61. Says which one it is.
+    /// beside it: "Happy Eyeballs", RFC 8305 section 5, gRFC A61. Leaves those of which nothing is known.
     async fn any(
         &self,
-        addrs: &[SocketAddr],
+        addrs: &mut Vec<SocketAddr>,
         attempt: &Attempt<'_>,
-    ) -> Result<(SocketAddr, TcpStream), ConnectError> {
-        let mut next = addrs.iter().copied();
+    ) -> Result<TcpStream, ConnectError> {
+        let all = addrs.clone();
+        let mut next = all.iter().copied();
         let (mut running, mut failures) = (Vec::new(), Vec::new());
         // A timer of no time takes some.
         let mut is_due = true;
@@ -117,7 +118,12 @@ impl TcpOptions {
             }
         });
         match timeout_at(attempt.deadline, first).await {
-            Ok(Some(connected)) => return Ok(connected),
+            Ok(Some((connected, stream))) => {
+                let has_failed =
+                    |addr: &SocketAddr| failures.iter().any(|(failed, _)| failed == addr);
+                addrs.retain(|addr| *addr != connected && !has_failed(addr));
+                return Ok(stream);
+            }
             Ok(None) => {}
             Err(_) if failures.is_empty() && running.len() == 1 => {
                 return Err(attempt.timed_out("the TCP connection was being made"));
@@ -172,7 +178,7 @@ impl<'a> Tcp<'a> {
     }
 
     /// What becomes of the first of them that is what it should be. What takes a connection may be no such server, and at
-    /// another address one may be: none has more than its share of the time.
+    /// another address one may be: while others are left none has more than a [part](Attempt::part) of the time.
     ///
     /// # Errors
     ///
@@ -187,17 +193,15 @@ impl<'a> Tcp<'a> {
     {
         let mut failed = None;
         loop {
-            let (addr, stream) = match self.options.any(&self.left, attempt).await {
-                Ok(connected) => connected,
+            let stream = match self.options.any(&mut self.left, attempt).await {
+                Ok(stream) => stream,
                 Err(error) => return Err(failed.unwrap_or(error)),
             };
-            let part = attempt.within_time(attempt.share(self.left.len()));
-            let first = match establish(stream, part).await {
+            let first = match establish(stream, attempt.part(self.left.len())).await {
                 Ok(established) => return Ok(established),
                 Err(error) if error.is_of_credentials() => return Err(error),
                 Err(error) => failed.unwrap_or(error),
             };
-            self.left.retain(|left| *left != addr);
             if self.left.is_empty() {
                 return Err(first);
             }
@@ -294,11 +298,13 @@ mod tests {
         let totals = crate::stats::Totals::default();
         let attempt = Attempt::begin(&address, Duration::from_secs(20), &totals);
         let options = options();
-        let addrs = [dead, there];
-        let connected = timeout(Duration::from_secs(20), options.any(&addrs, &attempt)).await;
-        assert_eq!(connected.unwrap().unwrap().0, there);
+        let mut addrs = vec![dead, there];
+        let any = options.any(&mut addrs, &attempt);
+        let connected = timeout(Duration::from_secs(20), any).await;
+        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), there);
 
-        let error = options.any(&[dead, dead], &attempt).await.unwrap_err().to_string();
+        let both = options.any(&mut vec![dead, dead], &attempt).await;
+        let error = both.unwrap_err().to_string();
         let expected = format!("cannot connect to orders:1: {dead}: ");
         assert!(error.starts_with(&expected) && error.contains("; "), "{error}");
     }
@@ -318,18 +324,21 @@ mod tests {
         let address = Address::parse("http://orders:1").unwrap();
         let totals = crate::stats::Totals::default();
         let attempt = Attempt::begin(&address, Duration::from_secs(600), &totals);
-        let (addrs, options) = ([full, full, there], options());
-        let connected = timeout(Duration::from_secs(60), options.any(&addrs, &attempt)).await;
-        assert_eq!(connected.unwrap().unwrap().0, there);
+        let (addrs, options) = (vec![full, full, there], options());
+        let mut left = addrs.clone();
+        let connected = timeout(Duration::from_secs(60), options.any(&mut left, &attempt)).await;
+        assert_eq!(connected.unwrap().unwrap().peer_addr().unwrap(), there);
+        assert_eq!(left, [full, full]);
 
         // Nor where there is less time than it is usually given.
         let attempt = Attempt::begin(&address, Duration::from_millis(200), &totals);
-        assert_eq!(options.any(&addrs, &attempt).await.unwrap().0, there);
+        let connected = options.any(&mut addrs.clone(), &attempt).await;
+        assert_eq!(connected.unwrap().peer_addr().unwrap(), there);
 
-        let one = options.any(&[full], &attempt).await.unwrap_err().to_string();
+        let one = options.any(&mut vec![full], &attempt).await.unwrap_err().to_string();
         assert!(one.contains("while the TCP connection was being made"), "{one}");
         let attempt = Attempt::begin(&address, Duration::from_millis(200), &totals);
-        let two = options.any(&[full, full], &attempt).await.unwrap_err().to_string();
+        let two = options.any(&mut vec![full, full], &attempt).await.unwrap_err().to_string();
         assert_eq!(two.matches("timed out").count(), 2, "{two}");
     }
 
@@ -359,6 +368,33 @@ mod tests {
         for left in [vec![other, dead], vec![dead, other], vec![other]] {
             let error = tcp(&left).first(&attempt, is_it).await.unwrap_err();
             assert_eq!(error.to_string(), ended);
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_that_have_failed_take_no_time_of_the_others() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let there = listener.local_addr().unwrap();
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dead = dead.local_addr().unwrap();
+        let address = Address::parse("http://orders:1").unwrap();
+        let totals = crate::stats::Totals::default();
+        let options = options();
+        let seconds = Duration::from_secs;
+        let has = |_: TcpStream, part: Attempt<'_>| std::future::ready(Ok(part.timeout));
+        let mut many = vec![there];
+        many.extend((1..8).map(|port| SocketAddr::from(([127, 0, 0, 1], port))));
+        // What the first that can be connected to has of the whole.
+        for (left, whole, most) in [
+            (vec![dead, there], 20, 20),
+            (vec![there, dead], 20, 10),
+            (many.clone(), 20, 5),
+            (many, 80, 10),
+        ] {
+            let attempt = Attempt::begin(&address, seconds(whole), &totals);
+            let part = Tcp { left, options: &options }.first(&attempt, has).await.unwrap();
+            assert!(seconds(most - 1) < part && part <= seconds(most), "{part:?} of {whole}");
         }
     }
 
