@@ -13,7 +13,7 @@ use kinds::{Asks, KINDS, Kind, STREAMED, ask, open};
 use pool_tonic::{ChannelPool, MethodName, RetryPolicy};
 use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::{Ask, Do};
-use pool_tonic_testing::raw::{Heard, Raw, code, message};
+use pool_tonic_testing::raw::{Heard, Raw, code, message, setting};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -273,6 +273,29 @@ async fn an_answer_before_a_small_request_that_has_no_window_ends_the_request() 
         assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL);
     }
     unread.abort();
+    all_slots_free(&pool).await;
+}
+
+#[tokio::test]
+async fn an_answer_before_a_request_that_its_stream_has_no_room_for_ends_it() {
+    const LIMIT: u32 = 2;
+    let peer = Peer::listen().await.unwrap();
+    let pool = ChannelPool::builder(peer.uri()).max_connections(1).build().unwrap();
+    let mut connection = None;
+    for _ in 0..2 * LIMIT {
+        let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "x".repeat(10_000)));
+        if connection.is_none() {
+            let mut raw = Raw::mute(soon(peer.accept_tcp()).await.unwrap()).await.unwrap();
+            let windows = (setting::INITIAL_WINDOW_SIZE, 1000);
+            raw.settings(&[(setting::MAX_CONCURRENT_STREAMS, LIMIT), windows]).await.unwrap();
+            connection = Some(raw);
+        }
+        let raw = connection.as_mut().unwrap();
+        let stream = soon(raw.opened()).await;
+        raw.answer(stream).await.unwrap();
+        soon(call).await.unwrap().unwrap();
+        assert_eq!(soon(raw.reset_of(stream)).await, code::CANCEL);
+    }
     all_slots_free(&pool).await;
 }
 

@@ -159,8 +159,9 @@ impl AsRef<[u8]> for Unsent {
 }
 
 impl Upload {
-    /// Smaller requests do not use up the windows, and are not worth what this costs where nothing else does.
-    const LARGE: usize = 16 * 1024;
+    /// Smaller requests do not use up the windows, nor find no room in that of their stream, which is 64 KiB where a server
+    /// says nothing. They are not worth what this costs where nothing else uses up that of the connection.
+    const LARGE: usize = 1024;
 
     /// Sends the only message of a request. Fails only if the stream is over already, and then the response says
     /// why.
