@@ -170,8 +170,8 @@ pub fn exit_code<E: fmt::Display>(name: &str, done: Result<(), E>) -> ExitCode {
     }
 }
 
-/// Writes `figures` as `bench/NAME.json` in the target folder that `tmpdir` lies in, and those of these `units` into
-/// the chart, if one is asked for; says where.
+/// Writes `figures` as `bench/NAME.json` (`bench/NAME-part.json` if not all were asked for) in the target folder that
+/// `tmpdir` lies in, and those of these `units` into the chart, if one is asked for; says where.
 ///
 /// `tmpdir` is Cargo's `CARGO_TARGET_TMPDIR`, which only a benchmark itself can see: it lies in the
 /// workspace's target folder, wherever that was put.
@@ -187,7 +187,9 @@ pub fn write(
     options: &Options,
     units: &[&str],
 ) -> io::Result<()> {
-    let file = write_json(tmpdir, name, figures)?;
+    // Not in the place of the whole.
+    let part = if options.is_partial() { "-part" } else { "" };
+    let file = write_json(tmpdir, &format!("{name}{part}"), figures)?;
     println!("\nwritten to {}", file.display());
     if let Some(file) = &options.chart {
         chart::draw(file, figures, units)?;

@@ -58,6 +58,11 @@ impl Options {
         self.rounds.unwrap_or(if self.quick { quick } else { usual })
     }
 
+    /// Is not all of it asked for?
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || self.system.is_some()
+    }
+
     /// Is the scenario of this title asked for?
     pub fn has(&self, title: &str) -> bool {
         title.contains(&self.only)

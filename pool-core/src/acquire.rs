@@ -300,7 +300,7 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
             };
             match polled {
                 Polled::NeedsWaker => spare = Some(cx.waker().clone()),
-                Polled::Waiting if self.is_late() => {
+                Polled::Waiting if self.is_late(ticket) => {
                     self.leave(Unserved::TimedOut);
                     return Poll::Ready(Err(self.patience.timed_out(self.core)));
                 }
@@ -339,10 +339,16 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
 
     /// Whether its time is long over, and nobody has said so: who keeps the pool's time may be blocked by this
     /// very caller.
-    fn is_late(&mut self) -> bool {
+    fn is_late(&mut self, ticket: Ticket) -> bool {
         let core = self.core;
         let now = core.clock.now();
-        self.patience.deadline(now, &core.times, core.clock).after(LATE) <= now
+        let is_over = |deadline: Moment| deadline.after(LATE) <= now;
+        if !is_over(self.patience.deadline(now, &core.times, core.clock)) {
+            return false;
+        }
+        // What it joined by was earlier than it did. The queue knows by how much, once that has been looked at.
+        !self.patience.span.is_some_and(|span| span.sampled)
+            || core.state().deadline_of(ticket).is_none_or(is_over)
     }
 
     /// It joined by maintenance's clock, and is one of those that look at their own all the same.

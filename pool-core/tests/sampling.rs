@@ -165,6 +165,9 @@ fn one_that_joins_while_maintenance_is_late_has_all_its_time_too() {
         tokio::time::sleep_until(began + millis(950)).await;
         rest().await;
         assert!(late.iter().all(|get| !get.is_woken()));
+        // Nor where it is asked before it is woken, as one of several futures of a task.
+        tokio::time::sleep_until(began + millis(990)).await;
+        assert!(late.iter_mut().all(|get| get.poll().is_pending()));
         pass(millis(60)).await;
         for get in &mut late {
             let Poll::Ready(Err(Error::Timeout(timeout))) = get.poll() else {

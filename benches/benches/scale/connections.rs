@@ -31,6 +31,10 @@ const SCRAPES: u32 = 100;
 /// # Errors
 ///
 /// If it cannot be connected to.
+///
+/// # Panics
+///
+/// If the pool lends nothing.
 pub(crate) fn measure(uri: &str, connections: usize) -> Result<Costs, Failure> {
     let runtime = runtime(1);
     let pool = ChannelPool::builder(uri)
@@ -44,7 +48,7 @@ pub(crate) fn measure(uri: &str, connections: usize) -> Result<Costs, Failure> {
     });
     ready?;
     let below = pool.connections();
-    let pick = time(PICKS, || drop(black_box(below.try_get_owned())));
+    let pick = time(PICKS, || drop(black_box(below.try_get_owned()).expect("places are free")));
     let registry = Registry::new();
     registry.register("scale", &pool)?;
     let scrape = time(SCRAPES, || drop(black_box(registry.render())));

@@ -115,6 +115,11 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
+    /// The deadline of one that waits, as the queue has it.
+    pub(crate) fn deadline_of(&self, ticket: Ticket) -> Option<Moment> {
+        self.waiters.deadline_of(ticket)
+    }
+
     /// Lends what is asked for, or puts the caller into the queue, which takes its waker.
     pub(crate) fn request(
         &mut self,

@@ -64,6 +64,11 @@ impl<T, F> Waiters<T, F> {
         larger.into_iter().filter_map(|ticket| self.fail(ticket, failure())).collect()
     }
 
+    /// The deadline of one that waits.
+    pub(crate) fn deadline_of(&self, Ticket { key, stand }: Ticket) -> Option<Moment> {
+        self.lines[key.class()].at(stand).map(|entry| entry.deadline)
+    }
+
     /// The nearest deadline.
     pub(crate) fn next_deadline(&self) -> Moment {
         self.nearest().map_or(Moment::NEVER, |(deadline, _)| deadline)
