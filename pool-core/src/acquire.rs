@@ -346,9 +346,15 @@ impl<'a, M: Manager, K: Kind<M>> Acquire<'a, M, K> {
         if !is_over(self.patience.deadline(now, &core.times, core.clock)) {
             return false;
         }
-        // What it joined by was earlier than it did. The queue knows by how much, once that has been looked at.
-        !self.patience.span.is_some_and(|span| span.sampled)
-            || core.state().deadline_of(ticket).is_none_or(is_over)
+        let Some(Span { started, sampled: true, .. }) = self.patience.span else { return true };
+        // What it joined by was earlier than it did. The queue knows by how much, once maintenance has looked at that.
+        let Some((joined, deadline)) = core.state().times_of(ticket) else { return false };
+        if joined != started {
+            return is_over(deadline);
+        }
+        self.patience.span = None;
+        self.patience.deadline(now, &core.times, core.clock);
+        false
     }
 
     /// It joined by maintenance's clock, and is one of those that look at their own all the same.

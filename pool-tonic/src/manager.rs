@@ -94,14 +94,6 @@ impl ConnectionManager {
         }
     }
 
-    /// Each of several endpoints has a minimum of connections from now on. Also where only dedicated calls are made, once
-    /// all endpoints fail: that state is left by connecting only.
-    fn begin_use(&self) {
-        if let Some(groups) = &self.choice.groups {
-            groups.begin_use();
-        }
-    }
-
     /// Are there several endpoints, or may there be?
     pub(crate) fn has_several(&self) -> bool {
         self.choice.groups.is_some()
@@ -126,8 +118,10 @@ impl Manager for ConnectionManager {
     type Error = ConnectError;
 
     async fn create(&self, cx: &CreateContext) -> Result<Connection, ConnectError> {
-        if self.config.side == Side::Shared {
-            self.begin_use();
+        if let Some(groups) = &self.choice.groups
+            && self.config.side == Side::Shared
+        {
+            groups.begin_use();
         }
         // Nobody waits for it any more when the pool is closed.
         let connected = self.book.watch().until_closed(self.connect(cx)).await;
@@ -143,9 +137,15 @@ impl Manager for ConnectionManager {
     }
 
     /// `TRANSIENT_FAILURE` is left by connecting only, and those that go by it may not call before it is left. Of several
-    /// endpoints each has a minimum of its own.
+    /// endpoints each has a minimum of its own then, also where only dedicated calls were made so far.
     fn keeps_trying(&self) -> bool {
-        self.config.side == Side::Shared && !self.has_several() && self.book.is_down(Side::Shared)
+        if self.config.side != Side::Shared || !self.book.is_down(Side::Shared) {
+            return false;
+        }
+        if let Some(groups) = &self.choice.groups {
+            groups.begin_use();
+        }
+        !self.has_several()
     }
 }
 
@@ -166,9 +166,6 @@ impl ConnectionManager {
                 Err(error) => {
                     // Before the pool asks whether there is anything left to hope for.
                     self.choose_again();
-                    if self.book.is_down(Side::Shared) {
-                        self.begin_use();
-                    }
                     return Err(error);
                 }
             };

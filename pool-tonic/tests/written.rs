@@ -37,6 +37,8 @@ struct Wire {
     /// A write fails from now on, and what came before it can be read only then.
     breaks: AtomicBool,
     is_broken: AtomicBool,
+    /// The next read fails for which nothing has come.
+    resets: AtomicBool,
     /// What is written is kept until it is flushed, for which it takes a second try.
     is_lazy: bool,
 }
@@ -65,7 +67,11 @@ impl AsyncRead for Wired {
         if breaks && !self.wire.is_broken.load(Ordering::SeqCst) {
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_pending() && self.wire.resets.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        polled
     }
 }
 
@@ -279,6 +285,20 @@ async fn what_was_answered_before_a_write_fails_is_answered() {
     // Something of it may have got through, for all that is known.
     assert_eq!((counters.connections_lost, counters.transparent_retries), (1, 0));
     assert_eq!(pool.status().streams, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_behind_a_read_that_has_failed() {
+    let (pool, wire, mut arrivals) = wired(Wire::default());
+    let mut peer = eventually(warm(&pool, &mut arrivals)).await;
+    // Something comes first, in the same poll.
+    peer.ping([1; 8]).await.unwrap();
+    wire.resets.store(true, Ordering::SeqCst);
+    let call = Kind::Unary.spawn(&pool, ask(Do::Echo, "hello"));
+    let next = eventually(arrivals.recv()).await.unwrap();
+    tokio::spawn(answer_all(Raw::greet(next, 100).await.unwrap()));
+    eventually(call).await.unwrap().unwrap();
+    assert_eq!(pool.counters().transparent_retries, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,11 @@ impl Entry {
     fn waits(&self) -> bool {
         self.waker.is_some()
     }
+
+    /// Is this where the one of this mailbox waits?
+    pub(super) fn is_of(&self, mailbox: u32) -> bool {
+        self.waits() && self.mailbox == mailbox
+    }
 }
 
 const _: () = assert!(size_of::<Entry>() == 64, "an entry is more than a line of the cache");

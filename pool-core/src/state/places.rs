@@ -115,9 +115,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         }
     }
 
-    /// The deadline of one that waits, as the queue has it.
-    pub(crate) fn deadline_of(&self, ticket: Ticket) -> Option<Moment> {
-        self.waiters.deadline_of(ticket)
+    /// When one that waits has joined, and its deadline, as the queue has them.
+    pub(crate) fn times_of(&self, ticket: Ticket) -> Option<(Moment, Moment)> {
+        self.waiters.times_of(ticket)
     }
 
     /// Lends what is asked for, or puts the caller into the queue, which takes its waker.

@@ -27,7 +27,12 @@ impl Call {
     /// What follows from an error of the stream before the answer has begun.
     /// `writes` is what the connection's were before the request was given to it.
     pub(super) async fn failed(&mut self, error: h2::Error, mut held: Held, writes: u64) -> Failed {
-        let not_sent = status::is_connections(&error) && held.slot.lease().has_kept(writes);
+        let not_sent = if status::is_connections(&error) {
+            held.slot.lease().has_kept(writes)
+        } else {
+            // Above the last stream nothing is processed, whatever h2 still writes of it.
+            error.is_go_away() && held.slot.lease().writes() == writes
+        };
         let not_processed = status::never_processed(&error);
         let own_failure = if not_sent || not_processed || self.retry.is_some() {
             self.take_back(&mut held).await.err()

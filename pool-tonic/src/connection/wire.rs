@@ -16,7 +16,7 @@
 //!
 //! h2 keeps one error of a connection, the last. So what the peer has said is looked at before h2 learns of a failure: one of
 //! sending, from its next write or flush, or one of reading behind something that was read in the same poll (a GOAWAY, say).
-//! Then the task is woken, and h2 polled again, with the failure, when it comes to its turn.
+//! Then the task is woken, and h2 polled again, with the failure, when it comes to its turn. Until then nothing is written.
 //!
 //! # Traffic
 //!
@@ -27,7 +27,8 @@
 //! while the IO takes no more, nothing of the calls that begin comes here.
 //!
 //! h2 has put some of it into frames by then, which it would still write when it says goodbye on a connection that is over.
-//! So the proof [*seals*](Traffic::seal) the wire: either something new was tried before, or it never will be.
+//! So the proof [*seals*](Traffic::seal) the wire: either something new was tried before, or it never will be. What h2
+//! writes after that is dropped, and it ends as if that were on its way.
 
 use std::io;
 use std::pin::Pin;
@@ -86,13 +87,10 @@ impl Traffic {
         }
     }
 
-    /// A write of something new is tried, unless there are to be none.
-    fn note_write(&self) -> io::Result<()> {
+    /// A write of something new is tried. False if there are to be none.
+    fn note_write(&self) -> bool {
         let next = |writes| (writes & SEALED == 0).then_some(writes + 1);
-        match self.0.writes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the connection is over")),
-        }
+        self.0.writes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 
@@ -120,10 +118,15 @@ struct Inner<I> {
     is_unflushed: bool,
     /// Why sending failed, until h2 is told.
     failure: Option<io::Error>,
+    reading: Reading,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
     /// Something was read in this poll.
     has_read: bool,
-    /// Why reading failed behind that, until the next poll.
-    read_failure: Option<io::Error>,
+    /// Why it failed behind that, until the next poll.
+    failure: Option<io::Error>,
 }
 
 /// Both ends of a wire over `io`, and what goes through it.
@@ -138,8 +141,7 @@ pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
         is_blocked: false,
         is_unflushed: false,
         failure: None,
-        has_read: false,
-        read_failure: None,
+        reading: Reading::default(),
     }));
     (Wire(Arc::clone(&inner)), Outbox(inner), traffic)
 }
@@ -161,7 +163,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Outbox<I> {
         connection: &mut Connection<Wire<I>, Bytes>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), h2::Error>> {
-        lock(&self.0).has_read = false;
+        lock(&self.0).reading.has_read = false;
         loop {
             let polled = Pin::new(&mut *connection).poll(cx);
             if polled.is_ready() || self.send(cx) {
@@ -176,7 +178,8 @@ impl<I: AsyncWrite + Unpin> Outbox<I> {
     /// task is woken. False if h2 can write again, and has to be polled for that.
     fn send(&self, cx: &mut Context<'_>) -> bool {
         let mut inner = lock(&self.0);
-        if inner.batch.is_empty() && !inner.is_unflushed {
+        let is_idle = inner.batch.is_empty() && !inner.is_unflushed;
+        if is_idle || inner.reading.failure.is_some() {
             return true;
         }
         let held_up = inner.is_blocked;
@@ -212,8 +215,8 @@ impl<I> Inner<I> {
 impl<I: AsyncWrite + Unpin> Inner<I> {
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.batch.len() {
-            if std::mem::take(&mut self.is_new) {
-                self.traffic.note_write()?;
+            if std::mem::take(&mut self.is_new) && !self.traffic.note_write() {
+                break;
             }
             self.is_unflushed = true;
             let rest = &self.batch[self.sent..];
@@ -240,6 +243,9 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
     /// Adds to the batch what there is room for.
     fn poll_add(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
+        if self.reading.failure.is_some() {
+            return Poll::Pending;
+        }
         if self.is_blocked {
             ready!(self.poll_flush(cx))?;
         } else if self.batch.len() >= BATCH {
@@ -269,17 +275,17 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     ) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
         let before = buf.filled().len();
-        let polled = match inner.read_failure.take() {
+        let polled = match inner.reading.failure.take() {
             Some(error) => Poll::Ready(Err(error)),
             None => Pin::new(&mut inner.io).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
             inner.traffic.note_read();
-            inner.has_read = true;
+            inner.reading.has_read = true;
         }
         match polled {
-            Poll::Ready(Err(error)) if inner.has_read => {
-                inner.read_failure = Some(error);
+            Poll::Ready(Err(error)) if inner.reading.has_read => {
+                inner.reading.failure = Some(error);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

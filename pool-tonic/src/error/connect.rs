@@ -164,12 +164,9 @@ impl ConnectError {
     }
 
     /// It is of what this side has to show, whatever it connects to.
+    #[cfg(feature = "tls")]
     pub(crate) fn is_of_credentials(&self) -> bool {
-        #[cfg(feature = "tls")]
-        let is_it = matches!(self.0.kind, Kind::Credentials(_));
-        #[cfg(not(feature = "tls"))]
-        let is_it = false;
-        is_it
+        matches!(self.0.kind, Kind::Credentials(_))
     }
 }
 

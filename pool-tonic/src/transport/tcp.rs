@@ -199,6 +199,7 @@ impl<'a> Tcp<'a> {
             };
             let first = match establish(stream, attempt.part(self.left.len())).await {
                 Ok(established) => return Ok(established),
+                #[cfg(feature = "tls")]
                 Err(error) if error.is_of_credentials() => return Err(error),
                 Err(error) => failed.unwrap_or(error),
             };

@@ -64,9 +64,11 @@ impl<T, F> Waiters<T, F> {
         larger.into_iter().filter_map(|ticket| self.fail(ticket, failure())).collect()
     }
 
-    /// The deadline of one that waits.
-    pub(crate) fn deadline_of(&self, Ticket { key, stand }: Ticket) -> Option<Moment> {
-        self.lines[key.class()].at(stand).map(|entry| entry.deadline)
+    /// When one that waits has joined, and its deadline.
+    pub(crate) fn times_of(&self, ticket: Ticket) -> Option<(Moment, Moment)> {
+        let Ticket { key, stand } = ticket;
+        let entry = self.lines[key.class()].at(stand).filter(|entry| entry.is_of(key.mailbox()))?;
+        Some((entry.joined, entry.deadline))
     }
 
     /// The nearest deadline.
