@@ -17,15 +17,15 @@
 //! read to the end. What it costs is this process's processor time, on all of its threads.
 //!
 //! Every client has its own defaults, but for a `Channel` with larger windows, which is there as well where much is
-//! streamed. In the scenarios that name connections the pool is told their number
-//! and the server allows 1,000 streams; each of these is there again with nothing set on either side, at 0.9
-//! of the bar. There the pool has as many connections as it sees fit, and the others have the one that they always have: raw
-//! h2, too, which is a floor only with the same number. That of the calls that take 5 ms keeps its server's limit there, which is what it is about. Calls with
-//! a deadline are held to the bar of those without; raw h2 has none, and the preview does not keep it. So are those that are
-//! guarded (with a deadline, a retry policy and its budget, the server's health watched, keepalive, and a maximum age,
-//! where a `Channel` has the deadline and keepalive: what it costs to have them, since none of them has to act), and
-//! those over TLS. Raw h2 has the
-//! windows of a `Channel` and frames and buffers of its own, so where much is streamed it is no floor.
+//! streamed. In the scenarios that name connections the pool is told their number and the server allows 1,000 streams;
+//! each of these is there again with nothing set on either side, at 0.9 of the bar. There the pool has as many
+//! connections as it sees fit, and the others have the one that they always have: raw h2, too, which is a floor only
+//! with the same number. That of the calls that take 5 ms keeps its server's limit there, which is what it is about.
+//! Calls with a deadline are held to the bar of those without; raw h2 has none, and the preview does not keep it. So
+//! are those that are guarded (with a deadline, a retry policy and its budget, the server's health watched, keepalive,
+//! and a maximum age, where a `Channel` has the deadline and keepalive: what it costs to have them, since none of them
+//! has to act), and those over TLS. Raw h2 has the windows of a `Channel` and frames and buffers of its own, so where
+//! much is streamed it is no floor.
 //!
 //! The table goes to standard output, the figures to `bench/rpc.json` in the target folder. A call of the
 //! pool that fails fails the benchmark.

@@ -25,7 +25,7 @@ fn deadlines_that_a_timer_cannot_tell_apart_are_in_order() {
     assert_eq!(waiters.next_deadline(), Moment::from_bits(5 * MILLISECOND));
 }
 
-/// Their deadlines are no longer than what maintenance was late when it looked at the clock next.
+/// By as much as maintenance was late when it looked at the clock next, and no more with each further look.
 #[test]
 fn deadlines_move_once() {
     let at = |milliseconds| Moment::from_bits(milliseconds * MILLISECOND);
