@@ -1,6 +1,7 @@
 //! A connection that one holder has for itself.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -8,12 +9,12 @@ use std::task::{Context, Poll};
 use http::{Request, Response};
 use pool_core::SharedLease;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
-use crate::call::{self, Source};
+use crate::call::{self, Passed, Source, timer, within};
 use crate::channel::ResponseFuture;
 use crate::connection::Connection;
 use crate::manager::ConnectionManager;
@@ -103,6 +104,7 @@ pub(crate) enum NoTurn {
     /// As many wait already as may.
     Full(usize),
     Late,
+    NoRuntime,
 }
 
 /// One call that waits.
@@ -136,10 +138,11 @@ impl Exclusive {
         if waiting >= most {
             return Err(NoTurn::Full(waiting));
         }
-        match timeout_at(deadline, Arc::clone(&self.turn).acquire_owned()).await {
+        let mut timer = timer(|| sleep_until(deadline)).ok_or(NoTurn::NoRuntime)?;
+        match within(Some(&mut timer), pin!(Arc::clone(&self.turn).acquire_owned())).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit, exclusive: Arc::clone(self) }),
             Ok(Err(_)) => unreachable!("bug: nobody closes the semaphore"),
-            Err(_elapsed) => Err(NoTurn::Late),
+            Err(Passed) => Err(NoTurn::Late),
         }
     }
 

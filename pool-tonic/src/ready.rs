@@ -24,6 +24,10 @@ impl ChannelPool {
     ///
     /// [`NotReady`], if `deadline` passed first or the pool is closed.
     ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with a clock.
+    ///
     /// # Cancel safety
     ///
     /// Dropped, it gives up its turn. An attempt to connect that it has started goes on.
@@ -52,9 +56,11 @@ impl ChannelPool {
                     Ok(_) => return true,
                     Err(Error::Create(_)) => {
                         // Every address failed: the next attempt is due when one leaves its back-off,
-                        // unless somebody else's succeeds before.
+                        // unless somebody else's succeeds before, or the pool is closed.
                         let mut watch = self.watch();
-                        let ready = watch.wait_for(|state| state == ConnectivityState::Ready);
+                        let ready = watch.wait_for(|state| {
+                            matches!(state, ConnectivityState::Ready | ConnectivityState::Shutdown)
+                        });
                         let (mut ready, mut due) =
                             (pin!(ready), pin!(self.shared.book().retry_due()));
                         poll_fn(|cx| match ready.as_mut().poll(cx) {

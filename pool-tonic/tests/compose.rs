@@ -14,6 +14,7 @@ use pool_tonic_testing::peer::Peer;
 use pool_tonic_testing::proto::echo_client::EchoClient;
 use pool_tonic_testing::proto::{Ask, Do};
 use tokio::task::JoinSet;
+use tokio_test::{assert_ready, task};
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codec::CompressionEncoding;
@@ -169,6 +170,37 @@ async fn clones_are_used_at_once() {
     }
     soon(calls.join_all()).await;
     assert_eq!(server.books().now().calls, 50);
+}
+
+#[test]
+fn calls_that_need_a_clock_fail_where_there_is_none() {
+    let one = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (_server, pool) = one.block_on(server_and_pool());
+    one.block_on(client(&pool).unary(ask(Do::Echo))).unwrap();
+    let mut exclusive = EchoClient::new(one.block_on(pool.exclusive()).unwrap());
+    let running = one.block_on(exclusive.server_stream(ask(Do::Hang))).unwrap();
+    let bounded = || {
+        let mut request = Request::new(ask(Do::Echo));
+        request.set_timeout(Duration::from_secs(10));
+        request
+    };
+    let no_clock = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fails = |answered: Result<_, Status>| {
+        let status = answered.unwrap_err();
+        assert_eq!(status.code(), Code::Internal, "{status}");
+        assert!(status.message().contains("runtime that keeps time"), "{status}");
+    };
+    fails(no_clock.block_on(client(&pool).unary(bounded())));
+    fails(no_clock.block_on(exclusive.unary(ask(Do::Echo))));
+    // Nor is there one where there is no runtime.
+    let mut shared = client(&pool);
+    fails(assert_ready!(task::spawn(shared.unary(bounded())).poll()));
+    fails(assert_ready!(task::spawn(exclusive.unary(ask(Do::Echo))).poll()));
+    one.block_on(async {
+        drop(running);
+        soon(exclusive.unary(ask(Do::Echo))).await.unwrap();
+        all_slots_free(&pool).await;
+    });
 }
 
 #[test]

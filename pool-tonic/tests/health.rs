@@ -9,6 +9,8 @@ mod memory;
 #[path = "health/source.rs"]
 mod source;
 
+use std::error::Error as _;
+use std::iter::successors;
 use std::time::Duration;
 
 use common::{ask, client, until};
@@ -90,6 +92,22 @@ async fn a_new_connection_to_a_server_that_does_not_serve_is_a_failed_attempt() 
     watched(&mut peer, SERVING).await;
     until(|| pool.state() == ConnectivityState::Ready).await;
     answered(&pool, &mut peer).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_fails_with_what_the_question_failed_with() {
+    let (pool, mut network) = checked();
+    let pool = pool.build().unwrap();
+    let call = unary(&pool);
+    let mut peer = network.accept(10).await;
+    let (watch, _) = eventually(peer.request()).await;
+    peer.trailers_only(watch, "16").await.unwrap();
+    let status = eventually(call).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("asks for its health failed: Unauthenticated"), "{status}");
+    let mut causes = successors(status.source(), |&error| error.source());
+    let cause = causes.find_map(|error| error.downcast_ref::<Status>()).unwrap();
+    assert_eq!(cause.code(), Code::Unauthenticated);
 }
 
 #[tokio::test(start_paused = true)]

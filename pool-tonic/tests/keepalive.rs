@@ -96,6 +96,23 @@ async fn a_late_answer_is_one_and_so_is_anything_else_that_comes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_of_more_than_a_day_is_waited_for() {
+    const HOUR: u64 = 3600;
+    let (pool, mut network) = in_memory();
+    let pool = pool
+        .keepalive_time(Duration::from_secs(48 * HOUR))
+        .max_connection_age(None)
+        .build()
+        .unwrap();
+    let _call = unary(&pool);
+    let mut peer = network.accept(100).await;
+    peer.request().await;
+    pass(47 * HOUR).await;
+    assert!(is_not_pinged(&mut peer).await);
+    eventually(peer.pinged()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_data_comes_nobody_is_asked() {
     let (pool, mut network) = in_memory();
     let pool = pool.keepalive_time(10 * SECOND).build().unwrap();

@@ -13,6 +13,7 @@ use common::{ask, client, until};
 use fleet::{Events, Fleet};
 use pool_tonic::{ChannelPool, EjectedBy, EndpointEvent, FailurePercentage, OutlierDetection};
 use pool_tonic_testing::proto::Do;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -83,6 +84,36 @@ async fn a_server_that_fails_its_calls_gets_none_for_a_while_and_then_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_time_that_no_clock_could_hold_is_a_long_one() {
+    let fleet = Fleet::new(SERVERS);
+    let mut outliers = strict();
+    outliers.base_ejection_time = Duration::MAX;
+    outliers.max_ejection_time = Duration::MAX;
+    let (pool, events) = pool(&fleet, outliers).await;
+    fleet.member(3).fail(true);
+    calls(&pool, 1000).await;
+    sleep(11 * SECOND).await;
+    assert!(matches!(&events.take()[..], [EndpointEvent::Ejected { .. }]));
+    sleep(3600 * SECOND).await;
+    assert!(pool.addresses()[3].ejected.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_outlier_is_looked_for_after_a_time_that_no_clock_could_hold() {
+    let fleet = Fleet::new(SERVERS);
+    let mut outliers = strict();
+    outliers.interval = Duration::MAX;
+    let before = Handle::current().metrics().num_alive_tasks();
+    let (pool, _) = pool(&fleet, outliers).await;
+    let with = Handle::current().metrics().num_alive_tasks() - before;
+    let other = fleet.pool().min_connections(SERVERS).build().unwrap();
+    other.warm_up(SECOND).await.unwrap();
+    let without = Handle::current().metrics().num_alive_tasks() - before - with;
+    assert_eq!(with, without + 1, "the one that looks");
+    assert_eq!(calls(&pool, 10).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_no_fault_of_the_server_ejects_nobody() {
     let fleet = Fleet::new(SERVERS);
     let (pool, events) = pool(&fleet, OutlierDetection::default()).await;
@@ -138,7 +169,7 @@ async fn a_connection_that_comes_while_its_endpoint_is_ejected_takes_no_calls_ei
 async fn the_task_that_looks_for_outliers_ends_with_the_pool() {
     let fleet = Fleet::new(SERVERS);
     let (pool, _) = pool(&fleet, OutlierDetection::default()).await;
-    let tasks = tokio::runtime::Handle::current().metrics();
+    let tasks = Handle::current().metrics();
     assert!(tasks.num_alive_tasks() > 0);
     pool.close(SECOND).await;
     until(|| tasks.num_alive_tasks() == 0).await;

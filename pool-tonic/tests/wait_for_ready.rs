@@ -176,6 +176,23 @@ async fn a_closed_pool_ends_the_wait() {
     assert!(status.message().contains("closed"), "{status}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_closed_pool_is_not_waited_for_between_two_attempts() {
+    let (builder, mut network) = in_memory();
+    let pool = builder.build().unwrap();
+    let waits = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.wait_ready(Instant::now() + Duration::from_secs(3600)).await }
+    });
+    drop(network.arrival().await);
+    until(|| pool.addresses()[0].retry_in.is_some()).await;
+    let began = Instant::now();
+    pool.close_now();
+    let not_ready = eventually(waits).await.unwrap().unwrap_err();
+    assert_eq!(not_ready.state, ConnectivityState::Shutdown);
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
 #[tokio::test]
 async fn it_says_nothing_of_what_happens_once_a_call_is_sent() {
     let peer = Peer::listen().await.unwrap();

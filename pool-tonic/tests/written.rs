@@ -22,7 +22,7 @@ use kinds::{Kind, ask, open};
 use memory::{Peer, answer_all, eventually, in_memory_with, pass};
 use pool_tonic::ChannelPool;
 use pool_tonic_testing::proto::Do;
-use pool_tonic_testing::raw::{Heard, Raw, setting};
+use pool_tonic_testing::raw::{Heard, Raw, code, setting};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -301,6 +301,19 @@ async fn nothing_is_written_behind_a_read_that_has_failed() {
     tokio::spawn(answer_all(Raw::greet(next, 100).await.unwrap()));
     eventually(call).await.unwrap();
     assert_eq!(pool.counters().transparent_retries, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_fails_behind_a_goaway_ends_a_connection_without_calls_at_once() {
+    let (pool, wire, mut arrivals) = wired(Wire::default());
+    let mut peer = eventually(warm(&pool, &mut arrivals)).await;
+    let begun = Instant::now();
+    wire.resets.store(true, Ordering::SeqCst);
+    peer.goaway(1, code::NO_ERROR, "").await.unwrap();
+    eventually(peer.closed()).await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let counters = pool.counters();
+    assert_eq!((counters.goaways, counters.connections_lost), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

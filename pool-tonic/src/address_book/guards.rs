@@ -297,7 +297,7 @@ impl Live {
     pub(crate) fn keepalive_time(&mut self, time: Duration) -> Duration {
         self.calmed = self.book.lock().get(self.key).map_or(0, |entry| entry.calmed);
         time.saturating_mul(1_u32.checked_shl(self.calmed).unwrap_or(u32::MAX))
-            .min(MAX_KEEPALIVE_TIME)
+            .min(MAX_KEEPALIVE_TIME.max(time))
     }
 
     fn ended(&self, reason: String, stable: Duration) -> impl FnOnce(&mut Addresses) + use<> {

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use h2::RecvStream;
 use pool_core::ResourceId;
-use tokio::runtime::Handle;
 use tokio::time::sleep;
 use tonic::{Code, Status};
 
-use super::deadline::{Passed, within};
+use super::deadline::{Deadline, Passed, Timer, timer, within};
 use super::pump::PumpHandle;
 use super::request::Payload;
 use super::retry::{PREVIOUS_ATTEMPTS, Pushback, Verdict};
@@ -123,11 +122,12 @@ impl Call {
     /// Waits before another attempt. Not at all after the first GOAWAY, since another connection is
     /// there or being made; otherwise twice as long each time, so that a server that refuses gets room.
     async fn pause(&mut self, refused: bool) -> Result<(), Status> {
-        if (self.retries == 1 && !refused) || Handle::try_current().is_err() {
+        if self.retries == 1 && !refused {
             return Ok(());
         }
         let nominal = Duration::from_millis(1 << self.retries.min(7)).min(MAX_PAUSE);
         let pause = nominal.mul_f64(0.5 + 0.5 * fastrand::f64());
+        let Some(pause) = timer(|| sleep(pause)) else { return Ok(()) };
         match self.rest(pause).await? {
             Ok(()) => Ok(()),
             Err(Passed) => {
@@ -138,10 +138,10 @@ impl Call {
 
     /// Lets a pause between two attempts pass, unless the deadline does so first. Fails when the pool is closed:
     /// it has no slot for another attempt then, but for the holder of a connection.
-    async fn rest(&mut self, pause: Duration) -> Result<Result<(), Passed>, Status> {
+    async fn rest(&mut self, mut pause: Timer) -> Result<Result<(), Passed>, Status> {
         let book = self.shared.book();
         let may_go_on = matches!(self.source, Source::Exclusive(_));
-        let (mut pause, mut closed) = (pin!(sleep(pause)), pin!(book.closed()));
+        let mut closed = pin!(book.closed());
         let rested = pin!(poll_fn(|cx| {
             if !may_go_on && closed.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(status::closed(book)));
@@ -228,17 +228,15 @@ impl Call {
 
     /// Waits before an attempt that the policy allows.
     async fn back_off(&mut self, delay: Duration, failure: &Status) -> Result<(), Status> {
-        if Handle::try_current().is_err() {
-            return Err(failure.clone());
-        }
+        let Some(pause) = timer(|| sleep(delay)) else { return Err(failure.clone()) };
         self.attempt_failed(&failure.message());
         if let Some(retry) = &self.retry {
             self.head.set(PREVIOUS_ATTEMPTS, retry.previous().into());
         }
         if self.timer.is_none() {
-            self.timer = self.deadline.as_ref().map(super::Deadline::sleep);
+            self.timer = self.deadline.as_ref().and_then(Deadline::timer);
         }
-        if let Err(Passed) = self.rest(delay).await? {
+        if let Err(Passed) = self.rest(pause).await? {
             let (code, message) = (failure.code(), failure.message());
             return Err(self.passed(&format_args!(
                 "the next attempt, after one that failed with {code:?} ({message})"

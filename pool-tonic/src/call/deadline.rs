@@ -6,7 +6,10 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::user::contain;
 
 pub(crate) const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
@@ -44,10 +47,17 @@ impl Deadline {
         self.at.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
     }
 
-    /// A timer that ends with it.
-    pub(crate) fn sleep(&self) -> Pin<Box<Sleep>> {
-        Box::pin(sleep_until(self.at))
+    /// A timer that ends with it; see [`timer`].
+    pub(crate) fn timer(&self) -> Option<Timer> {
+        timer(|| sleep_until(self.at))
     }
+}
+
+pub(crate) type Timer = Pin<Box<Sleep>>;
+
+/// A timer. `None` outside of a runtime, and in one that keeps no time: there is no way to ask but to try.
+pub(crate) fn timer(sleep: impl FnOnce() -> Sleep) -> Option<Timer> {
+    Handle::try_current().ok().and_then(|_| contain(|| Box::pin(sleep())))
 }
 
 /// The deadline passed first.
@@ -55,10 +65,7 @@ impl Deadline {
 pub(crate) struct Passed;
 
 /// Runs `future` until `timer` ends; without a timer, to its end.
-pub(crate) async fn within<F>(
-    timer: Option<&mut Pin<Box<Sleep>>>,
-    mut future: F,
-) -> Result<F::Output, Passed>
+pub(crate) async fn within<F>(timer: Option<&mut Timer>, mut future: F) -> Result<F::Output, Passed>
 where
     F: Future + Unpin,
 {
@@ -161,7 +168,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_future_is_bounded_only_by_a_timer() {
         let deadline = Deadline::from_header(&HeaderValue::from_static("50m")).unwrap();
-        let mut timer = deadline.sleep();
+        let mut timer = deadline.timer().unwrap();
         assert!(within(None, std::future::ready(())).await.is_ok());
         let pending = std::future::pending::<()>();
         assert!(within(Some(&mut timer), pending).await.is_err());

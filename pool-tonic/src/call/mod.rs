@@ -39,7 +39,6 @@ mod wait;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,7 +46,6 @@ use h2::RecvStream;
 use http::{Extensions, StatusCode};
 use pool_core::ResourceId;
 use tokio::runtime::Handle;
-use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, GrpcMethod, Status};
 
@@ -57,7 +55,7 @@ use crate::connection::SendError;
 use crate::options::{Affinity, Dedicated, SentTo, ServedBy, WaitForReady};
 use crate::pool::Shared;
 use crate::trace::CallSpan;
-use deadline::{Deadline, Passed, within};
+use deadline::{Deadline, Timer};
 use outcome::Outcome;
 use pump::PumpHandle;
 use request::{Payload, Split};
@@ -65,6 +63,7 @@ use response::ResponseBody;
 use retry::Retry;
 use slot::{Held, Lease, Slot, Upload};
 
+pub(crate) use deadline::{Passed, timer, within};
 pub use error::CallError;
 pub(crate) use slot::Source;
 pub(crate) use wait::slot_until;
@@ -171,7 +170,7 @@ struct Call {
     payload: Payload,
     deadline: Option<Deadline>,
     /// Ends with the deadline; made when something is first waited for on a connection.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     /// Failures to connect do not end it.
     wait_for_ready: bool,
     /// Of the caller, who wants to know.
@@ -316,11 +315,12 @@ impl Call {
         if self.timer.is_none()
             && let Some(deadline) = &self.deadline
         {
-            runtime().inspect_err(|status| lease.attempt_void(status.code()))?;
-            self.timer = Some(deadline.sleep());
+            let timer = deadline.timer().ok_or_else(status::no_runtime);
+            self.timer = Some(timer.inspect_err(|status| lease.attempt_void(status.code()))?);
         }
         if let Payload::Stream(_) = &self.payload {
-            let runtime = runtime().inspect_err(|status| lease.attempt_void(status.code()))?;
+            let runtime = Handle::try_current().map_err(|_| status::no_runtime());
+            let runtime = runtime.inspect_err(|status| lease.attempt_void(status.code()))?;
             if let Payload::Stream(stream) = std::mem::replace(&mut self.payload, Payload::Lost) {
                 let lease = Arc::new(lease);
                 let pump = PumpHandle::start(&runtime, stream, send, Arc::clone(&lease));
@@ -371,13 +371,4 @@ fn stop(
         Ok(Err(_)) => stopwatch.stop(true),
         Err(Passed) => drop(stopwatch),
     }
-}
-
-/// The runtime of the caller, which a streaming request and a deadline need.
-fn runtime() -> Result<Handle, Status> {
-    Handle::try_current().map_err(|_| {
-        Status::internal(
-            "the call has a streaming request or a deadline: make it in a tokio runtime",
-        )
-    })
 }

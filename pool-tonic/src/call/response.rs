@@ -18,11 +18,10 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio::time::Sleep;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Timer};
 use super::outcome::{self, Outcome};
 use super::pump::PumpHandle;
 use super::request::Piece;
@@ -76,7 +75,7 @@ pub(super) struct ResponseBody {
 }
 
 enum State {
-    Open(Stream, Option<(Deadline, Pin<Box<Sleep>>)>),
+    Open(Stream, Option<(Deadline, Timer)>),
     /// They came right behind the data, and are all that is left.
     Trailers(HeaderMap),
     Ended,
@@ -91,7 +90,7 @@ impl ResponseBody {
         response: http::Response<RecvStream>,
         held: Held,
         mut outcome: Outcome,
-        deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+        deadline: Option<(Deadline, Timer)>,
     ) -> http::Response<Body> {
         // Only an answer with a status may be without a body, and to look at its headers takes no lock.
         if let Some(code) = outcome::status_in(response.headers())
@@ -111,7 +110,7 @@ impl ResponseBody {
     /// The next piece of the answer; an error is final.
     fn poll_stream(
         stream: &mut Stream,
-        deadline: &mut Option<(Deadline, Pin<Box<Sleep>>)>,
+        deadline: &mut Option<(Deadline, Timer)>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Piece, Status>> {
         let served_by = stream.held.slot.lease().served_by();

@@ -138,6 +138,13 @@ pub(crate) fn gone(served_by: &ServedBy) -> Status {
     with_source(Code::Unavailable, message, CallError::new(served_by, Why::Gone))
 }
 
+/// The status of a call that needs a runtime of its caller's, which is not there, or keeps no time.
+pub(crate) fn no_runtime() -> Status {
+    Status::internal(
+        "the call waits, or has a streaming request or a deadline: make it in a tokio runtime that keeps time",
+    )
+}
+
 /// The status of a call that did not get its turn on a connection of its own.
 pub(crate) fn no_turn(
     no_turn: NoTurn,
@@ -148,6 +155,7 @@ pub(crate) fn no_turn(
     let before = format!("the call before it on the exclusive connection to {served_by}");
     let source = CallError::new(served_by, Why::NoTurn);
     match (no_turn, deadline) {
+        (NoTurn::NoRuntime, _) => no_runtime(),
         (NoTurn::Full(waiting), _) => {
             let message = format!("{waiting} calls wait for {before} already, as many as may");
             with_source(Code::ResourceExhausted, message, source)

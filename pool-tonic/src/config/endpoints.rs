@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use super::ChannelPoolBuilder;
+use super::{ChannelPoolBuilder, FAR};
 use crate::address::Address;
 use crate::address_book::AddressBook;
 use crate::balance::{
@@ -62,7 +62,13 @@ impl Endpointing {
         {
             return Err(ConfigError::ZeroTime { setting: "outlier_detection's interval" });
         }
-        Ok(self.outliers.clone().filter(|_| addresses > 1))
+        let bounded = |outliers: OutlierDetection| OutlierDetection {
+            interval: outliers.interval.min(FAR),
+            base_ejection_time: outliers.base_ejection_time.min(FAR),
+            max_ejection_time: outliers.max_ejection_time.min(FAR),
+            ..outliers
+        };
+        Ok(self.outliers.clone().filter(|_| addresses > 1).map(bounded))
     }
 
     /// Lists in the book those of the addresses that are used: all, if there are not too many. Else there is what

@@ -63,7 +63,7 @@ where
             }
             let phase = "the server was asked whether it is healthy";
             let first = attempt.within(phase, self.drive(health.first())).await?;
-            match first.map_err(|status| ConnectError::priming(address, status))? {
+            match first.map_err(|status| ConnectError::health_check(address, status))? {
                 Health::Unsupported => {}
                 Health::Serving => self.health = Some(health),
                 unhealthy => return Err(ConnectError::unhealthy(address, unhealthy)),

@@ -20,8 +20,8 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -46,7 +46,7 @@ pub(crate) enum Health {
     Serving,
     NotServing,
     ServiceUnknown,
-    /// The stream broke before it had said anything.
+    /// The stream broke before it had said anything, for the reason in [`Said`].
     Broken,
     /// It does not say, which counts as healthy.
     Unsupported,
@@ -83,15 +83,23 @@ impl fmt::Display for Health {
 
 /// What the stream said last.
 #[derive(Debug)]
-struct Said(AtomicU8);
+struct Said {
+    health: AtomicU8,
+    /// Why the first stream broke.
+    broken: OnceLock<Status>,
+}
 
 impl Said {
+    fn new() -> Self {
+        Self { health: AtomicU8::new(Health::Unknown as u8), broken: OnceLock::new() }
+    }
+
     fn set(&self, health: Health) {
-        self.0.store(health as u8, Ordering::Relaxed);
+        self.health.store(health as u8, Ordering::Relaxed);
     }
 
     fn get(&self) -> Health {
-        Health::ALL[usize::from(self.0.load(Ordering::Relaxed))]
+        Health::ALL[usize::from(self.health.load(Ordering::Relaxed))]
     }
 }
 
@@ -108,7 +116,7 @@ pub(super) struct HealthWatch {
 impl HealthWatch {
     /// Nothing is asked before [`follow`](Self::follow).
     pub(super) fn new(sender: SendRequest<Bytes>, address: &Address, service: &str) -> Self {
-        let said = Arc::new(Said(AtomicU8::new(Health::Unknown as u8)));
+        let said = Arc::new(Said::new());
         Self { sender, address: address.clone(), request: request(service), watch: None, said }
     }
 
@@ -127,13 +135,13 @@ impl HealthWatch {
         self.watch.is_some()
     }
 
-    /// What it says first.
+    /// What it says first. Fails as the call that asks does.
     pub(super) async fn first(&mut self) -> Result<Health, Status> {
         poll_fn(|cx| {
             self.poll(cx);
             match self.said.get() {
                 Health::Unknown if self.watch.is_some() => Poll::Pending,
-                health => Poll::Ready(Ok(health)),
+                health => Poll::Ready(self.said.broken.get().cloned().map_or(Ok(health), Err)),
             }
         })
         .await
@@ -166,11 +174,13 @@ async fn watch(sender: SendRequest<Bytes>, address: Address, request: Vec<u8>, s
             said.set(health);
         })
         .await;
-        if ended.is_err_and(|status| status.code() == Code::Unimplemented) {
+        let ended = ended.err().unwrap_or_else(|| Status::unknown("it ended without an answer"));
+        if ended.code() == Code::Unimplemented {
             return said.set(Health::Unsupported);
         }
         // What it said before holds.
         if said.get() == Health::Unknown {
+            let _ = said.broken.set(ended);
             said.set(Health::Broken);
         }
         failures = if heard { 1 } else { failures + 1 };
@@ -238,7 +248,7 @@ mod tests {
 
     #[test]
     fn every_health_is_read_as_it_was_written() {
-        let said = Said(AtomicU8::new(0));
+        let said = Said::new();
         for health in Health::ALL {
             said.set(health);
             assert_eq!(said.get(), health);

@@ -129,6 +129,18 @@ struct Reading {
     failure: Option<io::Error>,
 }
 
+impl Reading {
+    /// In this poll: what was read before is looked at first.
+    fn has_failed_behind(&self) -> bool {
+        self.has_read && self.failure.is_some()
+    }
+
+    /// The failure that h2 was not told yet. It learns of it by writing where it reads no more, since it is closing.
+    fn check(&mut self) -> io::Result<()> {
+        self.failure.take().map_or(Ok(()), Err)
+    }
+}
+
 /// Both ends of a wire over `io`, and what goes through it.
 pub(super) fn wire<I>(io: I) -> (Wire<I>, Outbox<I>, Traffic) {
     let traffic = Traffic::default();
@@ -243,9 +255,10 @@ impl<I: AsyncWrite + Unpin> Inner<I> {
     /// Adds to the batch what there is room for.
     fn poll_add(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.check()?;
-        if self.reading.failure.is_some() {
+        if self.reading.has_failed_behind() {
             return Poll::Pending;
         }
+        self.reading.check()?;
         if self.is_blocked {
             ready!(self.poll_flush(cx))?;
         } else if self.batch.len() >= BATCH {
@@ -275,9 +288,9 @@ impl<I: AsyncRead + Unpin> AsyncRead for Wire<I> {
     ) -> Poll<io::Result<()>> {
         let mut inner = lock(&self.0);
         let before = buf.filled().len();
-        let polled = match inner.reading.failure.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None => Pin::new(&mut inner.io).poll_read(cx, buf),
+        let polled = match inner.reading.check() {
+            Err(error) => Poll::Ready(Err(error)),
+            Ok(()) => Pin::new(&mut inner.io).poll_read(cx, buf),
         };
         if buf.filled().len() > before {
             inner.traffic.note_read();

@@ -49,6 +49,7 @@ enum Kind {
         secure: bool,
     },
     Priming(Status),
+    HealthCheck(Status),
     Unhealthy(Health),
     TimedOut {
         after: Duration,
@@ -126,6 +127,10 @@ impl ConnectError {
 
     pub(crate) fn priming(address: impl fmt::Display, status: Status) -> Self {
         Self::new(address, Kind::Priming(status))
+    }
+
+    pub(crate) fn health_check(address: impl fmt::Display, status: Status) -> Self {
+        Self::new(address, Kind::HealthCheck(status))
     }
 
     pub(crate) fn unhealthy(address: impl fmt::Display, health: Health) -> Self {
@@ -219,6 +224,12 @@ impl fmt::Display for ConnectError {
                 status.code(),
                 status.message()
             ),
+            Kind::HealthCheck(status) => write!(
+                f,
+                "{address} is connected, and the call that asks for its health failed: {:?}: {}",
+                status.code(),
+                status.message()
+            ),
             Kind::Unhealthy(health) => {
                 write!(f, "{address} is connected, and not healthy: {health}")
             }
@@ -263,7 +274,7 @@ impl StdError for ConnectError {
             #[cfg(feature = "tls")]
             Kind::Alpn(refusal) => refusal.as_ref().map(|error| error as _),
             Kind::Http2 { error, .. } => Some(error),
-            Kind::Priming(status) => Some(status),
+            Kind::Priming(status) | Kind::HealthCheck(status) => Some(status),
             Kind::BackingOff(Some(last)) => Some(last),
             Kind::Ended { .. }
             | Kind::Unhealthy(_)
