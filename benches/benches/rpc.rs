@@ -113,9 +113,9 @@ impl Row {
         self
     }
 
-    /// With all that looks after calls and connections.
+    /// With all that looks after calls and connections: retries, health, keepalive and ages.
     fn guarded(mut self) -> Self {
-        self.scenario.title += ", retries, health, keepalive and ages";
+        self.scenario.title += ", guarded";
         self.scenario.setup = Setup::Guarded;
         self
     }

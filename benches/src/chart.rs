@@ -18,7 +18,9 @@ const FONT: &str = "sans-serif";
 const COLUMNS: usize = 2;
 const COLUMN: i32 = 520;
 const MARGIN: i32 = 16;
-const TITLE: i32 = 24;
+/// And the unit beneath it.
+const TITLE: i32 = 38;
+const UNIT: i32 = 16;
 const ROW: i32 = 16;
 const NAMES: i32 = 150;
 /// For the longest bar.
@@ -74,7 +76,7 @@ fn draw_block(area: &Area<'_>, block: &[&Figure], (left, top): (i32, i32)) -> io
     let better = if unit.ends_with("/s") { "higher is better" } else { "lower is better" };
     write(area, scenario, (left, top), &style(13, INK).bold())?;
     let about = format!("{unit}, {better}");
-    write(area, &about, (left + COLUMN - 2 * MARGIN, top), &style(11, FAINT).right())?;
+    write(area, &about, (left, top + UNIT), &style(11, FAINT))?;
     let longest = block.iter().map(|figure| figure.median).fold(f64::MIN_POSITIVE, f64::max);
     for (row, figure) in (0..).zip(block) {
         let (from, middle) = (left + NAMES, top + TITLE + row * ROW);

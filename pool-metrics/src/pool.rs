@@ -104,13 +104,18 @@ static CLOSED: Labelled = Family::counter(
 
 impl<M: Manager, K: Kind<M>> Source for ResourcePool<M, K> {
     fn probe(&self) -> Probe {
-        let [pool, stands] = [self.downgrade(), self.downgrade()];
+        let [pool, stands, revived] = [self.downgrade(), self.downgrade(), self.downgrade()];
         let probe = Probe::new(move || {
             let pool = pool.upgrade()?;
             let Snapshot { status, counters, timings, .. } = pool.snapshot();
             Some(sample::<M>(&status, &counters, &timings))
         });
-        let probe = probe.standing(move || Some(standing(&stands.upgrade()?)));
+        let probe =
+            probe.standing(move || Some(standing(&stands.upgrade()?))).reviving(move || {
+                if let Some(pool) = revived.upgrade() {
+                    pool.revive();
+                }
+            });
         #[cfg(feature = "page")]
         let probe = {
             let pool = self.downgrade();

@@ -60,7 +60,8 @@ pub enum Readiness {
     Warm,
     /// Able to lend: open, not paused, and with a connection that can be used; without any, if it keeps none and the
     /// last attempt has not failed. For a process that can do nothing without this pool, where others can that
-    /// reach another peer.
+    /// reach another peer. Where the last attempt has failed, asking has the next one made, under the back-off: the
+    /// calls that would are kept away.
     Connected,
 }
 

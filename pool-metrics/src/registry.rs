@@ -282,6 +282,10 @@ impl Entry {
             self.has_been_warm.load(Ordering::Relaxed)
         };
         let missing = self.readiness.missing(&standing, was_warm);
+        // Traffic that would have it try again is kept away until it has.
+        if missing.is_some() && standing.usable == 0 && standing.failing.is_some() {
+            self.probe.revive();
+        }
         Some(PoolReport { name: name.to_owned(), rule: self.readiness, missing })
     }
 }

@@ -60,6 +60,7 @@ impl<A: Source + ?Sized, B: Source + ?Sized> Source for (&A, &B) {
 pub struct Probe {
     read: Read<Sample>,
     standing: Option<Read<Standing>>,
+    revive: Option<Box<dyn Fn() + Send + Sync>>,
     #[cfg(feature = "page")]
     view: Option<Read<View>>,
 }
@@ -74,6 +75,7 @@ impl Probe {
         Self {
             read: Box::new(read),
             standing: None,
+            revive: None,
             #[cfg(feature = "page")]
             view: None,
         }
@@ -83,6 +85,11 @@ impl Probe {
     #[must_use]
     pub fn standing(self, read: impl Fn() -> Option<Standing> + Send + Sync + 'static) -> Self {
         Self { standing: Some(Box::new(read)), ..self }
+    }
+
+    /// Has the pool find out whether it can create anything, after a failure that nobody gets behind.
+    pub(crate) fn reviving(self, revive: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { revive: Some(Box::new(revive)), ..self }
     }
 
     /// Says also what the page shows of it.
@@ -107,6 +114,13 @@ impl Probe {
     /// How the pool stands now; `None` if it is gone, or does not say.
     pub(crate) fn stands(&self) -> Option<Standing> {
         self.standing.as_ref()?()
+    }
+
+    /// The pool has nothing that can be used, and is to have.
+    pub(crate) fn revive(&self) {
+        if let Some(revive) = &self.revive {
+            revive();
+        }
     }
 
     /// What the page shows of it; `None` if it is gone.

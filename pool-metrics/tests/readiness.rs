@@ -36,6 +36,26 @@ async fn a_peer_that_is_down_makes_nobody_unready_who_did_not_ask_for_that() {
     assert!(text.starts_with("not ready\n[-] p: connected: 0 connections can be used; "), "{text}");
 }
 
+/// Nobody gets from the pool of a process that is not ready.
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_keeps_nothing_is_ready_again_when_its_peer_is() {
+    for rule in [Readiness::Connected, Readiness::Warm] {
+        let manager = ScriptedManager::new();
+        manager.script(Hook::Create, vec![Step::Fail; 5]);
+        let pool = Pool::builder(manager.clone()).build().unwrap();
+        let registry = registered(&pool, rule);
+        assert!(tokio::time::timeout(Duration::from_millis(1), pool.get()).await.is_err());
+        let mut probes = 0;
+        while !registry.readiness().is_ready() {
+            probes += 1;
+            assert!(probes < 100, "{rule:?}: {:?}", pool.last_error());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        assert!(probes > 1, "it was not ready before");
+        assert_eq!((pool.status().idle, manager.counts().created), (1, 1));
+    }
+}
+
 #[tokio::test]
 async fn a_closed_pool_makes_the_process_unready() {
     let pool = Pool::builder(ScriptedManager::new()).build().unwrap();

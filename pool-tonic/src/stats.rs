@@ -172,14 +172,14 @@ pub struct ChannelCounters {
     pub retries_throttled: u64,
     /// Streams that a server refused though they were within its limit.
     pub streams_refused: u64,
-    /// GOAWAYs received.
+    /// Connections on which a GOAWAY was received: one that is sent in two steps counts once.
     pub goaways: u64,
     /// Connections that became READY.
     pub connections_opened: u64,
     /// Attempts to connect that failed.
     pub connections_failed: u64,
     /// READY connections that ended without a GOAWAY and without the pool's doing. Those that keepalive ended
-    /// are among them.
+    /// are among them, but for those that drained already.
     pub connections_lost: u64,
     /// Connections that keepalive ended, since nothing came within the timeout of a ping.
     pub keepalive_timeouts: u64,

@@ -27,7 +27,9 @@ use std::process::ExitCode;
 
 use benches::checkout::System;
 use benches::checkout::floors::{Permits, Stack};
-use benches::checkout::systems::{Bb8, Deadpool, FastPoolKeeping, Mobc, PoolCore, PoolCoreShared};
+use benches::checkout::systems::{
+    Bb8, Bb8Lifo, Deadpool, DeadpoolLifo, FastPoolKeeping, Mobc, PoolCore, PoolCoreShared,
+};
 use benches::report::{self, Bar, Bound, Figure};
 use benches::rounds::{Entry, Options, rotate};
 use benches::rpc::{Failure, Server, Serving, Setup, serve};
@@ -122,6 +124,8 @@ fn sizes(options: &Options, all: &mut Vec<Figure>) -> Result<(), Failure> {
         entry(PoolCore::NAME, get::<PoolCore>),
         entry(PoolCoreShared::NAME, get::<PoolCoreShared>),
         entry(Bb8::NAME, get::<Bb8>),
+        entry(DeadpoolLifo::NAME, get::<DeadpoolLifo>),
+        entry(Bb8Lifo::NAME, get::<Bb8Lifo>),
         entry(FastPoolKeeping::NAME, get::<FastPoolKeeping>),
         entry(Stack::NAME, get::<Stack>),
     ];

@@ -183,6 +183,25 @@ impl System for Deadpool {
     }
 }
 
+/// deadpool that lends what came back last, as this project's pool does: what is near is lent again.
+#[derive(Debug)]
+pub struct DeadpoolLifo(Deadpool);
+
+impl System for DeadpoolLifo {
+    type Lease<'a> = Object<Numbers>;
+    const NAME: &'static str = "deadpool, LIFO";
+
+    fn new(size: usize) -> Self {
+        let builder = managed::Pool::builder(Numbers).max_size(size);
+        let pool = builder.queue_mode(managed::QueueMode::Lifo).build();
+        Self(Deadpool(pool.expect("no timeout, hence no runtime is asked for")))
+    }
+
+    async fn get(&self) -> Object<Numbers> {
+        self.0.get().await
+    }
+}
+
 /// deadpool with the timeouts that this project has by default.
 #[derive(Debug)]
 pub struct DeadpoolTimeouts(managed::Pool<Numbers>);
@@ -225,7 +244,7 @@ impl System for Bb8 {
     }
 }
 
-/// bb8 without the check before each lend.
+/// bb8 without the check before each lend, and without a look at the age at each return.
 #[derive(Debug)]
 pub struct Bb8Unchecked(Bb8);
 
@@ -235,7 +254,28 @@ impl System for Bb8Unchecked {
 
     fn new(size: usize) -> Self {
         let size = size.try_into().expect("no scenario is that large");
-        let builder = bb8::Pool::builder().max_size(size).test_on_check_out(false);
+        let builder = bb8::Pool::builder().max_size(size);
+        let builder = builder.test_on_check_out(false).max_lifetime(None);
+        Self(Bb8(builder.build_unchecked(Numbers)))
+    }
+
+    async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
+        self.0.get().await
+    }
+}
+
+/// bb8 that lends what came back last, as this project's pool does: what is near is lent again.
+#[derive(Debug)]
+pub struct Bb8Lifo(Bb8);
+
+impl System for Bb8Lifo {
+    type Lease<'a> = bb8::PooledConnection<'a, Numbers>;
+    const NAME: &'static str = "bb8, LIFO";
+
+    fn new(size: usize) -> Self {
+        let size = size.try_into().expect("no scenario is that large");
+        let builder = bb8::Pool::builder().max_size(size);
+        let builder = builder.queue_strategy(bb8::QueueStrategy::Lifo);
         Self(Bb8(builder.build_unchecked(Numbers)))
     }
 

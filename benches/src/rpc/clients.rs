@@ -132,7 +132,7 @@ impl Stack for OneChannel {
 }
 
 /// One `Channel` with settings that make its streams faster, and calls beside them slower: larger windows than its
-/// defaults, which are the pool's, too.
+/// defaults, which are the pool's, too, and frames as large as the pool's.
 #[derive(Clone, Debug)]
 pub struct LargeWindows;
 
@@ -144,7 +144,8 @@ impl Stack for LargeWindows {
     fn transports(server: &Server, scenario: &Scenario) -> Result<Vec<Channel>, Failure> {
         let endpoint = endpoint(server, scenario)?
             .initial_stream_window_size(16 << 20)
-            .initial_connection_window_size(16 << 20);
+            .initial_connection_window_size(16 << 20)
+            .max_frame_size(32 << 10);
         Ok(vec![endpoint.connect_lazy()])
     }
 }

@@ -19,6 +19,9 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// Those that wait are served in the order in which they came. Needs a runtime only to create, to
     /// wait, and for a check that takes time.
     ///
+    /// One that finds a resource is ready at once, however often it is called: it takes nothing of tokio's budget of a
+    /// task. A loop that awaits nothing else lets no other task run.
+    ///
     /// # Errors
     ///
     /// See [`Error`]. It ends by the wait timeout, whatever the manager does.

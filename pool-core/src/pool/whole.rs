@@ -293,6 +293,32 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
         }
     }
 
+    /// Has a resource created if there is none and none is under way, as one who waits would, under the back-off. For
+    /// whoever asks only whether there could be one, such as a readiness probe: in a pool that keeps none, nobody finds
+    /// out after a [failure](Self::last_error) that creating works again, if nobody gets.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use pool_core::test_util::{Hook, ScriptedManager, Step};
+    /// # use pool_core::Pool;
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let manager = ScriptedManager::new();
+    /// # manager.script(Hook::Create, [Step::Fail]);
+    /// let pool = Pool::builder(manager).build()?;
+    /// while pool.status().idle == 0 {
+    ///     pool.revive(); // the first time, it fails
+    ///     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    /// }
+    /// assert!(pool.last_error().is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn revive(&self) {
+        self.core.update(State::keep_trying);
+        self.core.ensure_maintenance();
+    }
+
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail
     /// over. What is lent stays with its holders.
     ///

@@ -116,7 +116,8 @@ impl ChannelPoolBuilder {
         }
     }
 
-    /// The most connections at a time, over all endpoints, those that [drain](Self::max_draining_connections) not counted.
+    /// The most connections at a time, over all endpoints, those that [drain](Self::max_draining_connections) not counted;
+    /// or as many as the endpoints have [at least](Self::connections_per_endpoint), all together, where that is more.
     /// Default 10.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
