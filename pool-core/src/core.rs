@@ -115,7 +115,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
         change: impl FnOnce(&mut StateOf<M, K>, Moment, &mut Actions<M::Resource, M::Error>) -> T,
     ) -> T {
         let result = self.change(change);
-        self.changed.notify_waiters();
+        contain(|| self.changed.notify_waiters());
         result
     }
 
@@ -155,7 +155,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             self.wakeup.notify_one();
         }
         if closed {
-            self.closed.close();
+            contain(|| self.closed.close());
         }
         for event in events {
             self.tell(event);

@@ -331,6 +331,29 @@ fn a_waker_that_panics_takes_nobody_else_along() {
     });
 }
 
+#[test]
+fn a_waker_that_panics_costs_no_place_where_it_waits_for_something_else() {
+    paused(async {
+        let manager = ScriptedManager::new();
+        manager.script(Hook::Create, [Step::Ok, Step::Never]);
+        let pool = SharedPool::builder(manager.clone()).max_size(2).min_size(2).build().unwrap();
+        pass(millis(1)).await;
+        let waker = Waker::from(Arc::new(PanickingWaker));
+        let mut cx = Context::from_waker(&waker);
+        let mut warm_up = pin!(pool.warm_up(secs(60)));
+        for _ in 0..3 {
+            assert!(warm_up.as_mut().poll(&mut cx).is_pending());
+            drop(pool.try_get().unwrap());
+        }
+        assert_eq!((pool.status().idle, pool.status().in_use), (1, 0));
+        let mut closed = pin!(pool.closed());
+        assert!(closed.as_mut().poll(&mut cx).is_pending());
+        pool.close();
+        pass(millis(1)).await;
+        assert_eq!(manager.counts().live, 0);
+    });
+}
+
 // --- deadlines ---
 
 #[tokio::test(start_paused = true)]

@@ -182,6 +182,22 @@ async fn what_is_looked_at_goes_by_its_idle_timeout_all_the_same() {
     looks_keep_nothing_from_going::<Shared>().await;
 }
 
+async fn looks_put_off_no_idle_timeout<K: Side>() {
+    let manager = ScriptedManager::new();
+    let pool = builder::<K>(&manager, 1).keepalive(secs(50)).idle_timeout(secs(80));
+    let pool = pool.build().unwrap();
+    fill(&pool, 1).await;
+    // An eighth late at most.
+    pass(secs(91)).await;
+    assert_eq!((manager.counts().checks, manager.counts().live), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_shortly_before_the_idle_timeout_puts_it_off_no_further() {
+    looks_put_off_no_idle_timeout::<Exclusive>().await;
+    looks_put_off_no_idle_timeout::<Shared>().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn closing_ends_what_is_being_looked_at() {
     let (manager, gate) = (ScriptedManager::new(), Gate::new());

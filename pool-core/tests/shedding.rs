@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use harness::{Known, Side, judge, millis, pass, rest, secs};
 use pool_core::test_util::ScriptedManager;
-use pool_core::{Error, Exclusive, GetOptions, Pool, Priority, Shared, Shedding};
+use pool_core::{Error, Exclusive, GetOptions, Pause, Pool, Priority, Shared, Shedding};
 use tokio::time::Instant;
 use tokio_test::task::spawn;
 
@@ -162,6 +162,26 @@ async fn one_that_is_shed_half_way_passes_on_what_it_has() {
     pass(millis(20)).await;
     assert!(matches!(several.poll(), Poll::Ready(Err(Error::Shed))));
     assert!(matches!(late.poll(), Poll::Ready(Ok(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_shed_for_a_pause() {
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).shed(RULE).build().unwrap();
+    let held = pool.get().await.unwrap();
+    let mut first = spawn(pool.get());
+    assert!(first.poll().is_pending());
+    pool.pause(Pause::Queue);
+    pass(secs(5)).await;
+    let mut second = spawn(pool.get());
+    assert!(second.poll().is_pending());
+    pass(secs(5)).await;
+    pool.resume();
+    drop(held);
+    for waits in [&mut first, &mut second] {
+        let Poll::Ready(served) = waits.poll() else { panic!("it is its turn") };
+        drop(served.unwrap());
+    }
+    assert_eq!(pool.counters().gets_shed, 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -123,6 +123,10 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.paused.take().is_some() {
             actions.events.push(Event::Resumed);
+            // What has waited for the pause says nothing of the queue.
+            if let Some(shed) = &mut self.shed {
+                shed.begin(now);
+            }
         }
         self.settle(now, actions);
     }
@@ -183,6 +187,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let ended = self.store.let_go(held, end);
         if ended.is_none() {
             self.expires_at(expires);
+            // While it was held it was not among the idle ones that maintenance looked at.
+            self.arm(self.idle_deadline(), actions);
         }
         self.end(ended, now, actions);
         self.settle(now, actions);

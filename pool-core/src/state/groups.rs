@@ -289,6 +289,8 @@ impl<R: Send + Sync + 'static, E: StdError + 'static> State<ShareStore<R>, E> {
             }
         }
         let more = self.fail_bound(changes, now, actions);
+        // More may go for having been idle than before.
+        self.notify(actions);
         self.settle(now, actions);
         more
     }

@@ -3,7 +3,8 @@
 //! The rule is that of `CoDel` (RFC 8289), as Elixir's `DBConnection` applies it to a pool. A queue that empties from time
 //! to time is a burst, and does its work; one in which everybody waits for longer than the *target* during a
 //! whole *interval* stands, and makes everybody wait for nothing. While it stands, those that have
-//! waited for longer than twice the target fail, the others are served.
+//! waited for longer than twice the target fail, the others are served. Nobody fails for a pause, nor for what was waited
+//! for one.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -71,6 +72,9 @@ impl Shed {
 impl<S: Store, E: StdError + 'static> State<S, E> {
     /// Turns those away that have waited too long in a queue that stands.
     pub(super) fn shed(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
+        if self.paused.is_some() {
+            return;
+        }
         let (Some(shed), Some(joined)) = (&mut self.shed, self.waiters.first_joined()) else {
             return;
         };

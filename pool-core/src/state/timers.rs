@@ -105,7 +105,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         if self.sampling {
             nearest = nearest.min(self.sampled_at.after(SAMPLE));
         }
-        if let (Some(shed), Some(joined)) = (&self.shed, self.waiters.earliest_joined()) {
+        if let (Some(shed), Some(joined)) = (&self.shed, self.waiters.earliest_joined())
+            && self.paused.is_none()
+        {
             nearest = nearest.min(shed.next(joined));
         }
         match self.times.tick() {
@@ -182,7 +184,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
 
     /// When the resource that has been idle for longest is to go. A return is stamped up to a tick
     /// early, and nothing goes early.
-    fn idle_deadline(&self) -> Moment {
+    pub(super) fn idle_deadline(&self) -> Moment {
         let may_go = self.store.may_lose_idle(&self.limits);
         let (Some(timeout), Some(tick), true) = (self.times.idle, self.times.tick(), may_go) else {
             return Moment::NEVER;

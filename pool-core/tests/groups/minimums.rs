@@ -34,6 +34,18 @@ async fn minimums_come_without_a_get_and_stay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_minimum_that_is_taken_back_is_left_to_the_idle_timeout() {
+    let servers = Servers::new(10);
+    let pool = servers.pool().idle_timeout(secs(60)).max_lifetime(None).build().unwrap();
+    set(&pool, [group(A, 1, 1)]);
+    pass(secs(200)).await;
+    assert_eq!(pool.status().size, 1);
+    set(&pool, [group(A, 0, 1)]);
+    pass(secs(200)).await;
+    assert_eq!(pool.status().size, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn resize_takes_no_minimum_away() {
     let pool = Servers::new(1).pool().soft_target(1).build().unwrap();
     set(&pool, [group(A, 1, 1), group(B, 1, 1), group(C, 1, 1)]);
