@@ -40,7 +40,7 @@ impl StateWatch {
 
     /// Whether there is a state that was not seen.
     pub fn has_changed(&self) -> bool {
-        self.0.has_changed().unwrap_or(false)
+        self.0.borrow().has_changed()
     }
 
     /// Waits for a state that was not seen; at its first call for one other than at its beginning. `None` when

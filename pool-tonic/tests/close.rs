@@ -211,6 +211,18 @@ async fn the_last_handle_ends_the_attempts_to_connect() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_state_is_to_be_seen_when_the_pool_is_gone() {
+    let (pool, _network) = in_memory();
+    let pool = pool.build().unwrap();
+    let mut watch = pool.watch();
+    pool.close(SECOND).await;
+    drop(pool);
+    assert!(watch.has_changed());
+    assert_eq!(watch.changed().await, Some(ConnectivityState::Shutdown));
+    assert!(!watch.has_changed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_that_is_given_up_leaves_calls_running() {
     let (pool, mut network) = in_memory();
     let pool = pool.keepalive_time(None).build().unwrap();

@@ -84,6 +84,21 @@ async fn a_server_that_fails_its_calls_gets_none_for_a_while_and_then_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_connection_of_an_ejected_endpoint_is_rotated_as_the_others_are() {
+    let fleet = Fleet::new(SERVERS);
+    let (pool, events) = pool(&fleet, strict()).await;
+    fleet.member(3).fail(true);
+    calls(&pool, 1000).await;
+    sleep(11 * SECOND).await;
+    assert!(matches!(&events.take()[..], [EndpointEvent::Ejected { .. }]));
+    assert_eq!(pool.rotate().await.unwrap(), SERVERS);
+    assert!(fleet.members().all(|member| member.dials() == 2));
+    fleet.member(3).take_calls();
+    assert_eq!(calls(&pool, 200).await, 0);
+    assert_eq!(fleet.member(3).take_calls(), 0, "it is ejected all the same");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_time_that_no_clock_could_hold_is_a_long_one() {
     let fleet = Fleet::new(SERVERS);
     let mut outliers = strict();

@@ -22,8 +22,8 @@ impl<M: SharedManager> ResourcePool<M, Shared> {
     /// The successor is made also where the pool is as large as it may be, and where the load does not need
     /// it. [`CreateContext::replaces`](crate::CreateContext::replaces) tells the manager whose it is.
     ///
-    /// Returns whether the resource was replaced. It was not if it is gone, or goes, and if its successor has
-    /// no places or is broken when it comes: then all is as it was.
+    /// Returns whether the resource was replaced. It was not if it is gone, or goes, and if its successor is broken when
+    /// it comes, or has no places and the resource has some: then all is as it was.
     ///
     /// Waits first, at most for `timeout`, while as many resources as the maximum drain, are destroyed or
     /// replaced already, and while the pool is paused with [`Pause::Queue`](crate::Pause::Queue).

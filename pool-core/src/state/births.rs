@@ -133,7 +133,9 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.over(birth.origin());
         // Where the other one is gone meanwhile, it is a resource like any other.
         let replaced = replaces.filter(|&old| self.store.is_active(old));
-        let is_for_nobody = replaced.is_some() && birth.places == Some(0);
+        // As of use as the old one is good enough.
+        let is_for_nobody =
+            birth.places == Some(0) && replaced.is_some_and(|old| self.store.has_places(old));
         self.counters.created += 1;
         actions.events.push(Event::Created { id, elapsed: now.since(birth.started) });
         let expires = self.draw_expiry(now);

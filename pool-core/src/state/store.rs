@@ -141,6 +141,10 @@ pub trait Store: Default + Send {
     -> Option<Ended<Self::Resource>>;
     /// Whether a resource counts towards the size.
     fn is_active(&self, id: ResourceId) -> bool;
+    /// Whether a resource that is there has any places.
+    fn has_places(&self, _id: ResourceId) -> bool {
+        true
+    }
     /// The resources that can be held.
     fn holdable(&self) -> Vec<ResourceId>;
     /// The idle resources that came back before `returned`, the one first that has been idle for longest.

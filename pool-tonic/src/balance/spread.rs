@@ -51,7 +51,7 @@ pub(crate) struct Spread {
     book: Arc<AddressBook>,
     bound: usize,
     seed: u64,
-    /// Not all endpoints are used, so which are depends on who fails.
+    /// Which endpoints are used depends on who fails: not all are, or would be if none failed.
     is_partial: AtomicBool,
     /// The near ones before the far, and then by rank.
     sites: Mutex<Vec<Ranked>>,
@@ -151,7 +151,8 @@ impl Spread {
             changes.push(Change::Use(key, ranked.site.weight));
         }
         changes.extend(gone.into_iter().map(Change::Retire));
-        self.is_partial.store(chosen.taken < chosen.of, Ordering::SeqCst);
+        let levels = sites.chunk_by(|a, b| a.site.nearness == b.site.nearness).count();
+        self.is_partial.store(chosen.of > self.bound || levels > 1, Ordering::SeqCst);
         chosen
     }
 }

@@ -89,3 +89,23 @@ async fn others_are_used_while_the_chosen_fail_and_not_when_they_are_back() {
     let chosen = spread.look_again(|_| {}).unwrap();
     assert_eq!((chosen.taken, chosen.removed), (2, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_used_since_the_chosen_fail_there_are_fewer_when_they_are_back() {
+    let far = |site: Site| Site { nearness: Nearness::Elsewhere, ..site };
+    let near = |site: Site| Site { nearness: Nearness::Zone, ..site };
+    let (one, two) = (sites(0..3), vec![near(site(0)), far(site(1)), far(site(2))]);
+    // The bound, and the zone.
+    for (bound, sites, usual) in [(2, one, 2), (10, two, 1)] {
+        let (book, spread) = spread(bound);
+        assert_eq!(spread.set(sites, |_| {}).taken, usual);
+        for key in 0..usual as u64 {
+            book.dial_in(key, Side::Shared).unwrap().failed(ConnectError::abandoned("a"));
+        }
+        assert_eq!(spread.look_again(|_| {}).unwrap().taken, 3);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        drop(book.dial_in(0, Side::Shared).unwrap().counted(Side::Shared));
+        let chosen = spread.look_again(|_| {}).unwrap();
+        assert_eq!((chosen.taken, chosen.removed), (usual, 3 - usual));
+    }
+}

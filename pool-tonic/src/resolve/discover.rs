@@ -38,6 +38,10 @@ pub struct FromDiscover<D: Discover> {
     known: HashMap<D::Key, Endpoint>,
     /// There was a change.
     given: bool,
+    /// There is something that the pool has not heard: a change, or that an error is over.
+    untold: bool,
+    /// The stream has ended, and is not to be polled any more.
+    ended: bool,
 }
 
 impl<D> FromDiscover<D>
@@ -49,14 +53,24 @@ where
 {
     /// Nothing is polled before the pool is used.
     pub fn new(discover: D) -> Self {
-        Self { discover: Box::pin(discover), known: HashMap::new(), given: false }
+        Self {
+            discover: Box::pin(discover),
+            known: HashMap::new(),
+            given: false,
+            untold: false,
+            ended: false,
+        }
     }
 
     /// Takes the changes that there are.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
-        let mut changed = false;
         for _ in 0..MOST_CHANGES {
-            match self.discover.as_mut().poll_discover(cx) {
+            let polled = if self.ended {
+                Poll::Ready(None)
+            } else {
+                self.discover.as_mut().poll_discover(cx)
+            };
+            match polled {
                 Poll::Ready(Some(Ok(change))) => {
                     match change {
                         Change::Insert(key, service) => {
@@ -66,22 +80,29 @@ where
                             self.known.remove(&key);
                         }
                     }
-                    changed = true;
+                    self.untold = true;
                     self.given = true;
                 }
                 Poll::Ready(Some(Err(error))) => {
+                    self.untold = self.given;
                     let error = ResolveError::new("its discovery failed").with_source(error);
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(None) if !self.given => {
+                    self.ended = true;
                     let error = ResolveError::new("its discovery ended before it found anything");
                     return Poll::Ready(Err(error.permanent()));
                 }
                 Poll::Ready(None) | Poll::Pending => {
-                    return if changed { Poll::Ready(Ok(())) } else { Poll::Pending };
+                    self.ended |= polled.is_ready();
+                    if !self.untold {
+                        return Poll::Pending;
+                    }
+                    break;
                 }
             }
         }
+        self.untold = false;
         Poll::Ready(Ok(()))
     }
 }

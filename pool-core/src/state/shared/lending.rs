@@ -260,6 +260,10 @@ impl<R: Send + Sync + 'static> Store for ShareStore<R> {
         self.find(id).is_some_and(|key| self.rows[key].draining.is_none())
     }
 
+    fn has_places(&self, id: ResourceId) -> bool {
+        self.find(id).is_some_and(|key| self.rows[key].places > 0)
+    }
+
     fn holdable(&self) -> Vec<ResourceId> {
         // One that drains as excess may be taken back.
         let lendable = |row: &Row<R>| matches!(row.draining, None | Some(EndReason::Excess));
