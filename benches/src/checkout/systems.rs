@@ -230,13 +230,23 @@ impl System for DeadpoolTimeouts {
 #[derive(Debug)]
 pub struct Bb8(bb8::Pool<Numbers>);
 
+impl Bb8 {
+    /// With other settings than it comes with.
+    fn with(
+        size: usize,
+        settings: impl FnOnce(bb8::Builder<Numbers>) -> bb8::Builder<Numbers>,
+    ) -> Self {
+        let size = size.try_into().expect("no scenario is that large");
+        Self(settings(bb8::Pool::builder().max_size(size)).build_unchecked(Numbers))
+    }
+}
+
 impl System for Bb8 {
     type Lease<'a> = bb8::PooledConnection<'a, Numbers>;
     const NAME: &'static str = "bb8";
 
     fn new(size: usize) -> Self {
-        let size = size.try_into().expect("no scenario is that large");
-        Self(bb8::Pool::builder().max_size(size).build_unchecked(Numbers))
+        Self::with(size, |builder| builder)
     }
 
     async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
@@ -253,10 +263,7 @@ impl System for Bb8Unchecked {
     const NAME: &'static str = "bb8 unchecked";
 
     fn new(size: usize) -> Self {
-        let size = size.try_into().expect("no scenario is that large");
-        let builder = bb8::Pool::builder().max_size(size);
-        let builder = builder.test_on_check_out(false).max_lifetime(None);
-        Self(Bb8(builder.build_unchecked(Numbers)))
+        Self(Bb8::with(size, |builder| builder.test_on_check_out(false).max_lifetime(None)))
     }
 
     async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
@@ -273,10 +280,7 @@ impl System for Bb8Lifo {
     const NAME: &'static str = "bb8, LIFO";
 
     fn new(size: usize) -> Self {
-        let size = size.try_into().expect("no scenario is that large");
-        let builder = bb8::Pool::builder().max_size(size);
-        let builder = builder.queue_strategy(bb8::QueueStrategy::Lifo);
-        Self(Bb8(builder.build_unchecked(Numbers)))
+        Self(Bb8::with(size, |builder| builder.queue_strategy(bb8::QueueStrategy::Lifo)))
     }
 
     async fn get(&self) -> bb8::PooledConnection<'_, Numbers> {
