@@ -22,7 +22,7 @@ use crate::moment::Moment;
 use crate::observer::EndReason;
 use crate::state::{State, Store};
 use crate::status::Status;
-use crate::user::keeps_time;
+use crate::user::{contain, keeps_time};
 
 /// What becomes of gets while a pool is paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -231,7 +231,7 @@ pub(crate) struct Closing {
 impl Closing {
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.notify.notify_waiters();
+        contain(|| self.notify.notify_waiters());
     }
 
     pub(crate) async fn wait(self: Arc<Self>) {

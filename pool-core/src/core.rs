@@ -155,7 +155,7 @@ impl<M: Manager, K: Kind<M>> Core<M, K> {
             self.wakeup.notify_one();
         }
         if closed {
-            contain(|| self.closed.close());
+            self.closed.close();
         }
         for event in events {
             self.tell(event);

@@ -184,6 +184,30 @@ async fn nobody_is_shed_for_a_pause() {
     assert_eq!(pool.counters().gets_shed, 0);
 }
 
+/// Those that waited for the pause are a burst, which takes more than an interval and less than two.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_shed_for_what_was_waited_for_a_pause() {
+    let pool = Pool::builder(ScriptedManager::new()).max_size(1).shed(RULE).build().unwrap();
+    drop(pool.get().await.unwrap());
+    pool.pause(Pause::Queue);
+    let callers: Vec<_> = (0..70)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let lease = pool.get().await?;
+                pass(millis(20)).await;
+                drop(lease);
+                Ok::<_, Error<_>>(())
+            })
+        })
+        .collect();
+    pass(secs(5)).await;
+    pool.resume();
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_longest_target_sheds_nobody() {
     let longest = Shedding { target: Duration::MAX, interval: Duration::MAX };

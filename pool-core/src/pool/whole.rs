@@ -315,8 +315,10 @@ impl<M: Manager, K: Kind<M>> ResourcePool<M, K> {
     /// # Ok(()) }
     /// ```
     pub fn revive(&self) {
-        self.core.update(State::keep_trying);
-        self.core.ensure_maintenance();
+        if !self.is_closed() {
+            self.core.update(State::keep_trying);
+            self.core.ensure_maintenance();
+        }
     }
 
     /// Lends nothing and creates nothing until [`resume`](Self::resume): for a peer that is about to fail

@@ -133,7 +133,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         self.over(birth.origin());
         // Where the other one is gone meanwhile, it is a resource like any other.
         let replaced = replaces.filter(|&old| self.store.is_active(old));
-        // As of use as the old one is good enough.
+        // It need be no better than the old one.
         let is_for_nobody =
             birth.places == Some(0) && replaced.is_some_and(|old| self.store.has_places(old));
         self.counters.created += 1;

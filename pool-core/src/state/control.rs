@@ -123,9 +123,8 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
     pub(crate) fn resume(&mut self, now: Moment, actions: &mut ActionsOf<S, E>) {
         if self.paused.take().is_some() {
             actions.events.push(Event::Resumed);
-            // What has waited for the pause says nothing of the queue.
             if let Some(shed) = &mut self.shed {
-                shed.begin(now);
+                shed.resumed(now);
             }
         }
         self.settle(now, actions);

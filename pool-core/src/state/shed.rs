@@ -23,6 +23,8 @@ pub(super) struct Shed {
     shortest: Option<Duration>,
     /// The queue stands, by the interval before.
     stands: bool,
+    /// The pool was paused until then: nobody's wait counts from before.
+    resumed: Moment,
 }
 
 impl Shed {
@@ -33,6 +35,7 @@ impl Shed {
             ends: Moment::NEVER,
             shortest: None,
             stands: false,
+            resumed: Moment::default(),
         }
     }
 
@@ -43,14 +46,26 @@ impl Shed {
         self.stands = false;
     }
 
-    /// Somebody who has waited for this long is being served.
-    pub(super) fn note(&mut self, waited: Duration) {
+    /// A pause is over, during which a queue was no sign of anything.
+    pub(super) fn resumed(&mut self, now: Moment) {
+        self.begin(now);
+        self.resumed = now;
+    }
+
+    /// Somebody who joined at `joined` is being served.
+    pub(super) fn note(&mut self, joined: Moment, now: Moment) {
+        let waited = self.waited(joined, now);
         self.shortest = Some(self.shortest.map_or(waited, |shortest| shortest.min(waited)));
     }
 
-    /// Ends the interval if it is over. `first` is how long the first one in the queue has waited.
-    fn turn(&mut self, now: Moment, first: Duration) {
+    fn waited(&self, joined: Moment, now: Moment) -> Duration {
+        now.since(joined.max(self.resumed))
+    }
+
+    /// Ends the interval if it is over. The first one in the queue joined at `first`.
+    fn turn(&mut self, now: Moment, first: Moment) {
         if now >= self.ends {
+            let first = self.waited(first, now);
             self.stands = self.shortest.unwrap_or(first) > self.target;
             self.shortest = None;
             self.ends = now.after(self.interval);
@@ -59,12 +74,16 @@ impl Shed {
 
     /// Those fail that joined before this.
     fn cutoff(&self, now: Moment) -> Option<Moment> {
-        self.stands.then(|| now.before(self.target.saturating_mul(2)))
+        let cutoff = now.before(self.target.saturating_mul(2));
+        (self.stands && cutoff > self.resumed).then_some(cutoff)
     }
 
     /// When there may be something to do, for a queue whose oldest joined at `joined`.
     pub(super) fn next(&self, joined: Moment) -> Moment {
-        let sheds = joined.after(self.target.saturating_mul(2)).after(Duration::from_nanos(1));
+        let sheds = joined
+            .max(self.resumed)
+            .after(self.target.saturating_mul(2))
+            .after(Duration::from_nanos(1));
         if self.stands { self.ends.min(sheds) } else { self.ends }
     }
 }
@@ -78,7 +97,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
         let (Some(shed), Some(joined)) = (&mut self.shed, self.waiters.first_joined()) else {
             return;
         };
-        shed.turn(now, now.since(joined));
+        shed.turn(now, joined);
         let Some(cutoff) = shed.cutoff(now) else { return };
         // Those that are left are due at once, which wakes maintenance.
         for _ in 0..FAILED_AT_ONCE {

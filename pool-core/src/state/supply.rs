@@ -212,7 +212,7 @@ impl<S: Store, E: StdError + 'static> State<S, E> {
             }
             self.use_up(&place);
             if let Some(shed) = &mut self.shed {
-                shed.note(now.since(joined));
+                shed.note(joined, now);
             }
             match self.waiters.grant(place) {
                 Granted::Served(waker) => actions.wake.push(waker),
