@@ -56,7 +56,8 @@ pub enum Readiness {
     #[default]
     Open,
     /// Open, and warm once: with its minimum of connections, or if it keeps none, without a failed attempt. From
-    /// then on as [`Open`](Self::Open). For a start that is to be sent no work before its connections are there.
+    /// then on as [`Open`](Self::Open). For a start that is to be sent no work before its connections are there. Asking has
+    /// another attempt made as with [`Connected`](Self::Connected).
     Warm,
     /// Able to lend: open, not paused, and with a connection that can be used; without any, if it keeps none and the
     /// last attempt has not failed. For a process that can do nothing without this pool, where others can that

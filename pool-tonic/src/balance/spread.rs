@@ -51,8 +51,8 @@ pub(crate) struct Spread {
     book: Arc<AddressBook>,
     bound: usize,
     seed: u64,
-    /// Which endpoints are used depends on who fails: not all are, or would be if none failed.
-    is_partial: AtomicBool,
+    /// There are more endpoints than are used while none fails, so which are depends on who fails.
+    is_choice: AtomicBool,
     /// The near ones before the far, and then by rank.
     sites: Mutex<Vec<Ranked>>,
 }
@@ -68,7 +68,7 @@ struct Ranked {
 impl Spread {
     /// Uses at most `bound` endpoints, of many those that the seed ranks first.
     pub(crate) fn new(book: Arc<AddressBook>, bound: usize, seed: u64) -> Self {
-        Self { book, bound, seed, is_partial: AtomicBool::new(false), sites: Mutex::default() }
+        Self { book, bound, seed, is_choice: AtomicBool::new(false), sites: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Ranked>> {
@@ -93,6 +93,8 @@ impl Spread {
             sites.push(Ranked { site, rank, used: known.map(|(key, _)| key) });
         }
         sites.sort_by_key(|it| (it.site.nearness, it.rank));
+        let [first, last] = [sites.first(), sites.last()].map(|it| Some(it?.site.nearness));
+        self.is_choice.store(sites.len() > self.bound || first != last, Ordering::SeqCst);
         let gone = used.into_values().map(|(key, _)| key).collect();
         let chosen = self.choose(&mut sites, gone, &mut changes);
         note(changes);
@@ -101,7 +103,7 @@ impl Spread {
 
     /// Chooses anew, since an attempt has failed, or one has succeeded. `None` if that changes nothing.
     pub(crate) fn look_again(&self, note: impl FnOnce(Vec<Change>)) -> Option<Chosen> {
-        if !self.is_partial.load(Ordering::SeqCst) {
+        if !self.is_choice.load(Ordering::SeqCst) {
             return None;
         }
         let (mut sites, mut changes) = (self.lock(), Vec::new());
@@ -151,8 +153,6 @@ impl Spread {
             changes.push(Change::Use(key, ranked.site.weight));
         }
         changes.extend(gone.into_iter().map(Change::Retire));
-        let levels = sites.chunk_by(|a, b| a.site.nearness == b.site.nearness).count();
-        self.is_partial.store(chosen.of > self.bound || levels > 1, Ordering::SeqCst);
         chosen
     }
 }

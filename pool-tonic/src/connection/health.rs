@@ -46,21 +46,13 @@ pub(crate) enum Health {
     Serving,
     NotServing,
     ServiceUnknown,
-    /// The stream broke before it had said anything, for the reason in [`Said`].
-    Broken,
     /// It does not say, which counts as healthy.
     Unsupported,
 }
 
 impl Health {
-    const ALL: [Self; 6] = [
-        Self::Unknown,
-        Self::Serving,
-        Self::NotServing,
-        Self::ServiceUnknown,
-        Self::Broken,
-        Self::Unsupported,
-    ];
+    const ALL: [Self; 5] =
+        [Self::Unknown, Self::Serving, Self::NotServing, Self::ServiceUnknown, Self::Unsupported];
 
     /// Does the server say that it takes no calls?
     pub(crate) fn refuses(self) -> bool {
@@ -75,7 +67,6 @@ impl fmt::Display for Health {
             Self::Serving => "it serves",
             Self::NotServing => "it says NOT_SERVING",
             Self::ServiceUnknown => "it says SERVICE_UNKNOWN",
-            Self::Broken => "the call that asks for its health failed",
             Self::Unsupported => "it does not say how its health is",
         })
     }
@@ -85,7 +76,7 @@ impl fmt::Display for Health {
 #[derive(Debug)]
 struct Said {
     health: AtomicU8,
-    /// Why the first stream broke.
+    /// Why a stream broke before any had said anything.
     broken: OnceLock<Status>,
 }
 
@@ -139,9 +130,10 @@ impl HealthWatch {
     pub(super) async fn first(&mut self) -> Result<Health, Status> {
         poll_fn(|cx| {
             self.poll(cx);
-            match self.said.get() {
-                Health::Unknown if self.watch.is_some() => Poll::Pending,
-                health => Poll::Ready(self.said.broken.get().cloned().map_or(Ok(health), Err)),
+            match (self.said.get(), self.said.broken.get()) {
+                (_, Some(broken)) => Poll::Ready(Err(broken.clone())),
+                (Health::Unknown, None) if self.watch.is_some() => Poll::Pending,
+                (health, None) => Poll::Ready(Ok(health)),
             }
         })
         .await
@@ -180,8 +172,7 @@ async fn watch(sender: SendRequest<Bytes>, address: Address, request: Vec<u8>, s
         }
         // What it said before holds.
         if said.get() == Health::Unknown {
-            let _ = said.broken.set(ended);
-            said.set(Health::Broken);
+            said.broken.get_or_init(|| ended);
         }
         failures = if heard { 1 } else { failures + 1 };
         sleep_until(begun + backoff::delay(failures, fastrand::f64())).await;

@@ -13,6 +13,10 @@ use crate::connection::Health;
 use crate::connectivity::ConnectivityState;
 use crate::resolve::ResolveError;
 
+/// What became of the calls that the pool makes on a new connection.
+const PRIMING: &str = "failed the first call that the pool made on a new connection";
+const HEALTH_CHECK: &str = "is connected, and the call that asks for its health failed";
+
 /// Why there is no connection to an address. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct ConnectError(Arc<Inner>);
@@ -48,8 +52,8 @@ enum Kind {
     Ended {
         secure: bool,
     },
-    Priming(Status),
-    HealthCheck(Status),
+    /// A call of the pool's own, made before the connection is lent.
+    OwnCall(&'static str, Status),
     Unhealthy(Health),
     TimedOut {
         after: Duration,
@@ -126,11 +130,11 @@ impl ConnectError {
     }
 
     pub(crate) fn priming(address: impl fmt::Display, status: Status) -> Self {
-        Self::new(address, Kind::Priming(status))
+        Self::new(address, Kind::OwnCall(PRIMING, status))
     }
 
     pub(crate) fn health_check(address: impl fmt::Display, status: Status) -> Self {
-        Self::new(address, Kind::HealthCheck(status))
+        Self::new(address, Kind::OwnCall(HEALTH_CHECK, status))
     }
 
     pub(crate) fn unhealthy(address: impl fmt::Display, health: Health) -> Self {
@@ -218,18 +222,9 @@ impl fmt::Display for ConnectError {
                 "{address} closed the connection before it sent its HTTP/2 settings{}",
                 hint(*secure)
             ),
-            Kind::Priming(status) => write!(
-                f,
-                "{address} failed the first call that the pool made on a new connection: {:?}: {}",
-                status.code(),
-                status.message()
-            ),
-            Kind::HealthCheck(status) => write!(
-                f,
-                "{address} is connected, and the call that asks for its health failed: {:?}: {}",
-                status.code(),
-                status.message()
-            ),
+            Kind::OwnCall(became, status) => {
+                write!(f, "{address} {became}: {:?}: {}", status.code(), status.message())
+            }
             Kind::Unhealthy(health) => {
                 write!(f, "{address} is connected, and not healthy: {health}")
             }
@@ -274,7 +269,7 @@ impl StdError for ConnectError {
             #[cfg(feature = "tls")]
             Kind::Alpn(refusal) => refusal.as_ref().map(|error| error as _),
             Kind::Http2 { error, .. } => Some(error),
-            Kind::Priming(status) | Kind::HealthCheck(status) => Some(status),
+            Kind::OwnCall(_, status) => Some(status),
             Kind::BackingOff(Some(last)) => Some(last),
             Kind::Ended { .. }
             | Kind::Unhealthy(_)

@@ -34,14 +34,13 @@ const MOST_CHANGES: usize = 10_000;
 /// # Ok::<(), pool_tonic::ConfigError>(())
 /// ```
 pub struct FromDiscover<D: Discover> {
-    discover: Pin<Box<D>>,
+    /// Gone when it has ended.
+    discover: Option<Pin<Box<D>>>,
     known: HashMap<D::Key, Endpoint>,
     /// There was a change.
     given: bool,
     /// There is something that the pool has not heard: a change, or that an error is over.
     untold: bool,
-    /// The stream has ended, and is not to be polled any more.
-    ended: bool,
 }
 
 impl<D> FromDiscover<D>
@@ -53,23 +52,20 @@ where
 {
     /// Nothing is polled before the pool is used.
     pub fn new(discover: D) -> Self {
-        Self {
-            discover: Box::pin(discover),
-            known: HashMap::new(),
-            given: false,
-            untold: false,
-            ended: false,
-        }
+        let discover = Some(Box::pin(discover));
+        Self { discover, known: HashMap::new(), given: false, untold: false }
     }
 
     /// Takes the changes that there are.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ResolveError>> {
         for _ in 0..MOST_CHANGES {
-            let polled = if self.ended {
-                Poll::Ready(None)
-            } else {
-                self.discover.as_mut().poll_discover(cx)
+            let polled = match &mut self.discover {
+                Some(discover) => discover.as_mut().poll_discover(cx),
+                None => Poll::Ready(None),
             };
+            if let Poll::Ready(None) = polled {
+                self.discover = None;
+            }
             match polled {
                 Poll::Ready(Some(Ok(change))) => {
                     match change {
@@ -89,17 +85,11 @@ where
                     return Poll::Ready(Err(error));
                 }
                 Poll::Ready(None) if !self.given => {
-                    self.ended = true;
                     let error = ResolveError::new("its discovery ended before it found anything");
                     return Poll::Ready(Err(error.permanent()));
                 }
-                Poll::Ready(None) | Poll::Pending => {
-                    self.ended |= polled.is_ready();
-                    if !self.untold {
-                        return Poll::Pending;
-                    }
-                    break;
-                }
+                Poll::Ready(None) | Poll::Pending if self.untold => break,
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
         self.untold = false;
