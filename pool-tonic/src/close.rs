@@ -13,11 +13,12 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(5);
 impl ChannelPool {
     /// Closes the pool in good order: calls that wait and new ones fail with `UNAVAILABLE`, running ones have
     /// until `grace` to finish, and so have the holders of [exclusive](Self::exclusive) connections, who may go on making
-    /// calls until then, and each of whom counts as a call. A call that its server refuses meanwhile is not sent again. Then
-    /// they are cut: calls end with `UNAVAILABLE`, and their servers see the connection end, by which they cancel what still runs. Returns when no socket and no timer is left; the pool's
-    /// tasks have ended then, or are about to; who still keeps an exclusive connection, or an answer that he has not read to
-    /// its end, keeps one that sleeps. Where nobody drives the runtime that the connections live in, it returns
-    /// five seconds after the grace, and [says](CloseReport::connections_left) how many are left.
+    /// calls until then, and each of whom counts as a call. A call that its server refuses meanwhile is not sent again.
+    /// Then they are cut: calls end with `UNAVAILABLE`, and their servers see the connection end, by which they cancel
+    /// what still runs. Returns when no socket and no timer is left; the pool's tasks have ended then, or are about to;
+    /// who still keeps an exclusive connection, or an answer that he has not read to its end, keeps one that sleeps.
+    /// Where nobody drives the runtime that the connections live in, it returns five seconds after the grace, and
+    /// [says](CloseReport::connections_left) how many are left.
     ///
     /// # Panics
     ///
